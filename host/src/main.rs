@@ -1,0 +1,2 @@
+//! ocelli
+fn main() {}

@@ -1,0 +1,414 @@
+//! From a camera frame to the network's input: crop, resize, colour order, quantization. Training and the board share this code.
+//!
+//! Frames are taken row by row and never held: [`FrameConverter`] keeps one line and two accumulators.
+
+use crate::ir::Shape;
+use core::fmt;
+
+/// The channels that a network expects, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ColorOrder {
+    /// One channel of luma (BT.601).
+    #[default]
+    Gray,
+    /// Red, green, blue.
+    Rgb,
+    /// Blue, green, red.
+    Bgr,
+}
+
+impl ColorOrder {
+    /// The code in a model file.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Gray => 0,
+            Self::Rgb => 1,
+            Self::Bgr => 2,
+        }
+    }
+
+    /// The order that a code in a model file stands for.
+    #[must_use]
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Gray),
+            1 => Some(Self::Rgb),
+            2 => Some(Self::Bgr),
+            _ => None,
+        }
+    }
+
+    /// Number of channels.
+    #[must_use]
+    pub const fn channels(self) -> u32 {
+        match self {
+            Self::Gray => 1,
+            Self::Rgb | Self::Bgr => 3,
+        }
+    }
+}
+
+/// How a frame of another size or aspect becomes the network's input size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Resize {
+    /// The whole frame, its aspect changed where it must be.
+    #[default]
+    Stretch,
+    /// The largest centred part that has the network's aspect.
+    CenterCrop,
+}
+
+impl Resize {
+    /// The code in a model file.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Stretch => 0,
+            Self::CenterCrop => 1,
+        }
+    }
+
+    /// The rule that a code in a model file stands for.
+    #[must_use]
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Stretch),
+            1 => Some(Self::CenterCrop),
+            _ => None,
+        }
+    }
+}
+
+/// What a network expects of a picture: `input = (pixel / 255 - mean) / std` for each channel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct InputSpec {
+    /// Rows, columns and channels.
+    pub shape: Shape,
+    /// Channels and their order.
+    pub color: ColorOrder,
+    /// What happens to a frame of another size.
+    pub resize: Resize,
+    /// Subtracted from a pixel in `0..=1`; gray uses the first.
+    pub mean: [f32; 3],
+    /// What the difference is then divided by.
+    pub std: [f32; 3],
+}
+
+impl InputSpec {
+    /// The real input value of a pixel value in `channel`.
+    #[must_use]
+    pub fn normalize(&self, channel: usize, pixel: u8) -> f32 {
+        let at = |table: [f32; 3]| table.get(channel).copied().unwrap_or(1.0);
+        (f32::from(pixel) / 255.0 - at(self.mean)) / at(self.std)
+    }
+}
+
+/// Layout of a camera frame's pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PixelFormat {
+    /// One byte of luma.
+    Gray8,
+    /// Red, green, blue bytes.
+    Rgb888,
+    /// Two bytes, little-endian, `rrrrrggg gggbbbbb`.
+    Rgb565,
+    /// Luma and chroma in turn, `Y0 U Y1 V`: two pixels in four bytes (BT.601, full range).
+    Yuyv,
+}
+
+impl PixelFormat {
+    /// Bytes of a row of `width` pixels.
+    #[must_use]
+    pub const fn row_bytes(self, width: u32) -> u64 {
+        let width = width as u64;
+        match self {
+            Self::Gray8 => width,
+            Self::Rgb888 => 3 * width,
+            Self::Rgb565 => 2 * width,
+            Self::Yuyv => 4 * width.div_ceil(2),
+        }
+    }
+
+    /// Red, green and blue of pixel `x`.
+    #[inline]
+    fn rgb(self, row: &[u8], x: usize) -> [u8; 3] {
+        let byte = |i: usize| row.get(i).copied().unwrap_or(0);
+        match self {
+            Self::Gray8 => [byte(x); 3],
+            Self::Rgb888 => [byte(3 * x), byte(3 * x + 1), byte(3 * x + 2)],
+            Self::Rgb565 => {
+                let v = u16::from_le_bytes([byte(2 * x), byte(2 * x + 1)]);
+                let [r5, g6, b5] = [(v >> 11) as u8, (v >> 5) as u8 & 63, v as u8 & 31];
+                [(r5 << 3) | (r5 >> 2), (g6 << 2) | (g6 >> 4), (b5 << 3) | (b5 >> 2)]
+            }
+            Self::Yuyv => {
+                let pair = 4 * (x / 2);
+                let y = i32::from(byte(pair + 2 * (x % 2)));
+                let (u, v) = (i32::from(byte(pair + 1)) - 128, i32::from(byte(pair + 3)) - 128);
+                let rounded = |value: i32| ((y * 256 + value + 128) >> 8).clamp(0, 255) as u8;
+                [rounded(359 * v), rounded(-88 * u - 183 * v), rounded(454 * u)] // 1.402, 0.344, 0.714, 1.772 in 1/256
+            }
+        }
+    }
+
+    /// The network's channels of pixel `x`.
+    #[inline]
+    fn channels(self, row: &[u8], x: usize, color: ColorOrder) -> [u8; 3] {
+        let [r, g, b] = self.rgb(row, x);
+        match color {
+            ColorOrder::Rgb => [r, g, b],
+            ColorOrder::Bgr => [b, g, r],
+            // one luma byte is passed on as it is: the weights sum to 256
+            ColorOrder::Gray => [((77 * u32::from(r) + 150 * u32::from(g) + 29 * u32::from(b) + 128) >> 8) as u8, 0, 0],
+        }
+    }
+}
+
+/// Why a frame cannot be converted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum FrameError {
+    /// A side of the frame or of the network's input is zero or above 65,535.
+    Size,
+    /// The scratch memory is too short.
+    Scratch {
+        /// Words that there are.
+        found: usize,
+        /// Words that are needed.
+        needed: usize,
+    },
+    /// The frame is so much larger than the network's input that sums would not fit.
+    TooLarge,
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Size => f.write_str("the frame's sides must be 1 to 65535 pixels"),
+            Self::Scratch { found, needed } => write!(f, "frame conversion needs {needed} words of scratch, got {found}"),
+            Self::TooLarge => f.write_str("the frame is too large for so small a network input: make it smaller first"),
+        }
+    }
+}
+
+impl core::error::Error for FrameError {}
+
+/// One axis of the resampling: triangle filter, as wide as the larger of the two pixel pitches.
+///
+/// # Arithmetic
+/// In units where a source pixel is `2 out` wide: `weight(i, o) = max(0, 2 max(n, out) - |(2 i + 1) out - (2 o + 1) n|)`, exact in
+/// integers. Enlarging it is bilinear interpolation; shrinking it averages over the pixels that an output pixel covers and its
+/// neighbours (what Pillow calls bilinear); at equal size it is the identity.
+#[derive(Clone, Copy, Debug)]
+struct Axis {
+    n: i64,
+    out: i64,
+}
+
+impl Axis {
+    fn weight(self, i: i64, o: i64) -> u32 {
+        let distance = ((2 * i + 1) * self.out - (2 * o + 1) * self.n).abs();
+        u32::try_from((2 * self.n.max(self.out) - distance).max(0)).unwrap_or(0)
+    }
+
+    /// Source pixels `first..end` that have a weight for `o`.
+    fn support(self, o: i64) -> (i64, i64) {
+        let center = (2 * o + 1) * self.n;
+        let reach = 2 * self.n.max(self.out);
+        let first = (center - reach - self.out).div_euclid(2 * self.out) + 1;
+        let end = (center + reach - self.out + 2 * self.out - 1).div_euclid(2 * self.out);
+        (first.max(0), end.min(self.n))
+    }
+
+    /// Whether sums of weights times 255 fit 32 bits: the weights of one output sum to at most `2 n^2 / out + 4 n`.
+    fn fits(self) -> bool {
+        let largest = self.n.max(self.out);
+        255 * (2 * largest * largest / self.out + 4 * largest) <= i64::from(u32::MAX)
+    }
+}
+
+/// Converts a frame row by row; each finished row of the network's input is handed out as bytes in the network's colour order.
+#[derive(Debug)]
+pub struct FrameConverter<'b> {
+    format: PixelFormat,
+    color: ColorOrder,
+    crop: [u32; 4],
+    rows: Axis,
+    columns: Axis,
+    line: &'b mut [u32],
+    sums: [&'b mut [u32]; 2],
+    weights: [u32; 2],
+    next_row: u32,
+    next_out: u32,
+}
+
+impl<'b> FrameConverter<'b> {
+    /// Words of scratch that a network's input needs.
+    #[must_use]
+    pub fn scratch_words(shape: Shape) -> usize {
+        3 * crate::to_usize(shape.row_len().unwrap_or(u32::MAX / 3))
+    }
+
+    /// A converter for frames of `width` x `height` pixels.
+    ///
+    /// # Errors
+    /// When a side is zero or above 65,535, the scratch is short, or the frame is too large for the input's size.
+    pub fn new(
+        spec: &InputSpec,
+        format: PixelFormat,
+        [width, height]: [u32; 2],
+        scratch: &'b mut [u32],
+    ) -> Result<Self, FrameError> {
+        let Shape { h, w, .. } = spec.shape;
+        if [width, height, w, h].iter().any(|&side| side == 0 || side > u32::from(u16::MAX)) {
+            return Err(FrameError::Size);
+        }
+        let crop = crop_rectangle(spec, [width, height]);
+        let rows = Axis { n: i64::from(crop[3]), out: i64::from(h) };
+        let columns = Axis { n: i64::from(crop[2]), out: i64::from(w) };
+        if !rows.fits() || !columns.fits() {
+            return Err(FrameError::TooLarge);
+        }
+        let needed = Self::scratch_words(spec.shape);
+        let found = scratch.len();
+        let scratch = scratch.get_mut(..needed).ok_or(FrameError::Scratch { found, needed })?;
+        let (line, sums) = scratch.split_at_mut(needed / 3);
+        let (first, second) = sums.split_at_mut(needed / 3);
+        let mut converter = Self {
+            format,
+            color: spec.color,
+            crop,
+            rows,
+            columns,
+            line,
+            sums: [first, second],
+            weights: [0; 2],
+            next_row: 0,
+            next_out: 0,
+        };
+        converter.restart();
+        Ok(converter)
+    }
+
+    /// Begins the next frame.
+    pub fn restart(&mut self) {
+        self.next_row = 0;
+        self.next_out = 0;
+        self.weights = [0; 2];
+        for sum in &mut self.sums {
+            sum.fill(0);
+        }
+    }
+
+    /// Takes the next row of the frame; `emit` is called with each finished row of the input: its number and bytes `[w, c]`
+    /// (one value a word). A row shorter than the frame is read as black beyond its end.
+    pub fn push_row(&mut self, row: &[u8], mut emit: impl FnMut(u32, &[u32])) {
+        let [_, top, _, height] = self.crop;
+        let y = self.next_row;
+        self.next_row = self.next_row.saturating_add(1);
+        let Some(i) = y.checked_sub(top).filter(|&i| i < height) else { return };
+        self.resample_line(row);
+        let last = i + 1 == height;
+        let i = i64::from(i);
+        if self.rows.n >= self.rows.out {
+            self.shrink(i, last, &mut emit);
+        } else {
+            self.enlarge(i, last, &mut emit);
+        }
+    }
+
+    /// Adds the line to the (at most two) outputs that it has a weight for; hands out those that are complete.
+    fn shrink(&mut self, i: i64, last: bool, emit: &mut impl FnMut(u32, &[u32])) {
+        for (k, (sum, total)) in (0_i64..).zip(self.sums.iter_mut().zip(&mut self.weights)) {
+            let weight = self.rows.weight(i, i64::from(self.next_out) + k);
+            if weight > 0 {
+                *total += weight;
+                for (s, &v) in sum.iter_mut().zip(self.line.iter()) {
+                    *s += weight * v;
+                }
+            }
+        }
+        while i64::from(self.next_out) < self.rows.out && (last || self.rows.weight(i + 1, i64::from(self.next_out)) == 0) {
+            let total = self.weights[0].max(1);
+            for s in self.sums[0].iter_mut() {
+                *s = (*s + total / 2) / total;
+            }
+            emit(self.next_out, self.sums[0]);
+            self.sums[0].fill(0);
+            self.sums.swap(0, 1);
+            self.weights = [self.weights[1], 0];
+            self.next_out += 1;
+        }
+    }
+
+    /// Hands out the rows between the line before and this one.
+    fn enlarge(&mut self, i: i64, last: bool, emit: &mut impl FnMut(u32, &[u32])) {
+        while i64::from(self.next_out) < self.rows.out && (last || self.rows.weight(i + 1, i64::from(self.next_out)) == 0) {
+            let o = i64::from(self.next_out);
+            let before = if i > 0 { self.rows.weight(i - 1, o) } else { 0 };
+            let here = self.rows.weight(i, o);
+            let total = (before + here).max(1);
+            let [previous, out] = &mut self.sums;
+            for ((out, &p), &v) in out.iter_mut().zip(previous.iter()).zip(self.line.iter()) {
+                *out = (before * p + here * v + total / 2) / total;
+            }
+            emit(self.next_out, out);
+            self.next_out += 1;
+        }
+        self.sums[0].copy_from_slice(self.line);
+    }
+
+    /// Resamples the columns of a frame row into `line`.
+    fn resample_line(&mut self, row: &[u8]) {
+        let channels = crate::to_usize(self.color.channels());
+        let left = i64::from(self.crop[0]);
+        for (o, pixel_out) in (0_i64..).zip(self.line.chunks_exact_mut(channels)) {
+            let (first, end) = self.columns.support(o);
+            let (mut sums, mut total) = ([0_u32; 3], 0_u32);
+            for i in first..end {
+                let weight = self.columns.weight(i, o);
+                let x = usize::try_from(left + i).unwrap_or(0);
+                let pixel = self.format.channels(row, x, self.color);
+                for (sum, value) in sums.iter_mut().zip(pixel) {
+                    *sum += weight * u32::from(value);
+                }
+                total += weight;
+            }
+            let total = total.max(1);
+            for (out, sum) in pixel_out.iter_mut().zip(sums) {
+                *out = (sum + total / 2) / total;
+            }
+        }
+    }
+}
+
+/// Left, top, width and height of the part of a frame that is used.
+fn crop_rectangle(spec: &InputSpec, [width, height]: [u32; 2]) -> [u32; 4] {
+    let Shape { h, w, .. } = spec.shape;
+    match spec.resize {
+        Resize::Stretch => [0, 0, width, height],
+        Resize::CenterCrop => {
+            let scaled = |side: u32, numerator: u32, denominator: u32| {
+                let exact = u64::from(side) * u64::from(numerator) / u64::from(denominator);
+                u32::try_from(exact).unwrap_or(u32::MAX).max(1)
+            };
+            let crop_w = width.min(scaled(height, w, h));
+            let crop_h = height.min(scaled(width, h, w));
+            [(width - crop_w) / 2, (height - crop_h) / 2, crop_w, crop_h]
+        }
+    }
+}
+
+/// Quantizes a row of pixel values by a model's table (see [`Model::pixel_lut`](crate::model::Model::pixel_lut)).
+///
+/// # Shapes
+/// `pixels` and `output`: `[w, c]`; `lut`: `[c, 256]`.
+pub fn quantize_row(lut: &[i8], pixels: &[u32], output: &mut [i8]) {
+    let channels = (lut.len() / 256).max(1);
+    for (pixel_out, pixel) in output.chunks_mut(channels).zip(pixels.chunks(channels)) {
+        for ((out, &value), table) in pixel_out.iter_mut().zip(pixel).zip(lut.chunks_exact(256)) {
+            *out = table.get(crate::to_usize(value)).copied().unwrap_or(0);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Operators as row kernels: the rows a window covers in, one output row out.
+
+pub mod reference;
+
+use crate::quant::OutputStage;
+use crate::to_usize;
+
+/// The rows of a tensor that a step may read: a ring, or the whole tensor when the ring is as tall.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    data: &'a [i8],
+    row_len: usize,
+    slots: usize,
+    height: i64,
+}
+
+impl<'a> Rows<'a> {
+    /// Views `data` as `slots` rows of `row_len` values, holding a tensor of `height` rows; row `y` lies in slot `y % slots`.
+    #[must_use]
+    pub fn new(data: &'a [i8], row_len: usize, slots: u32, height: u32) -> Self {
+        Self { data, row_len, slots: to_usize(slots.max(1)), height: i64::from(height) }
+    }
+
+    /// Row `y`, or `None` above and below the image.
+    #[inline]
+    #[must_use]
+    pub fn get(&self, y: i64) -> Option<&'a [i8]> {
+        if y >= self.height {
+            return None;
+        }
+        let start = usize::try_from(y).ok()? % self.slots * self.row_len;
+        self.data.get(start..start + self.row_len)
+    }
+}
+
+/// Geometry of a windowed operator, worked out for the input at hand.
+#[derive(Clone, Copy, Debug)]
+pub struct WindowParams {
+    /// Kernel `[kh, kw]`.
+    pub kernel: [usize; 2],
+    /// Stride `[rows, columns]`.
+    pub stride: [usize; 2],
+    /// Dilation `[rows, columns]`.
+    pub dilation: [usize; 2],
+    /// Padding cells at the top and left.
+    pub pad: [usize; 2],
+    /// Input channels.
+    pub c_in: usize,
+    /// Output channels.
+    pub c_out: usize,
+    /// What follows the sum.
+    pub output: OutputStage,
+}
+
+impl WindowParams {
+    /// The input row that kernel row `ky` meets for output row `y`; may lie outside the image.
+    #[inline]
+    #[must_use]
+    pub fn input_row(&self, y: u32, ky: usize) -> i64 {
+        i64::from(y) * self.stride[0] as i64 + (ky * self.dilation[0]) as i64 - self.pad[0] as i64
+    }
+
+    /// The `c_in` values under kernel column `kx` for output column `x`; `None` left and right of the image.
+    #[inline]
+    #[must_use]
+    pub fn pixel<'r>(&self, row: &'r [i8], x: usize, kx: usize) -> Option<&'r [i8]> {
+        let column = (x * self.stride[1] + kx * self.dilation[1]).checked_sub(self.pad[1])?;
+        row.get(column * self.c_in..(column + 1) * self.c_in)
+    }
+}

@@ -1,0 +1,11 @@
+//! The plainest loops that state each operator's arithmetic. Fast kernels are checked against these, byte for byte.
+
+mod conv2d;
+mod dense;
+mod pool;
+mod softmax;
+
+pub use conv2d::conv2d_row;
+pub use dense::{dense_accumulate, dense_finish};
+pub use pool::{average_pool2d_row, max_pool2d_row};
+pub use softmax::{SoftmaxScale, softmax_row};

@@ -1,0 +1,110 @@
+//! Why a model file was refused.
+
+use super::records::VERSION;
+use crate::ir::ShapeError;
+use core::fmt;
+
+/// Why [`Model::parse`](super::Model::parse) or [`Session::load`](crate::runtime::Session::load) refused a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The first bytes are not those of an `.ocelli` file.
+    NotAModel,
+    /// The file was written for another version of the format.
+    Version {
+        /// Version of the file.
+        found: u16,
+        /// Version that this library reads.
+        supported: u16,
+    },
+    /// The file is shorter or longer than its header says.
+    Length {
+        /// Bytes that there are.
+        found: u32,
+        /// Bytes that the header names.
+        expected: u32,
+    },
+    /// The checksum over the file does not match: it was damaged.
+    Checksum {
+        /// CRC-32 of the bytes.
+        computed: u32,
+        /// CRC-32 that the file states.
+        stored: u32,
+    },
+    /// The bytes do not start at a multiple of four (use [`Aligned`](super::Aligned)).
+    Misaligned,
+    /// A table or value lies outside the file or outside its allowed range.
+    Field {
+        /// Name of the field in `docs/model-format.md`.
+        what: &'static str,
+    },
+    /// A field of one operator is out of its allowed range.
+    Op {
+        /// Index of the operator.
+        op: u16,
+        /// Name of the field.
+        what: &'static str,
+    },
+    /// An operator cannot take the shape of its input.
+    Shape {
+        /// Index of the operator.
+        op: u16,
+        /// The rule that is broken.
+        error: ShapeError,
+    },
+    /// Two tensors share memory, or one lies outside the arena.
+    Memory {
+        /// Index of the tensor.
+        tensor: u16,
+    },
+    /// The sum of an operator's products could leave 32 bits.
+    Overflow {
+        /// Index of the operator.
+        op: u16,
+    },
+    /// The rings are too short: the network would wait for itself.
+    Stalls,
+    /// The arena handed to `load` is too small or not aligned.
+    Arena {
+        /// Bytes handed over (those after the first aligned one).
+        found: u32,
+        /// Bytes that the model needs.
+        needed: u32,
+    },
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::NotAModel => f.write_str("not an .ocelli model file"),
+            Self::Version { found, supported: VERSION } if found > VERSION => write!(
+                f,
+                "the model file has format version {found}, this build reads version {VERSION}: update ocelli, or compile the model again"
+            ),
+            Self::Version { found, supported } => write!(
+                f,
+                "the model file has format version {found}, this build reads version {supported}: compile the model again"
+            ),
+            Self::Length { found, expected } => {
+                write!(f, "the model file has {found} bytes where its header says {expected}: copy or compile it again")
+            }
+            Self::Checksum { computed, stored } => write!(
+                f,
+                "the model file is damaged (CRC-32 {computed:08x}, stored {stored:08x}): copy or compile it again"
+            ),
+            Self::Misaligned => f.write_str("the model must lie at a multiple of 4 bytes in memory: wrap it in ocelli::model::Aligned"),
+            Self::Field { what } => write!(f, "invalid model file: {what}"),
+            Self::Op { op, what } => write!(f, "invalid model file: operator {op}: {what}"),
+            Self::Shape { op, error } => write!(f, "invalid model file: operator {op}: {error}"),
+            Self::Memory { tensor } => write!(f, "invalid model file: tensor {tensor} does not have memory of its own in the arena"),
+            Self::Overflow { op } => write!(f, "operator {op}: the sum of products could overflow 32 bits"),
+            Self::Stalls => f.write_str("invalid model file: the rings are too short for the network to finish a frame"),
+            Self::Arena { found, needed } => {
+                write!(f, "the model needs an arena of {needed} bytes (aligned to 4), got {found}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for LoadError {}

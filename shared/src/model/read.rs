@@ -1,0 +1,230 @@
+//! A borrowing view of a model file, checked once.
+
+use super::records::{ALIGN, Header, MAGIC, NONE, OpRecord, Tensor, VERSION, kind};
+use super::{LoadError, crc32, validate};
+use crate::image::{ColorOrder, InputSpec, Resize};
+use crate::ir::Shape;
+use crate::quant::Multiplier;
+use crate::schedule::Graph;
+use crate::to_usize;
+
+/// A model file whose every offset, shape and parameter has been checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Model<'m> {
+    bytes: &'m [u8],
+    header: &'m Header,
+    ops: &'m [OpRecord],
+    tensors: &'m [Tensor],
+}
+
+/// The constant tables of an operator, one entry an output channel.
+#[derive(Clone, Copy, Debug)]
+pub struct Constants<'m> {
+    /// Weights, OHWI or `[out, in]`; empty for an operator without.
+    pub weights: &'m [i8],
+    /// Bias at input scale times weight scale; empty for an operator without.
+    pub bias: &'m [i32],
+    /// Multipliers from accumulator to output scale.
+    pub multipliers: &'m [i32],
+    /// Their shifts, positive to the left.
+    pub shifts: &'m [i32],
+}
+
+impl Constants<'_> {
+    /// Multiplier and shift of an output channel.
+    #[inline]
+    #[must_use]
+    pub fn multiplier(&self, channel: usize) -> Multiplier {
+        let at = |table: &[i32]| table.get(channel).copied().unwrap_or(0);
+        Multiplier { multiplier: at(self.multipliers), shift: at(self.shifts) }
+    }
+}
+
+/// Strings of the file, in order.
+#[derive(Clone, Debug)]
+pub struct Strings<'m>(&'m [u8]);
+
+impl<'m> Iterator for Strings<'m> {
+    type Item = &'m str;
+
+    fn next(&mut self) -> Option<&'m str> {
+        let end = self.0.iter().position(|&b| b == 0)?;
+        let (text, rest) = self.0.split_at_checked(end)?;
+        self.0 = rest.get(1..)?;
+        core::str::from_utf8(text).ok()
+    }
+}
+
+impl<'m> Model<'m> {
+    /// Checks a model file and borrows it. Nothing is copied.
+    ///
+    /// # Errors
+    /// When the file is not one, is of another version, was damaged, or states anything that could make a run fail; see
+    /// [`LoadError`].
+    pub fn parse(bytes: &'m [u8]) -> Result<Self, LoadError> {
+        let model = Self::parse_without_checksum(bytes)?;
+        let (body, stored) = bytes.split_last_chunk::<4>().ok_or(LoadError::NotAModel)?;
+        let (computed, stored) = (crc32(body), u32::from_le_bytes(*stored));
+        if computed == stored { Ok(model) } else { Err(LoadError::Checksum { computed, stored }) }
+    }
+
+    /// As [`parse`](Self::parse), for a file whose integrity is known by other means; all structure checks are made.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse) but for the checksum.
+    pub fn parse_without_checksum(bytes: &'m [u8]) -> Result<Self, LoadError> {
+        if !bytes.starts_with(&MAGIC) {
+            return Err(LoadError::NotAModel);
+        }
+        let version = bytes.get(8..10).and_then(|b| <[u8; 2]>::try_from(b).ok()).map(u16::from_le_bytes);
+        match version {
+            Some(VERSION) => {}
+            Some(found) => return Err(LoadError::Version { found, supported: VERSION }),
+            None => return Err(LoadError::NotAModel),
+        }
+        let found = u32::try_from(bytes.len()).map_err(|_| LoadError::Field { what: "file of 4 GiB or more" })?;
+        let head = bytes.get(..size_of::<Header>()).ok_or(LoadError::Length { found, expected: 0 })?;
+        if bytes.as_ptr().align_offset(ALIGN) != 0 {
+            return Err(LoadError::Misaligned);
+        }
+        let header: &Header = bytemuck::try_from_bytes(head).map_err(|_| LoadError::Misaligned)?;
+        if header.file_bytes != found {
+            return Err(LoadError::Length { found, expected: header.file_bytes });
+        }
+        let count = usize::from(header.op_count);
+        let tensors = table(bytes, header.tensors, count + 1).ok_or(LoadError::Field { what: "tensors" })?;
+        let ops = table(bytes, header.ops, count).ok_or(LoadError::Field { what: "ops" })?;
+        let model = Self { bytes, header, ops, tensors };
+        validate::check(&model)?;
+        Ok(model)
+    }
+
+    /// The head of the file.
+    #[must_use]
+    pub const fn header(&self) -> &'m Header {
+        self.header
+    }
+
+    /// The operators and tensors.
+    #[must_use]
+    pub const fn graph(&self) -> Graph<'m> {
+        Graph { ops: self.ops, tensors: self.tensors }
+    }
+
+    /// Bytes of working memory that a [`Session`](crate::runtime::Session) over this model needs: rings, accumulators, state.
+    #[must_use]
+    pub const fn arena_bytes(&self) -> u32 {
+        self.header.arena_bytes
+    }
+
+    /// Class labels, in the order of the scores.
+    #[must_use]
+    pub fn labels(&self) -> Strings<'m> {
+        Strings(self.span(self.header.labels).unwrap_or(&[]))
+    }
+
+    /// The label of a class.
+    #[must_use]
+    pub fn label(&self, class: usize) -> Option<&'m str> {
+        self.labels().nth(class)
+    }
+
+    /// Names of the operators.
+    #[must_use]
+    pub fn names(&self) -> Strings<'m> {
+        Strings(self.span(self.header.names).unwrap_or(&[]))
+    }
+
+    /// Shape of the network's input.
+    #[must_use]
+    pub fn input_shape(&self) -> Shape {
+        self.tensors.first().map_or(Shape::new(0, 0, 0), Tensor::shape)
+    }
+
+    /// The record of the network's output.
+    #[must_use]
+    pub fn output(&self) -> Option<&'m Tensor> {
+        self.tensors.last()
+    }
+
+    /// How a picture becomes the network's input; `None` for a network whose input is no picture.
+    #[must_use]
+    pub fn input_spec(&self) -> Option<InputSpec> {
+        Some(InputSpec {
+            shape: self.input_shape(),
+            color: ColorOrder::from_code(self.header.color)?,
+            resize: Resize::from_code(self.header.resize)?,
+            mean: self.header.mean,
+            std: self.header.std,
+        })
+    }
+
+    /// The quantized input for each pixel value: 256 entries for the first channel, then for the next; empty for a network
+    /// whose input is no picture.
+    #[must_use]
+    pub fn pixel_lut(&self) -> &'m [i8] {
+        self.try_pixel_lut().unwrap_or(&[])
+    }
+
+    pub(super) fn try_pixel_lut(&self) -> Option<&'m [i8]> {
+        let channels = ColorOrder::from_code(self.header.color).map_or(0, ColorOrder::channels);
+        table(self.bytes, self.header.pixel_lut, to_usize(channels) * 256)
+    }
+
+    /// The constant tables of operator `op`.
+    #[must_use]
+    pub fn constants(&self, op: usize) -> Constants<'m> {
+        self.try_constants(op).unwrap_or(Constants { weights: &[], bias: &[], multipliers: &[], shifts: &[] })
+    }
+
+    pub(super) fn try_constants(&self, op: usize) -> Option<Constants<'m>> {
+        let record = self.ops.get(op)?;
+        let input = self.tensors.get(to_usize(record.input))?;
+        let channels = to_usize(self.tensors.get(op + 1)?.c);
+        let taps = usize::try_from(taps(record, input)?).ok()?;
+        let (weights, bias, factors) = match record.kind {
+            kind::CONV2D | kind::DENSE => (taps.checked_mul(channels)?, channels, channels),
+            kind::SOFTMAX => (0, 0, 1),
+            _ => (0, 0, 0),
+        };
+        Some(Constants {
+            weights: table(self.bytes, record.weights, weights)?,
+            bias: table(self.bytes, record.bias, bias)?,
+            multipliers: table(self.bytes, record.multipliers, factors)?,
+            shifts: table(self.bytes, record.shifts, factors)?,
+        })
+    }
+
+    pub(super) fn span(&self, [offset, len]: [u32; 2]) -> Option<&'m [u8]> {
+        table(self.bytes, offset, to_usize(len))
+    }
+}
+
+impl Tensor {
+    /// The tensor's shape.
+    #[must_use]
+    pub const fn shape(&self) -> Shape {
+        Shape::new(self.h, self.w, self.c)
+    }
+}
+
+/// Products that are summed for one output of a conv2d or dense operator.
+pub(super) fn taps(record: &OpRecord, input: &Tensor) -> Option<u64> {
+    let inputs = match record.kind {
+        kind::DENSE => input.shape().elements()?,
+        _ => input.c,
+    };
+    let cells = u32::from(record.kernel[0]) * u32::from(record.kernel[1]);
+    Some(u64::from(cells) * u64::from(inputs))
+}
+
+/// `count` values at `offset`, before the CRC; an empty table has the offset [`NONE`] and no bytes.
+fn table<T: bytemuck::AnyBitPattern>(bytes: &[u8], offset: u32, count: usize) -> Option<&[T]> {
+    if count == 0 {
+        return (offset == NONE).then_some(&[]);
+    }
+    let start = to_usize(offset);
+    let end = start.checked_add(count.checked_mul(size_of::<T>())?)?;
+    let body = bytes.get(..bytes.len().checked_sub(4)?)?;
+    bytemuck::try_cast_slice(body.get(start..end)?).ok()
+}
