@@ -1,1 +1,15 @@
-//! host
+//! The host side of Ocelli: datasets, training with Burn, quantization, compilation, exchange formats, and the checks against tract
+//! and an emulated chip. The `ocelli` command is a thin layer over this library.
+
+pub mod check;
+pub mod compile;
+pub mod config;
+pub mod data;
+pub mod files;
+pub mod interchange;
+pub mod model;
+pub mod network;
+pub mod quantize;
+pub mod report;
+pub mod run;
+pub mod train;

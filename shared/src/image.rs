@@ -186,7 +186,9 @@ impl fmt::Display for FrameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Size => f.write_str("the frame's sides must be 1 to 65535 pixels"),
-            Self::Scratch { found, needed } => write!(f, "frame conversion needs {needed} words of scratch, got {found}"),
+            Self::Scratch { found, needed } => {
+                write!(f, "frame conversion needs {needed} words of scratch, got {found}")
+            }
             Self::TooLarge => f.write_str("the frame is too large for so small a network input: make it smaller first"),
         }
     }
@@ -329,7 +331,9 @@ impl<'b> FrameConverter<'b> {
                 }
             }
         }
-        while i64::from(self.next_out) < self.rows.out && (last || self.rows.weight(i + 1, i64::from(self.next_out)) == 0) {
+        while i64::from(self.next_out) < self.rows.out
+            && (last || self.rows.weight(i + 1, i64::from(self.next_out)) == 0)
+        {
             let total = self.weights[0].max(1);
             for s in self.sums[0].iter_mut() {
                 *s = (*s + total / 2) / total;
@@ -344,7 +348,9 @@ impl<'b> FrameConverter<'b> {
 
     /// Hands out the rows between the line before and this one.
     fn enlarge(&mut self, i: i64, last: bool, emit: &mut impl FnMut(u32, &[u32])) {
-        while i64::from(self.next_out) < self.rows.out && (last || self.rows.weight(i + 1, i64::from(self.next_out)) == 0) {
+        while i64::from(self.next_out) < self.rows.out
+            && (last || self.rows.weight(i + 1, i64::from(self.next_out)) == 0)
+        {
             let o = i64::from(self.next_out);
             let before = if i > 0 { self.rows.weight(i - 1, o) } else { 0 };
             let here = self.rows.weight(i, o);

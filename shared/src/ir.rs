@@ -180,7 +180,9 @@ impl fmt::Display for ShapeError {
             Self::PaddingTooLarge { axis } => {
                 write!(f, "padding of the {} must be smaller than the window", name(axis))
             }
-            Self::NotFlat { input } => write!(f, "needs a flat input (1x1xn), got {input}: add a flatten layer before it"),
+            Self::NotFlat { input } => {
+                write!(f, "needs a flat input (1x1xn), got {input}: add a flatten layer before it")
+            }
             Self::TooLarge => f.write_str("the tensor is too large (2^32 elements or more)"),
         }
     }
@@ -207,7 +209,8 @@ impl Window {
         let mut pads = [0_u16; 4];
         for axis in 0..2 {
             let n = if axis == 0 { input.h } else { input.w };
-            let (k, s, d) = (u32::from(self.kernel[axis]), u32::from(self.stride[axis]), u32::from(self.dilation[axis]));
+            let (k, s, d) =
+                (u32::from(self.kernel[axis]), u32::from(self.stride[axis]), u32::from(self.dilation[axis]));
             for (value, what) in [(k, "kernel"), (s, "stride"), (d, "dilation"), (n, "input size")] {
                 if value == 0 {
                     return Err(ShapeError::Zero { what });

@@ -90,7 +90,11 @@ impl<'m, 'a> Session<'m, 'a> {
     }
 
     /// As [`push_row`](Self::push_row); `observe` sees every step that an operator takes.
-    pub fn push_row_observed(&mut self, fill: impl FnOnce(&mut [i8]), mut observe: impl FnMut(Step<'_>)) -> Option<&[i8]> {
+    pub fn push_row_observed(
+        &mut self,
+        fill: impl FnOnce(&mut [i8]),
+        mut observe: impl FnMut(Step<'_>),
+    ) -> Option<&[i8]> {
         let graph = self.model.graph();
         let input = graph.tensors.first()?;
         let y = self.steps_done(0);
@@ -186,7 +190,8 @@ impl<'m, 'a> Session<'m, 'a> {
         let y = if accumulates { 0 } else { step };
         let scratch = if record.kind == kind::DENSE { words(record.scratch, output.c)? } else { 0..0 };
         // The checks at load have shown these to be disjoint and inside the arena.
-        let [source, destination, scratch] = self.arena.get_disjoint_mut([ring(input)?, slot(output, y)?, scratch]).ok()?;
+        let [source, destination, scratch] =
+            self.arena.get_disjoint_mut([ring(input)?, slot(output, y)?, scratch]).ok()?;
         let row_len = to_usize(input.shape().row_len()?);
         let rows = Rows::new(bytemuck::cast_slice(source), row_len, input.rows, input.h);
         let out: &mut [i8] = bytemuck::cast_slice_mut(destination);

@@ -93,13 +93,19 @@ impl fmt::Display for LoadError {
                 f,
                 "the model file is damaged (CRC-32 {computed:08x}, stored {stored:08x}): copy or compile it again"
             ),
-            Self::Misaligned => f.write_str("the model must lie at a multiple of 4 bytes in memory: wrap it in ocelli::model::Aligned"),
+            Self::Misaligned => {
+                f.write_str("the model must lie at a multiple of 4 bytes in memory: wrap it in ocelli::model::Aligned")
+            }
             Self::Field { what } => write!(f, "invalid model file: {what}"),
             Self::Op { op, what } => write!(f, "invalid model file: operator {op}: {what}"),
             Self::Shape { op, error } => write!(f, "invalid model file: operator {op}: {error}"),
-            Self::Memory { tensor } => write!(f, "invalid model file: tensor {tensor} does not have memory of its own in the arena"),
+            Self::Memory { tensor } => {
+                write!(f, "invalid model file: tensor {tensor} does not have memory of its own in the arena")
+            }
             Self::Overflow { op } => write!(f, "operator {op}: the sum of products could overflow 32 bits"),
-            Self::Stalls => f.write_str("invalid model file: the rings are too short for the network to finish a frame"),
+            Self::Stalls => {
+                f.write_str("invalid model file: the rings are too short for the network to finish a frame")
+            }
             Self::Arena { found, needed } => {
                 write!(f, "the model needs an arena of {needed} bytes (aligned to 4), got {found}")
             }

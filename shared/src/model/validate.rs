@@ -1,7 +1,7 @@
 //! All that must hold of a model file before it may run, CRC or not: after these checks no step of a run can leave a slice.
 
-use super::records::{MAX_OPS, MAX_STEPS, OpRecord, Tensor, kind};
 use super::read::taps;
+use super::records::{MAX_OPS, MAX_STEPS, OpRecord, Tensor, kind};
 use super::{LoadError, Model};
 use crate::image::{ColorOrder, Resize};
 use crate::ir::{Activation, Op, Padding, Shape, ShapeError, Window};
@@ -132,7 +132,8 @@ fn check_op(model: &Model<'_>, index: usize, record: &OpRecord) -> Result<(), Lo
         return refuse("act_min above act_max");
     }
     let windowed = matches!(record.kind, kind::CONV2D | kind::MAX_POOL2D | kind::AVERAGE_POOL2D);
-    let plain = record.kernel == [1; 2] && record.stride == [1; 2] && record.dilation == [1; 2] && record.pads == [0; 4];
+    let plain =
+        record.kernel == [1; 2] && record.stride == [1; 2] && record.dilation == [1; 2] && record.pads == [0; 4];
     if !windowed && !plain {
         return refuse("window of an operator that has none");
     }
@@ -157,7 +158,13 @@ fn check_op(model: &Model<'_>, index: usize, record: &OpRecord) -> Result<(), Lo
     check_constants(model, index, record, input, op)
 }
 
-fn check_constants(model: &Model<'_>, index: usize, record: &OpRecord, input: &Tensor, op: u16) -> Result<(), LoadError> {
+fn check_constants(
+    model: &Model<'_>,
+    index: usize,
+    record: &OpRecord,
+    input: &Tensor,
+    op: u16,
+) -> Result<(), LoadError> {
     let refuse = |what| Err(LoadError::Op { op, what });
     let Some(constants) = model.try_constants(index) else { return refuse("weights, bias, multipliers or shifts") };
     let pairs = constants.multipliers.iter().zip(constants.shifts);

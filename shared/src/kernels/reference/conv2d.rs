@@ -14,7 +14,14 @@ use crate::quant::requantize;
 ///
 /// # Source
 /// TensorFlow Lite Micro, `reference_integer_ops::ConvPerChannel`.
-pub fn conv2d_row(p: &WindowParams, input_zero_point: i32, rows: Rows<'_>, y: u32, constants: &Constants<'_>, output: &mut [i8]) {
+pub fn conv2d_row(
+    p: &WindowParams,
+    input_zero_point: i32,
+    rows: Rows<'_>,
+    y: u32,
+    constants: &Constants<'_>,
+    output: &mut [i8],
+) {
     let [kh, kw] = p.kernel;
     for (x, pixel_out) in output.chunks_exact_mut(p.c_out).enumerate() {
         let filters = constants.weights.chunks_exact(kh * kw * p.c_in);

@@ -7,7 +7,13 @@ use crate::quant::{OutputStage, requantize};
 ///
 /// # Shapes
 /// `row`: part of a flat input; `weights`: `[c_out, inputs]`; `accumulators`: `[c_out]`.
-pub fn dense_accumulate(row: &[i8], first: usize, input_zero_point: i32, constants: &Constants<'_>, accumulators: &mut [i32]) {
+pub fn dense_accumulate(
+    row: &[i8],
+    first: usize,
+    input_zero_point: i32,
+    constants: &Constants<'_>,
+    accumulators: &mut [i32],
+) {
     let inputs = constants.weights.len() / accumulators.len().max(1);
     if first == 0 {
         accumulators.copy_from_slice(constants.bias);

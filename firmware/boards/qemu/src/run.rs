@@ -1,0 +1,64 @@
+//! The bench's loop: a frame in, its scores and ticks out.
+
+use crate::clock::{CALIBRATION_INSTRUCTIONS, Clock};
+use crate::file_camera::{FileCamera, OpenError, ReadError};
+use crate::stack;
+use ocelli_app::bench::{RESULTS_FILE, ResultsHeader};
+use ocelli_app::classify::{Classifier, ClassifyError, Memory, SetupError};
+use semihosting::fs::File;
+use semihosting::io::Write;
+
+/// Why a run failed.
+#[derive(Clone, Copy, Debug, defmt::Format)]
+pub enum RunError {
+    /// The model was refused.
+    Setup(SetupError),
+    /// The frames file was refused.
+    Frames(OpenError),
+    /// A frame was not classified.
+    Frame {
+        /// Number of the frame.
+        index: u32,
+        /// The reason.
+        error: ClassifyError<ReadError>,
+    },
+    /// The results file cannot be written.
+    Results,
+}
+
+/// Classifies all frames; returns how many there were.
+pub fn run(model: &[u8], memory: Memory<'_>, clock: Clock) -> Result<u32, RunError> {
+    let mut classifier = Classifier::load(model, memory).map_err(RunError::Setup)?;
+    let mut camera = FileCamera::open(clock).map_err(RunError::Frames)?;
+    let mut results = Results::create()?;
+    let scores = classifier.model().output().and_then(|output| output.shape().elements()).unwrap_or(0);
+    let head = ResultsHeader {
+        scores,
+        calibration_instructions: CALIBRATION_INSTRUCTIONS,
+        calibration_ticks: clock.calibrate(),
+    };
+    results.append(&head.to_bytes())?;
+    for index in 0..camera.frames() {
+        let start = clock.now();
+        let scores = classifier.classify(&mut camera).map_err(|error| RunError::Frame { index, error })?;
+        let ticks = clock.now().wrapping_sub(start).wrapping_sub(camera.take_waited());
+        results.append(bytemuck::cast_slice(scores))?;
+        results.append(&ticks.to_le_bytes())?;
+    }
+    let deepest = u32::try_from(stack::deepest_bytes()).unwrap_or(u32::MAX);
+    results.append(&deepest.to_le_bytes())?;
+    Ok(camera.frames())
+}
+
+/// The results file.
+struct Results(File);
+
+impl Results {
+    fn create() -> Result<Self, RunError> {
+        File::create(RESULTS_FILE).map(Self).map_err(|_| RunError::Results)
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), RunError> {
+        self.0.write_all(bytes).map_err(|_| RunError::Results)
+    }
+}

@@ -1,0 +1,20 @@
+//! The deepest point that the stack has reached. cortex-m-rt paints the free stack before `main` (feature `paint-stack`).
+
+use cortex_m_rt::STACK_PAINT_VALUE;
+
+unsafe extern "C" {
+    // Placed by cortex-m-rt's linker script; only their addresses mean something.
+    static mut _stack_start: u32;
+    static mut _stack_end: u32;
+}
+
+/// Bytes of stack that have been written to since the start.
+pub fn deepest_bytes() -> usize {
+    let (mut word, top) = (&raw const _stack_end, &raw const _stack_start);
+    // SAFETY: `_stack_end..top` is RAM that holds the stack and nothing else, aligned to words; it is read as volatile
+    // because the compiler knows of no object there.
+    while word < top && unsafe { word.read_volatile() } == STACK_PAINT_VALUE {
+        word = word.wrapping_add(1);
+    }
+    top.addr() - word.addr()
+}

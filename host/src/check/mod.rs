@@ -1,0 +1,3 @@
+//! checks
+pub mod tract;
+pub mod vectors;

@@ -1,0 +1,152 @@
+//! tract as the judge: ONNX models, whole or a part of them, on values in our layout (H, W, C).
+
+use anyhow::{anyhow, bail, Context as _};
+use ocelli::ir::Shape;
+use prost::Message;
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use tract_onnx::pb::tensor_shape_proto::dimension;
+use tract_onnx::pb::type_proto;
+use tract_onnx::pb::{GraphProto, ModelProto, ValueInfoProto};
+use tract_onnx::prelude::*;
+
+/// A model that tract runs, for one image at a time.
+#[derive(Clone, Debug)]
+pub struct TractModel {
+    plan: Arc<TypedRunnableModel>,
+    input: Vec<usize>,
+}
+
+/// Reads an ONNX file.
+///
+/// # Errors
+/// When it cannot be read or is no ONNX file.
+pub fn read_onnx(path: &Path) -> anyhow::Result<ModelProto> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    ModelProto::decode(bytes.as_slice()).with_context(|| format!("{} is not an ONNX file", path.display()))
+}
+
+impl TractModel {
+    /// Prepares the part of an ONNX model that leads from value `from` to value `to`.
+    ///
+    /// # Errors
+    /// When there is no such part or tract cannot run it.
+    pub fn new(proto: &ModelProto, from: &str, to: &str) -> anyhow::Result<Self> {
+        let part = cut(proto, from, to)?;
+        let info = part.graph.as_ref().and_then(|g| g.input.first()).context("the model has no input")?;
+        let (datum, input) = batch_of_one(info)?;
+        let build = || -> TractResult<Arc<TypedRunnableModel>> {
+            let model = onnx().parse(&part, None)?.model;
+            let fact = InferenceFact::dt_shape(datum, &input);
+            model.with_input_fact(0, fact)?.into_optimized()?.into_runnable()
+        };
+        let plan = build().map_err(|e| anyhow!("tract cannot run the part from '{from}' to '{to}': {e:#}"))?;
+        Ok(Self { plan, input })
+    }
+
+    /// Runs one image of floats `[h, w, c]`; the result is `[h, w, c]` too.
+    ///
+    /// # Errors
+    /// When tract fails.
+    pub fn run_f32(&self, values: &[f32]) -> anyhow::Result<Vec<f32>> {
+        self.run(values)
+    }
+
+    /// Runs one image of int8 values `[h, w, c]`; the result is `[h, w, c]` too.
+    ///
+    /// # Errors
+    /// When tract fails.
+    pub fn run_i8(&self, values: &[i8]) -> anyhow::Result<Vec<i8>> {
+        self.run(values)
+    }
+
+    /// Runs one image of floats `[h, w, c]` to int8 values.
+    ///
+    /// # Errors
+    /// When tract fails.
+    pub fn run_f32_to_i8(&self, values: &[f32]) -> anyhow::Result<Vec<i8>> {
+        self.run(values)
+    }
+
+    fn run<I: Datum + Copy, O: Datum + Copy>(&self, values: &[I]) -> anyhow::Result<Vec<O>> {
+        let run = || -> TractResult<Vec<O>> {
+            let nchw = match self.input[..] {
+                [_, c, h, w] => turn(values, [h * w, c]),
+                _ => values.to_vec(),
+            };
+            let tensor = Tensor::from_shape(&self.input, &nchw)?;
+            let outputs = self.plan.run(tvec!(tensor.into_tvalue()))?;
+            let output = outputs.first().context("no output")?;
+            let values = output.try_as_plain_ram()?.as_slice::<O>()?;
+            Ok(match *output.shape() {
+                [_, c, h, w] => turn(values, [c, h * w]),
+                _ => values.to_vec(),
+            })
+        };
+        run().map_err(|e| anyhow!("tract failed: {e:#}"))
+    }
+}
+
+/// Transposes `[rows, columns]`.
+fn turn<T: Copy>(values: &[T], [rows, columns]: [usize; 2]) -> Vec<T> {
+    (0..columns).flat_map(|c| (0..rows).map(move |r| values[r * columns + c])).collect()
+}
+
+/// The shape of a value by name, without the batch, as height, width, channels.
+#[must_use]
+pub fn shape_of(proto: &ModelProto, name: &str) -> Option<Shape> {
+    let graph = proto.graph.as_ref()?;
+    match batch_of_one(value_info(graph, name)?).ok()?.1[..] {
+        [_, c] => Some(Shape::new(1, 1, c as u32)),
+        [_, c, h, w] => Some(Shape::new(h as u32, w as u32, c as u32)),
+        _ => None,
+    }
+}
+
+fn value_info<'g>(graph: &'g GraphProto, name: &str) -> Option<&'g ValueInfoProto> {
+    graph.input.iter().chain(&graph.value_info).chain(&graph.output).find(|info| info.name == name)
+}
+
+/// The part of a graph that computes value `to` from value `from`.
+fn cut(proto: &ModelProto, from: &str, to: &str) -> anyhow::Result<ModelProto> {
+    let graph = proto.graph.as_ref().context("the ONNX file has no graph")?;
+    let mut part = GraphProto { name: graph.name.clone(), ..GraphProto::default() };
+    let mut wanted: HashSet<&str> = HashSet::from([to]);
+    let mut reached = false;
+    for node in graph.node.iter().rev() {
+        if !node.output.iter().any(|name| wanted.contains(name.as_str()) && name != from) {
+            continue;
+        }
+        part.node.insert(0, node.clone());
+        wanted.extend(node.input.iter().map(String::as_str));
+        reached |= node.input.iter().any(|name| name == from);
+    }
+    if !reached {
+        bail!("the ONNX file has no way from the value '{from}' to the value '{to}'");
+    }
+    part.initializer = graph.initializer.iter().filter(|t| wanted.contains(t.name.as_str())).cloned().collect();
+    part.input.push(value_info(graph, from).with_context(|| format!("the ONNX file does not say '{from}''s shape"))?.clone());
+    part.output.push(ValueInfoProto { name: to.to_owned(), ..ValueInfoProto::default() });
+    Ok(ModelProto { graph: Some(part), ..proto.clone() })
+}
+
+/// Type and dimensions of a value for a batch of one.
+fn batch_of_one(info: &ValueInfoProto) -> anyhow::Result<(DatumType, Vec<usize>)> {
+    use tract_onnx::pb::tensor_proto::DataType;
+    let Some(type_proto::Value::TensorType(tensor)) = info.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
+        bail!("the ONNX file does not say the type of '{}'", info.name);
+    };
+    let datum = match tensor.elem_type {
+        t if t == DataType::Float as i32 => f32::datum_type(),
+        t if t == DataType::Int8 as i32 => i8::datum_type(),
+        t => bail!("'{}' has the ONNX type {t}, expected float or int8", info.name),
+    };
+    let dims = tensor.shape.as_ref().map_or(&[][..], |s| &s.dim);
+    let dims = dims.iter().enumerate().map(|(axis, dim)| match dim.value {
+        Some(dimension::Value::DimValue(n)) if n > 0 => Ok(n as usize),
+        _ if axis == 0 => Ok(1),
+        _ => bail!("'{}' has no fixed size along axis {axis}", info.name),
+    });
+    Ok((datum, dims.collect::<anyhow::Result<_>>()?))
+}

@@ -1,0 +1,92 @@
+//! From a quantized network to a model file: fold, plan rings and arena, lay out.
+
+mod lower;
+mod plan;
+
+pub use lower::{lower, multiplier};
+pub use plan::{ring_rows, with_heights};
+
+use crate::network::{Network, Weights};
+use crate::quantize::{Calibration, QuantizedNetwork, Range, quantize};
+use ocelli::model::records::{OpRecord, kind};
+use ocelli::model::write::ModelFile;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use std::collections::BTreeMap;
+
+/// Compiles a quantized network to the bytes of a model file.
+///
+/// # Errors
+/// When an operator's numbers are outside what the format can hold; the error names it.
+pub fn compile(network: &QuantizedNetwork) -> anyhow::Result<Vec<u8>> {
+    let mut file = lower(network)?;
+    plan::plan(&mut file)?;
+    file.to_bytes().map_err(|error| anyhow::anyhow!("the compiled network is not valid: {}", name_op(&file, error)))
+}
+
+/// What a layer costs on a chip.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LayerCost {
+    /// Its constants.
+    pub flash_bytes: u64,
+    /// The ring that holds its output, and accumulators.
+    pub ram_bytes: u64,
+}
+
+/// What a network costs on a chip, by layer.
+#[derive(Clone, Debug, Default)]
+pub struct Cost {
+    /// By layer name; a layer that is folded away is missing.
+    pub layers: BTreeMap<String, LayerCost>,
+    /// The ring that holds the input rows.
+    pub input_ram_bytes: u64,
+    /// The model file.
+    pub flash_bytes: u64,
+    /// All working memory.
+    pub ram_bytes: u64,
+}
+
+/// Compiles a network with placeholder weights and reports its memory.
+///
+/// # Errors
+/// When the network's shapes do not fit.
+pub fn measure(network: &Network) -> anyhow::Result<Cost> {
+    let weights = Weights::glorot(network, &mut ChaCha8Rng::seed_from_u64(0))?;
+    let calibration = Calibration::constant(network, Range { min: -1.0, max: 1.0 })?;
+    let labels: Vec<String> = (0..network.classes()?).map(|class| class.to_string()).collect();
+    let mut file = lower(&quantize(network, &weights, &calibration, &labels)?)?;
+    plan::plan(&mut file)?;
+    Ok(cost(&file, file.to_bytes()?.len()))
+}
+
+/// The memory of a planned file of `flash_bytes`.
+#[must_use]
+pub fn cost(file: &ModelFile, flash_bytes: usize) -> Cost {
+    let ring = |index: usize| -> u64 {
+        file.tensors.get(index).map_or(0, |t| u64::from(t.rows) * u64::from(t.w) * u64::from(t.c))
+    };
+    let layers = file.ops.iter().enumerate().map(|(index, op)| {
+        let constants = op.weights.len() + 4 * op.bias.len() + 8 * op.multipliers.len() + size_of::<OpRecord>();
+        let accumulators = if op.record.kind == kind::DENSE { 4 * op.bias.len() as u64 } else { 0 };
+        (op.name.clone(), LayerCost { flash_bytes: constants as u64, ram_bytes: ring(index + 1) + accumulators })
+    });
+    Cost {
+        layers: layers.collect(),
+        input_ram_bytes: ring(0),
+        flash_bytes: flash_bytes as u64,
+        ram_bytes: u64::from(file.arena_bytes),
+    }
+}
+
+/// A load error with the layer's name where it has an operator's index.
+fn name_op(file: &ModelFile, error: ocelli::model::LoadError) -> String {
+    use ocelli::model::LoadError as E;
+    let index = match error {
+        E::Op { op, .. } | E::Shape { op, .. } | E::Overflow { op } => Some(usize::from(op)),
+        _ => None,
+    };
+    match index.and_then(|i| file.ops.get(i)) {
+        Some(op) => format!("layer '{}': {error}", op.name),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,108 @@
+//! Quantized ONNX out: the int8 network as float operators between QuantizeLinear and DequantizeLinear, which every runtime reads.
+//! The int8 tensor of layer `L` is the value `L.int8`.
+
+use super::onnx::{INPUT, operator, push_activation};
+use super::proto::{dense_to_chw, dims, floats, int, int8s, int32s, model, node, ohwi_to_oihw, value};
+use crate::quantize::{QuantParams, QuantizedLayer, QuantizedNetwork, QuantizedWeights};
+use ocelli::ir::{Activation, Op, Shape, ShapeError};
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{GraphProto, ModelProto};
+
+/// The name of a layer's int8 value; the input's layer is [`INPUT`].
+#[must_use]
+pub fn int8_name(layer: &str) -> String {
+    format!("{layer}.int8")
+}
+
+/// The quantized network as an ONNX model: float in, int8 between, float out.
+///
+/// # Errors
+/// When the shapes do not fit.
+pub fn export(network: &QuantizedNetwork) -> Result<ModelProto, ShapeError> {
+    let mut graph = GraphProto { name: "quantized".to_owned(), ..GraphProto::default() };
+    let mut flat = false;
+    graph.input.push(value(INPUT, DataType::Float, &dims(network.input_shape, flat)));
+    let mut before = quantize(&mut graph, INPUT, INPUT, network.input);
+    graph.value_info.push(value(&int8_name(INPUT), DataType::Int8, &dims(network.input_shape, flat)));
+    let mut flattened: Option<Shape> = None;
+    let mut output_shape = network.input_shape;
+    for (index, layer) in network.layers.iter().enumerate() {
+        flat |= layer.node.op == Op::Flatten;
+        let picture = flattened.take();
+        before = push_layer(&mut graph, layer, network.input_of(index), &before, picture)?;
+        if layer.node.op == Op::Flatten {
+            flattened = Some(layer.node.input);
+        }
+        output_shape = layer.node.output;
+        graph.value_info.push(value(&int8_name(&layer.node.name), DataType::Int8, &dims(output_shape, flat)));
+    }
+    graph.output.push(value(&before, DataType::Float, &dims(output_shape, flat)));
+    Ok(model(graph, &[("labels", network.labels.join("\n"))]))
+}
+
+/// Adds operator, activation, quantization and dequantization; returns the name of the dequantized value.
+fn push_layer(
+    graph: &mut GraphProto,
+    layer: &QuantizedLayer,
+    input: QuantParams,
+    before: &str,
+    picture: Option<Shape>,
+) -> Result<String, ShapeError> {
+    let name = layer.node.name.as_str();
+    let (kernel, bias) = (format!("{name}.kernel"), format!("{name}.bias"));
+    if let Some(weights) = &layer.weights {
+        push_weights(graph, &layer.node.op, weights, input, picture, [&kernel, &bias]);
+    }
+    let linear = format!("{name}.linear");
+    graph.node.push(operator(&layer.node.op, layer.node.input, &linear, [before, &kernel, &bias])?);
+    let activated = match layer.node.op.activation() {
+        Activation::None => linear,
+        activation => {
+            let activated = format!("{name}.activation");
+            push_activation(graph, activation, &linear, &activated);
+            activated
+        }
+    };
+    Ok(quantize(graph, &activated, name, layer.output))
+}
+
+/// Quantizes `float` to the int8 value of `layer` and back; returns the dequantized value's name.
+fn quantize(graph: &mut GraphProto, float: &str, layer: &str, params: QuantParams) -> String {
+    let (scale, zero_point) = (format!("{layer}.scale"), format!("{layer}.zero_point"));
+    let (quantized, dequantized) = (int8_name(layer), format!("{layer}.float"));
+    graph.initializer.push(floats(&scale, &[], [params.scale]));
+    graph.initializer.push(int8s(&zero_point, &[], [params.zero_point.clamp(-128, 127) as i8]));
+    graph.node.push(node("QuantizeLinear", &quantized, &[float, &scale, &zero_point], Vec::new()));
+    graph.node.push(node("DequantizeLinear", &dequantized, &[&quantized, &scale, &zero_point], Vec::new()));
+    dequantized
+}
+
+fn push_weights(
+    graph: &mut GraphProto,
+    op: &Op,
+    weights: &QuantizedWeights,
+    input: QuantParams,
+    picture: Option<Shape>,
+    names: [&str; 2],
+) {
+    let [o, kh, kw, i] = weights.shape;
+    let scales: Vec<f32> = (0..o).map(|channel| weights.scale(channel)).collect();
+    let (shape, values) = match (op, picture) {
+        (Op::Conv2d { .. }, _) => (vec![o, i, kh, kw], ohwi_to_oihw(&weights.kernel, weights.shape)),
+        (_, Some(picture)) => (vec![o, i], dense_to_chw(&weights.kernel, o, picture)),
+        _ => (vec![o, i], weights.kernel.clone()),
+    };
+    let [kernel, bias] = names;
+    let int8 = format!("{kernel}.int8");
+    graph.initializer.push(int8s(&int8, &shape, values));
+    graph.initializer.push(int8s(&format!("{kernel}.zero_point"), &[o], vec![0; o]));
+    let int32 = format!("{bias}.int32");
+    graph.initializer.push(int32s(&int32, &[o], weights.bias.iter().copied()));
+    graph.initializer.push(int32s(&format!("{bias}.zero_point"), &[o], vec![0; o]));
+    let bias_scales: Vec<f32> = scales.iter().map(|s| input.scale * s).collect();
+    for (name, stored, scales) in [(kernel, &int8, scales), (bias, &int32, bias_scales)] {
+        let (scale, zero_point) = (format!("{name}.scale"), format!("{name}.zero_point"));
+        graph.initializer.push(floats(&scale, &[o], scales));
+        graph.node.push(node("DequantizeLinear", name, &[stored, &scale, &zero_point], vec![int("axis", 0)]));
+    }
+}

@@ -1,0 +1,212 @@
+//! A network, described once: `net.toml` <-> [`Network`] -> [`ocelli::ir::Op`]; summary, training, export, quantizer and compiler
+//! read this description.
+
+mod file;
+
+pub mod summary;
+mod weights;
+pub mod zoo;
+
+pub use file::op_name;
+pub use weights::{LayerWeights, WeightError, Weights};
+
+use ocelli::image::{ColorOrder, InputSpec, Resize};
+use ocelli::ir::{Op, Shape, ShapeError};
+use std::path::{Path, PathBuf};
+
+/// A chain of layers over a picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Network {
+    /// Name, for people.
+    pub name: String,
+    /// Size, colours and normalization of the input.
+    pub input: InputSpec,
+    /// The layers, in order.
+    pub layers: Vec<Layer>,
+}
+
+/// A layer and its name, which is unique in the network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layer {
+    /// Name, as in summaries and reports.
+    pub name: String,
+    /// What it computes.
+    pub kind: LayerKind,
+}
+
+/// What a layer computes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum LayerKind {
+    /// An operator that runs on the device.
+    Op(Op),
+    /// Sets a share of the values to zero while training; the identity afterwards.
+    Dropout {
+        /// Probability of a value to be dropped.
+        rate: f64,
+    },
+}
+
+/// An operator of the network as it runs after training, with its shapes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Name of its layer.
+    pub name: String,
+    /// The operator.
+    pub op: Op,
+    /// Shape of its input.
+    pub input: Shape,
+    /// Shape of its output.
+    pub output: Shape,
+}
+
+/// Why a description is no network.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// The file cannot be read.
+    #[error("cannot read the network {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The file is not what a `net.toml` must be.
+    #[error("{path}: {message}")]
+    Syntax {
+        /// The file, or the name of a built-in network.
+        path: String,
+        /// What is wrong and where.
+        message: String,
+    },
+    /// A layer cannot take its input.
+    #[error("layer {index} '{layer}' cannot take its input of {input}: {source}")]
+    Shape {
+        /// Index of the layer, from 1.
+        index: usize,
+        /// Its name.
+        layer: String,
+        /// The shape it would get.
+        input: Shape,
+        /// The rule that is broken.
+        source: ShapeError,
+    },
+    /// Something about the network as a whole.
+    #[error("network '{name}': {message}")]
+    Invalid {
+        /// Name of the network.
+        name: String,
+        /// What is wrong and what to do.
+        message: String,
+    },
+}
+
+impl Network {
+    /// Reads a `net.toml`, or takes a built-in network by its name.
+    ///
+    /// # Errors
+    /// When there is no such file or name, the file has an unknown key or value, or the shapes do not fit.
+    pub fn open(path_or_name: &str) -> Result<Self, NetworkError> {
+        if let Some(text) = zoo::find(path_or_name) {
+            return Self::from_toml(text, path_or_name);
+        }
+        let path = Path::new(path_or_name);
+        let text = std::fs::read_to_string(path).map_err(|source| {
+            if source.kind() == std::io::ErrorKind::NotFound && path.extension().is_none() {
+                let known = zoo::names().collect::<Vec<_>>().join(", ");
+                let message = format!("no file and no built-in network of that name (built in: {known})");
+                return NetworkError::Syntax { path: path_or_name.to_owned(), message };
+            }
+            NetworkError::Read { path: path.to_owned(), source }
+        })?;
+        Self::from_toml(&text, path_or_name)
+    }
+
+    /// The operators with their shapes: the network as it is exported, quantized and run.
+    ///
+    /// # Errors
+    /// When a layer cannot take its input; the error names layer and rule.
+    pub fn nodes(&self) -> Result<Vec<Node>, NetworkError> {
+        let mut shape = self.input.shape;
+        let mut nodes = Vec::new();
+        for (index, layer) in self.layers.iter().enumerate() {
+            let LayerKind::Op(op) = layer.kind else { continue };
+            let output = op.infer_shape(shape).map_err(|source| NetworkError::Shape {
+                index: index + 1,
+                layer: layer.name.clone(),
+                input: shape,
+                source,
+            })?;
+            nodes.push(Node { name: layer.name.clone(), op, input: shape, output });
+            shape = output;
+        }
+        Ok(nodes)
+    }
+
+    /// Number of classes: the values of the flat output.
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn classes(&self) -> Result<usize, NetworkError> {
+        Ok(self.nodes()?.last().map_or(0, |node| node.output.c as usize))
+    }
+
+    /// Checks what every network must have: layers that fit, and a flat softmax at the end.
+    ///
+    /// # Errors
+    /// When something is missing; the error says what.
+    pub fn validate(&self) -> Result<(), NetworkError> {
+        let invalid = |message: &str| {
+            Err(NetworkError::Invalid { name: self.name.clone(), message: message.to_owned() })
+        };
+        let nodes = self.nodes()?;
+        let Some(last) = nodes.last() else { return invalid("it has no layers") };
+        if last.op != Op::Softmax || (last.output.h, last.output.w) != (1, 1) {
+            return invalid("the last layer must be a softmax over a flat input (1x1xn): add flatten, dense and softmax");
+        }
+        if nodes.iter().filter(|node| node.op == Op::Softmax).count() != 1 {
+            return invalid("softmax may only be the last layer");
+        }
+        if last.output.c < 2 {
+            return invalid("a classifier needs at least two classes");
+        }
+        Ok(())
+    }
+
+    /// Refuses labels that are not one a class.
+    ///
+    /// # Errors
+    /// When the counts differ; both are named.
+    pub fn check_labels(&self, labels: &[String]) -> Result<(), NetworkError> {
+        let classes = self.classes()?;
+        if classes == labels.len() {
+            return Ok(());
+        }
+        let message = format!(
+            "its last dense layer has {classes} units but the dataset has {} classes ({}{}): set units = {} in net.toml",
+            labels.len(),
+            labels.iter().take(5).cloned().collect::<Vec<_>>().join(", "),
+            if labels.len() > 5 { ", ..." } else { "" },
+            labels.len()
+        );
+        Err(NetworkError::Invalid { name: self.name.clone(), message })
+    }
+}
+
+/// The name of a colour order in `net.toml`.
+#[must_use]
+pub const fn color_name(color: ColorOrder) -> &'static str {
+    match color {
+        ColorOrder::Gray => "gray",
+        ColorOrder::Rgb => "rgb",
+        ColorOrder::Bgr => "bgr",
+    }
+}
+
+/// The name of a resize rule in `net.toml`.
+#[must_use]
+pub const fn resize_name(resize: Resize) -> &'static str {
+    match resize {
+        Resize::Stretch => "stretch",
+        Resize::CenterCrop => "center-crop",
+    }
+}

@@ -1,0 +1,101 @@
+//! Which values each tensor takes on images of the training set.
+
+use crate::data::Dataset;
+use crate::network::{Network, Weights};
+use crate::quantize::QuantParams;
+use crate::train::{Batches, Classifier, input_tensor};
+use anyhow::{Context, ensure};
+use burn::tensor::Device;
+use std::collections::BTreeMap;
+
+/// The interval of a tensor's values; it always holds 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Range {
+    /// Smallest value or 0.
+    pub min: f32,
+    /// Largest value or 0.
+    pub max: f32,
+}
+
+impl Range {
+    /// The interval widened to hold `value`.
+    #[must_use]
+    pub fn with(self, value: f32) -> Self {
+        Self { min: self.min.min(value), max: self.max.max(value) }
+    }
+
+    /// Scale and zero point that cover the interval with 255 steps and represent 0 exactly.
+    ///
+    /// # Source
+    /// Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
+    /// arXiv:1712.05877, section 3; zero point nudged as TensorFlow Lite's converter does.
+    #[must_use]
+    pub fn params(self) -> QuantParams {
+        let (min, max) = (f64::from(self.min), f64::from(self.max));
+        let scale = ((max - min) / 255.0) as f32;
+        if scale < 1e-10 {
+            return QuantParams { scale: 1.0 / 255.0, zero_point: 0 }; // all zeros: any scale represents them
+        }
+        let zero_point = (-128.0 - min / f64::from(scale)).round().clamp(-128.0, 127.0) as i32;
+        QuantParams { scale, zero_point }
+    }
+}
+
+/// The interval of each layer's output.
+#[derive(Clone, Debug, Default)]
+pub struct Calibration {
+    ranges: BTreeMap<String, Range>,
+}
+
+impl Calibration {
+    /// Runs the float network over `images` and keeps the smallest and largest value of each layer's output.
+    ///
+    /// # Errors
+    /// When there are no images, weights are missing, or a value is not finite.
+    pub fn observe(network: &Network, weights: &Weights, images: &Dataset, device: &Device) -> anyhow::Result<Self> {
+        ensure!(images.len() > 0, "calibration needs at least one image");
+        let module = Classifier::new(network, weights, device)?;
+        let mut calibration = Self::default();
+        for batch in Batches::in_order(images.len(), 64) {
+            module.forward_observed(input_tensor(network, images, &batch, device), |layer| {
+                let range = calibration.ranges.entry(layer.name).or_default();
+                *range = layer.values.iter().fold(*range, |range, &v| range.with(v));
+            });
+        }
+        let broken = calibration.ranges.iter().find(|(_, r)| !(r.min.is_finite() && r.max.is_finite()));
+        ensure!(broken.is_none(), "the output of layer '{}' is not finite: train again", broken.map_or("", |b| b.0));
+        Ok(calibration)
+    }
+
+    /// A calibration with the given interval for every layer of a network (for measuring without training).
+    ///
+    /// # Errors
+    /// When the network's shapes do not fit.
+    pub fn constant(network: &Network, range: Range) -> anyhow::Result<Self> {
+        let ranges = network.nodes()?.into_iter().map(|node| (node.name, range)).collect();
+        Ok(Self { ranges })
+    }
+
+    /// The interval of a layer's output.
+    ///
+    /// # Errors
+    /// When the layer was not observed.
+    pub fn range(&self, layer: &str) -> anyhow::Result<Range> {
+        self.ranges.get(layer).copied().with_context(|| format!("layer '{layer}' was not calibrated"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zero_is_exact_and_the_interval_is_covered() {
+        for (min, max) in [(-1.0, 1.0), (0.0, 6.0), (-0.3, 12.7), (-5.0, 0.0), (-1e-3, 1e3)] {
+            let QuantParams { scale, zero_point } = Range { min, max }.params();
+            assert!((-128..=127).contains(&zero_point));
+            let real = |q: i32| scale * (q - zero_point) as f32;
+            assert!(real(-128) <= min + scale && real(127) >= max - scale, "{min} {max}");
+        }
+    }
+}

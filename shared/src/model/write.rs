@@ -1,0 +1,168 @@
+//! Writes a model file: lays out the tables, then reads the result back through every check.
+
+use super::records::{ALIGN, Header, MAGIC, NONE, OpRecord, Tensor, VERSION};
+use super::validate::NO_PICTURE;
+use super::{LoadError, Model, crc32};
+use crate::image::InputSpec;
+use crate::quant::Multiplier;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// An operator and its constant tables; the offsets in `record` are filled in by [`ModelFile::to_bytes`].
+#[derive(Clone, Debug)]
+pub struct OpEntry {
+    /// Name, for people.
+    pub name: String,
+    /// Kind, input, window, clamp and scratch offset.
+    pub record: OpRecord,
+    /// Weights, OHWI or `[out, in]`.
+    pub weights: Vec<i8>,
+    /// One an output channel.
+    pub bias: Vec<i32>,
+    /// One an output channel (softmax: one).
+    pub multipliers: Vec<Multiplier>,
+}
+
+/// What goes into a model file.
+#[derive(Clone, Debug)]
+pub struct ModelFile {
+    /// The tensors; tensor 0 is the input, tensor `i + 1` the output of operator `i`.
+    pub tensors: Vec<Tensor>,
+    /// The operators, in topological order.
+    pub ops: Vec<OpEntry>,
+    /// Class labels; empty, or one a score.
+    pub labels: Vec<String>,
+    /// How a picture becomes the input, and the quantized input for each pixel value (`[c, 256]`); `None` for an input that
+    /// is no picture.
+    pub input: Option<(InputSpec, Vec<i8>)>,
+    /// Bytes of working memory.
+    pub arena_bytes: u32,
+    /// Arena offset of the schedule's state.
+    pub state: u32,
+}
+
+impl OpRecord {
+    /// A record of `kind` that reads tensor `input`, with the widest clamp, no window and no tables.
+    #[must_use]
+    pub const fn new(kind: u8, input: u32) -> Self {
+        Self {
+            kind,
+            act_min: i8::MIN,
+            act_max: i8::MAX,
+            reserved: 0,
+            input,
+            kernel: [1; 2],
+            stride: [1; 2],
+            dilation: [1; 2],
+            pads: [0; 4],
+            weights: NONE,
+            bias: NONE,
+            multipliers: NONE,
+            shifts: NONE,
+            scratch: NONE,
+        }
+    }
+}
+
+impl ModelFile {
+    /// The bytes of the file.
+    ///
+    /// # Errors
+    /// When the result would not pass [`Model::parse`].
+    pub fn to_bytes(&self) -> Result<Vec<u8>, LoadError> {
+        let mut file = Bytes(Vec::new());
+        let mut header = Header {
+            magic: MAGIC,
+            version: VERSION,
+            op_count: u16::try_from(self.ops.len()).map_err(|_| LoadError::Field { what: "op_count" })?,
+            file_bytes: 0,
+            arena_bytes: self.arena_bytes,
+            state: self.state,
+            tensors: 0,
+            ops: 0,
+            labels: [NONE, 0],
+            names: [NONE, 0],
+            color: NO_PICTURE,
+            resize: 0,
+            reserved: 0,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+            pixel_lut: NONE,
+        };
+        file.append(bytemuck::bytes_of(&header))?;
+        header.tensors = file.append(bytemuck::cast_slice(&self.tensors))?;
+        let mut records: Vec<OpRecord> = self.ops.iter().map(|entry| entry.record).collect();
+        header.ops = file.append(bytemuck::cast_slice(&records))?;
+        header.labels = file.strings(self.labels.iter())?;
+        header.names = file.strings(self.ops.iter().map(|entry| &entry.name))?;
+        if let Some((spec, lut)) = &self.input {
+            header.color = spec.color.code();
+            header.resize = spec.resize.code();
+            header.mean = spec.mean;
+            header.std = spec.std;
+            header.pixel_lut = file.append(bytemuck::cast_slice(lut))?;
+        }
+        for (record, entry) in records.iter_mut().zip(&self.ops) {
+            let factors: Vec<i32> = entry.multipliers.iter().map(|m| m.multiplier).collect();
+            let shifts: Vec<i32> = entry.multipliers.iter().map(|m| m.shift).collect();
+            record.weights = file.append(bytemuck::cast_slice(&entry.weights))?;
+            record.bias = file.append(bytemuck::cast_slice(&entry.bias))?;
+            record.multipliers = file.append(bytemuck::cast_slice(&factors))?;
+            record.shifts = file.append(bytemuck::cast_slice(&shifts))?;
+        }
+        header.file_bytes = file.offset()?.saturating_add(4);
+        file.overwrite(header.ops, bytemuck::cast_slice(&records));
+        file.overwrite(0, bytemuck::bytes_of(&header));
+        seal(&mut file.0);
+        let mut aligned: Vec<u64> = alloc::vec![0; file.0.len().div_ceil(8)];
+        let copy: &mut [u8] = bytemuck::cast_slice_mut(&mut aligned);
+        if let Some(copy) = copy.get_mut(..file.0.len()) {
+            copy.copy_from_slice(&file.0);
+            Model::parse(copy)?;
+        }
+        Ok(file.0)
+    }
+}
+
+/// Ends a file's bytes with the CRC-32 over them.
+pub fn seal(body: &mut Vec<u8>) {
+    let crc = crc32(body);
+    body.extend_from_slice(&crc.to_le_bytes());
+}
+
+struct Bytes(Vec<u8>);
+
+impl Bytes {
+    fn offset(&self) -> Result<u32, LoadError> {
+        u32::try_from(self.0.len()).map_err(|_| LoadError::Field { what: "file of 4 GiB or more" })
+    }
+
+    /// Appends a table and pads to the alignment; an empty one has no place.
+    fn append(&mut self, table: &[u8]) -> Result<u32, LoadError> {
+        if table.is_empty() {
+            return Ok(NONE);
+        }
+        let offset = self.offset()?;
+        self.0.extend_from_slice(table);
+        self.0.resize(self.0.len().next_multiple_of(ALIGN), 0);
+        Ok(offset)
+    }
+
+    /// Appends zero-terminated strings: `[offset, bytes]`.
+    fn strings<'s>(&mut self, strings: impl Iterator<Item = &'s String>) -> Result<[u32; 2], LoadError> {
+        let mut text = Vec::new();
+        for string in strings {
+            text.extend(string.bytes().filter(|&b| b != 0));
+            text.push(0);
+        }
+        let bytes = u32::try_from(text.len()).map_err(|_| LoadError::Field { what: "labels" })?;
+        Ok([self.append(&text)?, bytes])
+    }
+
+    fn overwrite(&mut self, offset: u32, table: &[u8]) {
+        let start = crate::to_usize(offset);
+        if let Some(place) = self.0.get_mut(start..start + table.len()) {
+            place.copy_from_slice(table);
+        }
+    }
+}
