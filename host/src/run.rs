@@ -1,1 +1,192 @@
-//! r
+//! A run folder: everything that training and compiling leave behind, under fixed names.
+
+use crate::check::tract::read_onnx;
+use crate::config::Config;
+use crate::files::{relative_to, write_atomically};
+use crate::interchange::{onnx, qdq};
+use crate::model::ModelBytes;
+use crate::network::{Network, Weights};
+use crate::quantize::QuantizedNetwork;
+use anyhow::{Context, bail, ensure};
+use prost::Message;
+use std::path::{Path, PathBuf};
+use tract_onnx::pb::ModelProto;
+
+/// Names of the files in a run folder.
+pub mod names {
+    /// The network.
+    pub const NETWORK: &str = "net.toml";
+    /// How the run was made.
+    pub const CONFIG: &str = "config.toml";
+    /// Trained weights.
+    pub const WEIGHTS: &str = "weights.safetensors";
+    /// The float network for others.
+    pub const ONNX: &str = "model.onnx";
+    /// The quantized network for others; what tract judges the model file by.
+    pub const QDQ: &str = "model.qdq.onnx";
+    /// The compiled model.
+    pub const MODEL: &str = "model.ocelli";
+    /// One row an epoch.
+    pub const HISTORY: &str = "history.csv";
+    /// Loss and accuracy over the epochs.
+    pub const CURVES: &str = "curves.png";
+    /// Which classes are taken for which.
+    pub const CONFUSION: &str = "confusion.png";
+    /// What the board's screen would show.
+    pub const SCREEN: &str = "screen.png";
+    /// All figures.
+    pub const REPORT: &str = "report.json";
+}
+
+/// A run folder that is being written.
+#[derive(Clone, Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+impl RunFolder {
+    /// Makes the folder where it is missing and makes sure that it can be written, before any work is done.
+    ///
+    /// # Errors
+    /// When it cannot be made or written.
+    pub fn create(path: &Path) -> anyhow::Result<Self> {
+        let advice = || format!("cannot write to the folder {}: choose another with --out", path.display());
+        std::fs::create_dir_all(path).with_context(advice)?;
+        tempfile::NamedTempFile::new_in(path).with_context(advice)?;
+        Ok(Self { path: path.to_owned() })
+    }
+
+    /// The place of one of the [`names`].
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes network, weights, configuration and ONNX of a trained network.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn write_trained(
+        &self,
+        network: &Network,
+        weights: &Weights,
+        labels: &[String],
+        config: &Config,
+    ) -> anyhow::Result<()> {
+        write_atomically(&self.file(names::NETWORK), network.to_toml().as_bytes())?;
+        weights.write(&self.file(names::WEIGHTS))?;
+        let mut config = config.clone();
+        config.network.file = names::NETWORK.to_owned();
+        config.dataset.path = relative_to(&config.dataset.path, &self.path)?;
+        config.dataset.labels = config.dataset.labels.map(|labels| relative_to(&labels, &self.path)).transpose()?;
+        write_atomically(&self.file(names::CONFIG), config.to_toml()?.as_bytes())?;
+        let onnx = onnx::export(network, weights, labels)?;
+        write_atomically(&self.file(names::ONNX), &onnx.encode_to_vec())
+    }
+
+    /// Writes the quantized network and the compiled model.
+    ///
+    /// # Errors
+    /// When the network cannot be compiled or a file cannot be written.
+    pub fn write_compiled(&self, network: &QuantizedNetwork) -> anyhow::Result<()> {
+        let model = crate::compile::compile(network)?;
+        write_atomically(&self.file(names::QDQ), &qdq::export(network)?.encode_to_vec())?;
+        write_atomically(&self.file(names::MODEL), &model)
+    }
+}
+
+/// A trained network read back from its run folder.
+#[derive(Clone, Debug)]
+pub struct Trained {
+    /// The network.
+    pub network: Network,
+    /// Its weights.
+    pub weights: Weights,
+    /// How it was made.
+    pub config: Config,
+}
+
+impl Trained {
+    /// Reads network, weights and configuration of a run folder.
+    ///
+    /// # Errors
+    /// When a file is missing or wrong.
+    pub fn open(folder: &Path) -> anyhow::Result<Self> {
+        let (network, weights) = network_and_weights(folder)?;
+        Ok(Self { network, weights, config: Config::read(&folder.join(names::CONFIG))? })
+    }
+}
+
+fn network_and_weights(folder: &Path) -> anyhow::Result<(Network, Weights)> {
+    let network = Network::open(&required(folder, names::NETWORK)?.display().to_string())?;
+    let weights = Weights::read(&required(folder, names::WEIGHTS)?, &network)?;
+    Ok((network, weights))
+}
+
+/// A compiled model with the references that it is judged by.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    /// The model file.
+    pub path: PathBuf,
+    /// Its bytes.
+    pub model: ModelBytes,
+    /// The network.
+    pub network: Network,
+    /// Its float weights.
+    pub weights: Weights,
+    /// The float network as exported.
+    pub onnx: ModelProto,
+    /// The quantized network as exported.
+    pub qdq: ModelProto,
+}
+
+impl Bundle {
+    /// Reads a model file and its references, which lie beside it.
+    ///
+    /// # Errors
+    /// When a file is missing or wrong; the error names it.
+    pub fn open(model: &Path) -> anyhow::Result<Self> {
+        let path = model_path(model)?;
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new(".")).to_owned();
+        let bytes = ModelBytes::read(&path)?;
+        let (network, weights) = network_and_weights(&folder)?;
+        let onnx = read_onnx(&required(&folder, names::ONNX)?)?;
+        let qdq = read_onnx(&required(&folder, names::QDQ)?)?;
+        Ok(Self { path, model: bytes, network, weights, onnx, qdq })
+    }
+}
+
+/// The model file that an argument means: a file, or the one in a run folder.
+///
+/// # Errors
+/// When there is none.
+pub fn model_path(argument: &Path) -> anyhow::Result<PathBuf> {
+    let path = if argument.is_dir() { argument.join(names::MODEL) } else { argument.to_owned() };
+    ensure!(
+        path.is_file(),
+        "there is no model file {}: compile one with `ocelli compile RUN`, RUN being the folder of a training",
+        path.display()
+    );
+    Ok(path)
+}
+
+fn required(folder: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let path = folder.join(name);
+    if path.is_file() {
+        return Ok(path);
+    }
+    bail!(
+        "{} is missing: a model is judged by the files of its run folder ({}, {}, {}, {})",
+        path.display(),
+        names::NETWORK,
+        names::WEIGHTS,
+        names::ONNX,
+        names::QDQ
+    )
+}

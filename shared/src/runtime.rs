@@ -150,7 +150,7 @@ impl<'m, 'a> Session<'m, 'a> {
     /// The latest frame's scores (`[h, w, c]` of the network's output).
     #[must_use]
     pub fn output(&self) -> &[i8] {
-        let ring = self.model.output().and_then(|tensor| ring(tensor));
+        let ring = self.model.output().and_then(ring);
         bytemuck::cast_slice(ring.and_then(|span| self.arena.get(span)).unwrap_or(&[]))
     }
 

@@ -1,2 +1,47 @@
-//! x
-fn main() {}
+//! Project tasks: `cargo xtask setup`, `cargo xtask ci`, `cargo xtask demo`.
+
+mod apt;
+mod ci;
+mod debian;
+mod demo;
+mod process;
+mod setup;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Project tasks of Ocelli.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what firmware work needs: Rust targets and QEMU. Says what it installs; installs only what is missing.
+    ///
+    /// With OCELLI_TOOLCHAIN=debian it uses Debian's packages only, not rustup.
+    Setup,
+    /// Run every check of the project; stop at the first that fails.
+    Ci,
+    /// Set up what is missing, then run `ocelli demo` with these arguments.
+    Demo {
+        /// Arguments for `ocelli demo` (see `cargo xtask demo -- --help`).
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Setup => setup::ensure(&setup::Needs::everything()).map(|()| ExitCode::SUCCESS),
+        Task::Ci => ci::run(),
+        Task::Demo { args } => demo::run(&args),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

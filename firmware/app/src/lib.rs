@@ -11,4 +11,5 @@ extern crate std;
 pub mod bench;
 pub mod camera;
 pub mod classify;
+pub mod picture;
 pub mod screen;

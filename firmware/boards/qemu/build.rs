@@ -33,8 +33,9 @@ fn write_memory_map(out_dir: &Path) -> Result<(), Box<dyn Error>> {
 }
 
 fn write_model(out_dir: &Path) -> Result<(), Box<dyn Error>> {
-    let path = variable("OCELLI_MODEL")
-        .ok_or("set OCELLI_MODEL to the model file, by its full path (or use `ocelli check MODEL DATA --board qemu-m4`)")?;
+    let path = variable("OCELLI_MODEL").ok_or(
+        "set OCELLI_MODEL to the model file, by its full path (or use `ocelli check MODEL DATA --board qemu-m4`)",
+    )?;
     println!("cargo::rerun-if-changed={path}");
     let refuse = |error: &dyn std::fmt::Display| format!("OCELLI_MODEL={path}: {error}");
     let file = fs::read(&path).map_err(|error| refuse(&error))?;

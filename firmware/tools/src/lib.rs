@@ -1,1 +1,35 @@
-//! Placeholder.
+//! Builds the firmware for a board, runs it in QEMU and brings back every output byte.
+//!
+//! ```no_run
+//! use ocelli_firmware_tools::{Frames, PixelFormat, Toolchain, build, find, run};
+//! # fn main() -> anyhow::Result<()> {
+//! let board = find("qemu-m4")?;
+//! let toolchain = Toolchain::find(board.target)?;
+//! let firmware = build(board, &toolchain, "models/mnist-cnn/model.ocelli".as_ref(), None)?;
+//! let frames = Frames { width: 28, height: 28, format: PixelFormat::Gray8, frames: vec![vec![0; 28 * 28]] };
+//! let device = run(board, &firmware, &frames, &mut |done| println!("{done} frames"))?;
+//! assert_eq!(device.outputs.len(), 1);
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod boards;
+#[cfg(feature = "emulator")]
+pub mod build;
+#[cfg(feature = "emulator")]
+pub mod elf;
+#[cfg(feature = "emulator")]
+mod log;
+#[cfg(feature = "emulator")]
+pub mod qemu;
+pub mod toolchain;
+
+pub use boards::{BOARDS, Board, UnknownBoard, find};
+#[cfg(feature = "emulator")]
+pub use build::{BuildError, Firmware, build};
+#[cfg(feature = "emulator")]
+pub use ocelli::image::PixelFormat;
+#[cfg(feature = "emulator")]
+pub use qemu::{DeviceRun, Frames, RunError, run};
+pub use toolchain::{MissingTool, Toolchain};

@@ -1,6 +1,6 @@
 //! tract as the judge: ONNX models, whole or a part of them, on values in our layout (H, W, C).
 
-use anyhow::{anyhow, bail, Context as _};
+use anyhow::{Context as _, anyhow, bail};
 use ocelli::ir::Shape;
 use prost::Message;
 use std::collections::HashSet;
@@ -69,6 +69,8 @@ impl TractModel {
         self.run(values)
     }
 
+    /// d
+    pub fn describe(&self) -> String { self.plan.model().nodes().iter().map(|n| format!("{} {} {:?} {:?}\n", n.name, n.op, n.op, n.outputs.iter().map(|o| o.fact.clone()).collect::<Vec<_>>())).collect() }
     fn run<I: Datum + Copy, O: Datum + Copy>(&self, values: &[I]) -> anyhow::Result<Vec<O>> {
         let run = || -> TractResult<Vec<O>> {
             let nchw = match self.input[..] {
@@ -126,7 +128,8 @@ fn cut(proto: &ModelProto, from: &str, to: &str) -> anyhow::Result<ModelProto> {
         bail!("the ONNX file has no way from the value '{from}' to the value '{to}'");
     }
     part.initializer = graph.initializer.iter().filter(|t| wanted.contains(t.name.as_str())).cloned().collect();
-    part.input.push(value_info(graph, from).with_context(|| format!("the ONNX file does not say '{from}''s shape"))?.clone());
+    part.input
+        .push(value_info(graph, from).with_context(|| format!("the ONNX file does not say '{from}''s shape"))?.clone());
     part.output.push(ValueInfoProto { name: to.to_owned(), ..ValueInfoProto::default() });
     Ok(ModelProto { graph: Some(part), ..proto.clone() })
 }

@@ -93,12 +93,7 @@ fn try_run(path: &Path) -> anyhow::Result<()> {
     ensure!(output.len() == expected.len(), "{} outputs, expected {}", output.len(), expected.len());
     if let Some(at) = output.iter().zip(&expected).position(|(a, b)| a != b) {
         let wrong = output.iter().zip(&expected).filter(|(a, b)| a != b).count();
-        bail!(
-            "element {at} is {}, expected {} ({wrong} of {} differ)",
-            output[at],
-            expected[at],
-            output.len()
-        );
+        bail!("element {at} is {}, expected {} ({wrong} of {} differ)", output[at], expected[at], output.len());
     }
     Ok(())
 }
@@ -184,7 +179,8 @@ impl Case {
         let tensor = self.weights.as_ref().context("weights are missing")?;
         let kernel = tensor.int8()?;
         ensure!(kernel.len() == shape.iter().product::<usize>(), "the weights have the wrong size");
-        let scales: Vec<f32> = tensor.scale.as_ref().context("weights.scale is missing")?.iter().map(|&s| s as f32).collect();
+        let scales: Vec<f32> =
+            tensor.scale.as_ref().context("weights.scale is missing")?.iter().map(|&s| s as f32).collect();
         ensure!(scales.len() == 1 || scales.len() == shape[0], "one weight scale, or one a channel, is needed");
         ensure!(tensor.zero_point.iter().flatten().all(|&z| z == 0), "weights with zero points are not supported");
         let bias = self.bias.as_ref().map_or_else(|| vec![0; shape[0]], |b| b.data.clone());

@@ -65,8 +65,13 @@ fn lower_layer(layer: &QuantizedLayer, input: u32, before: QuantParams) -> anyho
     if let Some(window) = layer.node.op.window() {
         set_window(&mut record, window, layer.node.input)?;
     }
-    let mut entry =
-        OpEntry { name: layer.node.name.clone(), record, weights: Vec::new(), bias: Vec::new(), multipliers: Vec::new() };
+    let mut entry = OpEntry {
+        name: layer.node.name.clone(),
+        record,
+        weights: Vec::new(),
+        bias: Vec::new(),
+        multipliers: Vec::new(),
+    };
     if let Some(weights) = &layer.weights {
         entry.weights.clone_from(&weights.kernel);
         entry.bias.clone_from(&weights.bias);

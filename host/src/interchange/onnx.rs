@@ -34,9 +34,7 @@ pub fn export(network: &Network, weights: &Weights, labels: &[String]) -> Result
             })?;
             let [o, kh, kw, i] = shape.map(|n| n as usize);
             graph.initializer.push(match (item.op, flattened.take()) {
-                (Op::Conv2d { .. }, _) => {
-                    floats(&kernel, &[o, i, kh, kw], ohwi_to_oihw(&layer.kernel, [o, kh, kw, i]))
-                }
+                (Op::Conv2d { .. }, _) => floats(&kernel, &[o, i, kh, kw], ohwi_to_oihw(&layer.kernel, [o, kh, kw, i])),
                 (_, Some(picture)) => floats(&kernel, &[o, i], dense_to_chw(&layer.kernel, o, picture)),
                 _ => floats(&kernel, &[o, i], layer.kernel.iter().copied()),
             });
@@ -45,9 +43,11 @@ pub fn export(network: &Network, weights: &Weights, labels: &[String]) -> Result
         if item.op == Op::Flatten {
             flattened = Some(item.input);
         }
-        graph.node.push(operator(&item.op, item.input, &linear, [&before, &kernel, &bias]).map_err(|source| {
-            NetworkError::Shape { index: 0, layer: name.to_owned(), input: item.input, source }
-        })?);
+        graph.node.push(
+            operator(&item.op, item.input, &linear, [&before, &kernel, &bias]).map_err(|source| {
+                NetworkError::Shape { index: 0, layer: name.to_owned(), input: item.input, source }
+            })?,
+        );
         push_activation(&mut graph, item.op.activation(), &linear, name);
         before = name.to_owned();
     }

@@ -118,9 +118,30 @@ pub(super) fn ohwi_to_oihw<T: Copy>(values: &[T], [o, h, w, i]: [usize; 4]) -> V
     out
 }
 
+/// Reorders conv2d weights from ONNX's OIHW to OHWI, the shape of the result.
+pub(super) fn oihw_to_ohwi<T: Copy>(values: &[T], [o, h, w, i]: [usize; 4]) -> Vec<T> {
+    // the same turn with the roles of cells and channels exchanged
+    ohwi_to_oihw(values, [o, i, 1, h * w])
+}
+
 /// Reorders the columns of dense weights `[out, in]` behind a flatten of `picture` from H, W, C order to C, H, W.
 pub(super) fn dense_to_chw<T: Copy>(values: &[T], outputs: usize, picture: Shape) -> Vec<T> {
     let [h, w, c] = [picture.h, picture.w, picture.c].map(|n| n as usize);
     // a dense row is a filter of the picture's size
     ohwi_to_oihw(values, [outputs, h, w, c])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layouts_turn_as_documented_and_back() {
+        let shape @ [o, h, w, i] = [2, 3, 4, 5];
+        let ohwi: Vec<usize> = (0..o * h * w * i).collect();
+        let oihw = ohwi_to_oihw(&ohwi, shape);
+        let at = |oo: usize, ii: usize, y: usize, x: usize| oihw[((oo * i + ii) * h + y) * w + x];
+        assert_eq!(at(1, 4, 2, 3), ((1 * h + 2) * w + 3) * i + 4);
+        assert_eq!(oihw_to_ohwi(&oihw, shape), ohwi);
+    }
 }

@@ -2,8 +2,10 @@
 //! The int8 tensor of layer `L` is the value `L.int8`.
 
 use super::onnx::{INPUT, operator, push_activation};
-use super::proto::{dense_to_chw, dims, floats, int, int8s, int32s, model, node, ohwi_to_oihw, value};
+use super::proto::{dense_to_chw, dims, floats, int, int8s, int32s, model, node, ohwi_to_oihw, oihw_to_ohwi, value};
+use crate::network::Network;
 use crate::quantize::{QuantParams, QuantizedLayer, QuantizedNetwork, QuantizedWeights};
+use anyhow::{Context, ensure};
 use ocelli::ir::{Activation, Op, Shape, ShapeError};
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, ModelProto};
@@ -105,4 +107,67 @@ fn push_weights(
         graph.initializer.push(floats(&scale, &[o], scales));
         graph.node.push(node("DequantizeLinear", name, &[stored, &scale, &zero_point], vec![int("axis", 0)]));
     }
+}
+
+/// Reads back a quantized network that [`export`] wrote, for the float network it came from.
+///
+/// # Errors
+/// When a tensor is missing or has another size or type than the network needs; the error names it.
+pub fn import(network: &Network, proto: &ModelProto, labels: &[String]) -> anyhow::Result<QuantizedNetwork> {
+    let graph = proto.graph.as_ref().context("the ONNX file has no graph")?;
+    let params = |layer: &str| -> anyhow::Result<QuantParams> {
+        let scale = constant(graph, &format!("{layer}.scale"), DataType::Float, 1)?;
+        let zero_point = constant(graph, &format!("{layer}.zero_point"), DataType::Int8, 1)?;
+        Ok(QuantParams { scale: f32s(scale)[0], zero_point: i32::from(zero_point[0] as i8) })
+    };
+    let mut layers = Vec::new();
+    let mut picture: Option<Shape> = None;
+    for node in network.nodes()? {
+        let flattened = picture.take();
+        if node.op == Op::Flatten {
+            picture = Some(node.input);
+        }
+        let weights = match node.op.weight_shape(node.input) {
+            None => None,
+            Some(shape) => {
+                let shape @ [o, h, w, i] = shape.map(|n| n as usize);
+                let name = |part: &str| format!("{}.{part}", node.name);
+                let stored = constant(graph, &name("kernel.int8"), DataType::Int8, o * h * w * i)?;
+                let stored: Vec<i8> = stored.iter().map(|&b| b as i8).collect();
+                let kernel = match (node.op, flattened) {
+                    (Op::Conv2d { .. }, _) => oihw_to_ohwi(&stored, shape),
+                    (_, Some(p)) => oihw_to_ohwi(&stored, [o, p.h as usize, p.w as usize, p.c as usize]),
+                    _ => stored,
+                };
+                let bias = constant(graph, &name("bias.int32"), DataType::Int32, o)?;
+                let bias = bias.chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+                let scales = f32s(constant(graph, &name("kernel.scale"), DataType::Float, o)?);
+                Some(QuantizedWeights { shape, kernel, scales, bias })
+            }
+        };
+        layers.push(QuantizedLayer { output: params(&node.name)?, node, weights });
+    }
+    Ok(QuantizedNetwork {
+        picture: Some(network.input),
+        input_shape: network.input.shape,
+        input: params(INPUT)?,
+        layers,
+        labels: labels.to_vec(),
+    })
+}
+
+/// The raw little-endian bytes of a constant.
+fn constant<'g>(graph: &'g GraphProto, name: &str, datum: DataType, elements: usize) -> anyhow::Result<&'g [u8]> {
+    let tensor = graph.initializer.iter().find(|tensor| tensor.name == name);
+    let tensor = tensor.with_context(|| format!("the quantized ONNX file has no constant '{name}'"))?;
+    let size = if datum == DataType::Int8 { 1 } else { 4 };
+    ensure!(
+        tensor.data_type == datum as i32 && tensor.raw_data.len() == elements * size,
+        "the constant '{name}' of the quantized ONNX file is not {elements} raw values of type {datum:?}"
+    );
+    Ok(&tensor.raw_data)
+}
+
+fn f32s(raw: &[u8]) -> Vec<f32> {
+    raw.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
 }

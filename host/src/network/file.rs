@@ -350,7 +350,10 @@ mod tests {
             ("[[layer]]\ntype = \"conv2d\"\nfilters = 4\nkernel = 3\nkernal = 4", "kernal"),
             ("[[layer]]\ntype = \"conv2d\"\nfilters = 4", "needs the key 'kernel'"),
             ("[[layer]]\ntype = \"conv2d\"\nfilters = 4\nkernel = 3\nunits = 4", "does not take the key 'units'"),
-            ("[[layer]]\ntype = \"conv2d\"\nfilters = 4\nkernel = 9", "layer 1 'conv2d' cannot take its input of 8x8x1"),
+            (
+                "[[layer]]\ntype = \"conv2d\"\nfilters = 4\nkernel = 9",
+                "layer 1 'conv2d' cannot take its input of 8x8x1",
+            ),
             ("[[layer]]\ntype = \"conv2d\"\nfilters = 4\nkernel = 3\npadding = \"full\"", "padding = \"full\""),
             ("[[layer]]\ntype = \"dropout\"\nrate = 1.5", "rate = 1.5"),
             ("[[layer]]\ntype = \"dense\"\nunits = 4", "add a flatten layer"),

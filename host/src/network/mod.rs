@@ -155,13 +155,14 @@ impl Network {
     /// # Errors
     /// When something is missing; the error says what.
     pub fn validate(&self) -> Result<(), NetworkError> {
-        let invalid = |message: &str| {
-            Err(NetworkError::Invalid { name: self.name.clone(), message: message.to_owned() })
-        };
+        let invalid =
+            |message: &str| Err(NetworkError::Invalid { name: self.name.clone(), message: message.to_owned() });
         let nodes = self.nodes()?;
         let Some(last) = nodes.last() else { return invalid("it has no layers") };
         if last.op != Op::Softmax || (last.output.h, last.output.w) != (1, 1) {
-            return invalid("the last layer must be a softmax over a flat input (1x1xn): add flatten, dense and softmax");
+            return invalid(
+                "the last layer must be a softmax over a flat input (1x1xn): add flatten, dense and softmax",
+            );
         }
         if nodes.iter().filter(|node| node.op == Op::Softmax).count() != 1 {
             return invalid("softmax may only be the last layer");

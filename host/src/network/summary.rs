@@ -59,7 +59,8 @@ pub fn summarize(network: &Network) -> anyhow::Result<Summary> {
             LayerKind::Op(op) => {
                 let node = nodes_left.next().ok_or_else(|| missing(network))?;
                 shape = node.output;
-                let weights = op.weight_shape(node.input).map_or(0, |s| s.iter().map(|&n| u64::from(n)).product::<u64>());
+                let weights =
+                    op.weight_shape(node.input).map_or(0, |s| s.iter().map(|&n| u64::from(n)).product::<u64>());
                 let bias = op.weight_shape(node.input).map_or(0, |s| u64::from(s[0]));
                 (op_name(op), weights + bias, op.macs(node.input, node.output))
             }

@@ -92,8 +92,7 @@ impl Weights {
     /// # Errors
     /// When the file cannot be read, a tensor is missing, or its shape is not the network's.
     pub fn read(path: &Path, network: &Network) -> Result<Self, WeightError> {
-        let bytes =
-            std::fs::read(path).map_err(|source| WeightError::Read { path: path.to_owned(), source })?;
+        let bytes = std::fs::read(path).map_err(|source| WeightError::Read { path: path.to_owned(), source })?;
         let format = |message: String| WeightError::Format { path: path.to_owned(), message };
         let file = SafeTensors::deserialize(&bytes).map_err(|e| format(format!("not a safetensors file ({e})")))?;
         let mut layers = BTreeMap::new();
@@ -103,7 +102,9 @@ impl Weights {
                 let tensor = file.tensor(&name).map_err(|_| format(format!("has no tensor '{name}'")))?;
                 if tensor.dtype() != Dtype::F32 || tensor.shape() != expected {
                     let found = tensor.shape();
-                    return Err(format(format!("tensor '{name}' has shape {found:?}, the network needs {expected:?} (F32)")));
+                    return Err(format(format!(
+                        "tensor '{name}' has shape {found:?}, the network needs {expected:?} (F32)"
+                    )));
                 }
                 let values: Vec<f32> =
                     tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();

@@ -53,7 +53,7 @@ impl Calibration {
     /// # Errors
     /// When there are no images, weights are missing, or a value is not finite.
     pub fn observe(network: &Network, weights: &Weights, images: &Dataset, device: &Device) -> anyhow::Result<Self> {
-        ensure!(images.len() > 0, "calibration needs at least one image");
+        ensure!(!images.is_empty(), "calibration needs at least one image");
         let module = Classifier::new(network, weights, device)?;
         let mut calibration = Self::default();
         for batch in Batches::in_order(images.len(), 64) {

@@ -197,7 +197,7 @@ pub struct Evaluation {
 /// # Errors
 /// When weights are missing or the set is empty.
 pub fn evaluate(network: &Network, weights: &Weights, set: &Dataset, device: &Device) -> anyhow::Result<Evaluation> {
-    ensure!(set.len() > 0, "there are no images to evaluate on");
+    ensure!(!set.is_empty(), "there are no images to evaluate on");
     network.check_labels(&set.labels)?;
     let module = Classifier::new(network, weights, device).context("cannot build the network")?;
     let mut logits = Vec::new();

@@ -109,7 +109,12 @@ impl Classifier {
             [(usize::from(pads[0]), usize::from(pads[2])), (usize::from(pads[1]), usize::from(pads[3]))]
         };
         let resolve = |window: &ocelli::ir::Window| {
-            window.resolve(input).map_err(|source| NetworkError::Shape { index: 0, layer: name.to_owned(), input, source })
+            window.resolve(input).map_err(|source| NetworkError::Shape {
+                index: 0,
+                layer: name.to_owned(),
+                input,
+                source,
+            })
         };
         Ok(match op {
             Op::Conv2d { window, activation, .. } => {
@@ -118,7 +123,11 @@ impl Classifier {
                 let dilation = window.dilation.map(usize::from);
                 self.convolutions.push(Convolution::new(layer()?, device));
                 let index = self.convolutions.len() - 1;
-                Work::Convolution { index, options: ConvOptions::new_with_padding(stride, pads, dilation, 1), activation }
+                Work::Convolution {
+                    index,
+                    options: ConvOptions::new_with_padding(stride, pads, dilation, 1),
+                    activation,
+                }
             }
             Op::MaxPool2d { window } => {
                 let pads = pairs(resolve(&window)?.pads);

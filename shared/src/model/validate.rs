@@ -52,7 +52,7 @@ fn check_header(model: &Model<'_>) -> Result<(), LoadError> {
     }
     for (what, span) in [("labels", header.labels), ("names", header.names)] {
         let Some(text) = model.span(span) else { return field(what) };
-        if !text.last().is_none_or(|&b| b == 0) || core::str::from_utf8(text).is_err() {
+        if text.last().is_some_and(|&b| b != 0) || core::str::from_utf8(text).is_err() {
             return field(what);
         }
     }
@@ -196,7 +196,7 @@ fn check_memory(model: &Model<'_>) -> Result<(), LoadError> {
     let header = model.header();
     let ops = model.graph().ops;
     let state_bytes = 2 * (u32::from(header.op_count) + 1);
-    if header.state % 2 != 0 {
+    if !header.state.is_multiple_of(2) {
         return Err(LoadError::Field { what: "state" });
     }
     let tensors = model.graph().tensors;
@@ -209,7 +209,7 @@ fn check_memory(model: &Model<'_>) -> Result<(), LoadError> {
                 return Some((0, 0));
             }
             let units = tensors.get(i - tensors.len() + 1)?.c;
-            (op.scratch, if op.scratch % 4 == 0 { units.checked_mul(4)? } else { return None })
+            (op.scratch, if op.scratch.is_multiple_of(4) { units.checked_mul(4)? } else { return None })
         } else {
             (header.state, state_bytes)
         };

@@ -9,7 +9,7 @@ use cortex_m_rt::exception;
 /// Largest value of the 24-bit counter.
 const RELOAD: u32 = 0x00FF_FFFF;
 /// Instructions of the calibration loop.
-pub const CALIBRATION_INSTRUCTIONS: u32 = 2_000_000;
+pub const CALIBRATION_INSTRUCTIONS: u32 = 40_000_000;
 
 /// How often the counter has started again.
 static WRAPS: AtomicU32 = AtomicU32::new(0);

@@ -5,8 +5,8 @@
 #![no_main]
 
 mod clock;
-mod file_camera;
 mod fault;
+mod file_camera;
 mod run;
 mod stack;
 

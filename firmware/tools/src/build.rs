@@ -1,0 +1,199 @@
+//! Builds the firmware with a model in it.
+
+use crate::boards::Board;
+use crate::elf::{self, Sizes};
+use crate::toolchain::Toolchain;
+use std::env;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use tempfile::TempDir;
+
+/// Name of the firmware's package and program.
+const PACKAGE: &str = "ocelli-qemu";
+
+/// A firmware image. The file lives as long as this value.
+#[derive(Debug)]
+pub struct Firmware {
+    /// The ELF file.
+    pub elf: PathBuf,
+    /// Flash taken by everything but the model.
+    pub flash_code_bytes: u64,
+    /// Flash taken by the model.
+    pub flash_model_bytes: u64,
+    /// Flash taken by both.
+    pub flash_bytes: u64,
+    /// RAM taken by variables: the model's arena, the converter's lines, a camera row. The stack comes on top.
+    pub ram_static_bytes: u64,
+    model_len: usize,
+    _dir: TempDir,
+}
+
+/// Why a firmware image was not built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The firmware's sources are not there.
+    #[error("the firmware's sources are not in {}: set OCELLI_FIRMWARE_DIR to the folder firmware/boards/qemu", dir.display())]
+    Sources {
+        /// Where they were looked for.
+        dir: PathBuf,
+    },
+    /// A file could not be read or written.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// The reason.
+        error: io::Error,
+    },
+    /// Cargo failed.
+    #[error("building the firmware for {board} failed ({}):\n{stderr}", dir.display())]
+    Cargo {
+        /// The board's name.
+        board: &'static str,
+        /// The firmware's sources.
+        dir: PathBuf,
+        /// What cargo said.
+        stderr: String,
+    },
+    /// The ELF file is not as it should be.
+    #[error("{}: not a firmware image: {reason}", path.display())]
+    Elf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The image is larger than the board's memory.
+    #[error(
+        "the firmware needs {needed} bytes of {memory}, {board} has {available}: use a smaller network or a larger board"
+    )]
+    TooLarge {
+        /// The board's name.
+        board: &'static str,
+        /// `flash` or `RAM`.
+        memory: &'static str,
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes that there are.
+        available: u64,
+    },
+}
+
+/// Builds the firmware for `board` with the model at `model` in it.
+///
+/// `target_dir` is cargo's target folder for firmware, by default `target/firmware` of the repository. Several processes may
+/// build at the same time; they take turns, and each gets a copy of its own.
+///
+/// # Errors
+/// When the sources or the model are missing, cargo fails, or the image does not fit the board.
+pub fn build(
+    board: &'static Board,
+    toolchain: &Toolchain,
+    model: &Path,
+    target_dir: Option<&Path>,
+) -> Result<Firmware, BuildError> {
+    let sources = sources_dir()?;
+    let model = model.canonicalize().map_err(at(model))?;
+    let model_len = fs::metadata(&model).map_err(at(&model))?.len();
+    let target_dir = match target_dir {
+        Some(dir) => dir.to_owned(),
+        None => sources.join("../../../target/firmware"),
+    };
+    fs::create_dir_all(&target_dir).map_err(at(&target_dir))?;
+    let target_dir = target_dir.canonicalize().map_err(at(&target_dir))?;
+
+    // Cargo's own lock ends with the build; ours lasts until the image is copied.
+    let lock_path = target_dir.join(".ocelli-build.lock");
+    let lock = File::create(&lock_path).map_err(at(&lock_path))?;
+    lock.lock().map_err(at(&lock_path))?;
+    let output = toolchain
+        .cargo()
+        .current_dir(&sources)
+        .args(["build", "--release", "--locked", "--target", board.target, "--target-dir"])
+        .arg(&target_dir)
+        .env("OCELLI_MODEL", &model)
+        .env("OCELLI_BOARD", board.name)
+        .env("OCELLI_ROW_BYTES", board.row_bytes.to_string())
+        .env("DEFMT_LOG", "info")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(at(&sources))?;
+    if !output.status.success() {
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        return Err(BuildError::Cargo { board: board.name, dir: sources, stderr });
+    }
+    let built: PathBuf = target_dir.join(board.target).join("release").join(PACKAGE);
+    let image = fs::read(&built).map_err(at(&built))?;
+    drop(lock);
+
+    let firmware = Firmware::new(&image, usize::try_from(model_len).unwrap_or(usize::MAX), &built)?;
+    firmware.check_fits(board)?;
+    Ok(firmware)
+}
+
+impl Firmware {
+    /// The same firmware with another model of the same size: what a board sees when its flash is written anew.
+    ///
+    /// The bytes are not checked: the board does that.
+    ///
+    /// # Errors
+    /// When the size is another or the image cannot be written.
+    pub fn with_model(&self, model: &[u8]) -> Result<Self, BuildError> {
+        let mut image = fs::read(&self.elf).map_err(at(&self.elf))?;
+        let found = model.len();
+        let place = elf::model_range(&image, self.model_len).filter(|_| found == self.model_len);
+        match place.and_then(|range| image.get_mut(range)) {
+            Some(place) => place.copy_from_slice(model),
+            None => {
+                let reason = format!("it has room for a model of {} bytes, not of {found}", self.model_len);
+                return Err(BuildError::Elf { path: self.elf.clone(), reason });
+            }
+        }
+        Self::new(&image, self.model_len, &self.elf)
+    }
+
+    fn new(image: &[u8], model_len: usize, from: &Path) -> Result<Self, BuildError> {
+        let refuse = |reason: String| BuildError::Elf { path: from.to_owned(), reason };
+        let Sizes { flash_bytes, ram_static_bytes } = elf::sizes(image).map_err(|error| refuse(error.to_string()))?;
+        elf::model_range(image, model_len).ok_or_else(|| refuse("it has no model".into()))?;
+        let flash_model_bytes = u64::try_from(model_len).unwrap_or(u64::MAX);
+        let dir = tempfile::Builder::new().prefix("ocelli-firmware-").tempdir().map_err(at(&env::temp_dir()))?;
+        let elf = dir.path().join("firmware.elf");
+        fs::write(&elf, image).map_err(at(&elf))?;
+        Ok(Self {
+            elf,
+            flash_code_bytes: flash_bytes.saturating_sub(flash_model_bytes),
+            flash_model_bytes,
+            flash_bytes,
+            ram_static_bytes,
+            model_len,
+            _dir: dir,
+        })
+    }
+
+    fn check_fits(&self, board: &Board) -> Result<(), BuildError> {
+        let memories =
+            [("flash", self.flash_bytes, board.flash_bytes), ("RAM", self.ram_static_bytes, board.ram_bytes)];
+        for (memory, needed, available) in memories {
+            let available = u64::from(available);
+            if needed > available {
+                return Err(BuildError::TooLarge { board: board.name, memory, needed, available });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The firmware's sources: `OCELLI_FIRMWARE_DIR`, or where they lay when this program was built.
+fn sources_dir() -> Result<PathBuf, BuildError> {
+    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../boards/qemu");
+    let dir = env::var_os("OCELLI_FIRMWARE_DIR").filter(|dir| !dir.is_empty()).map_or_else(default, PathBuf::from);
+    dir.canonicalize().ok().filter(|path| path.join("Cargo.toml").exists()).ok_or(BuildError::Sources { dir })
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> BuildError {
+    let path = path.to_owned();
+    move |error| BuildError::File { path, error }
+}

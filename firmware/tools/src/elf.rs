@@ -1,0 +1,57 @@
+//! What the firmware's ELF file says: bytes of flash and RAM, and where the model lies.
+
+use object::elf::{SHF_ALLOC, SHF_WRITE, SHT_NOBITS};
+use object::read::elf::{ElfFile32, SectionHeader};
+use object::{Object, ObjectSection, ObjectSymbol};
+use std::ops::Range;
+
+/// Name of the symbol that the firmware gives the model.
+const MODEL_SYMBOL: &str = "ocelli_model";
+
+/// Bytes of memory that an ELF file takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Sizes {
+    /// Code, constants and the initial values of variables.
+    pub flash_bytes: u64,
+    /// Variables, without the stack.
+    pub ram_static_bytes: u64,
+}
+
+/// Adds up the sections that are loaded.
+///
+/// # Errors
+/// When the bytes are no 32-bit ELF file.
+pub fn sizes(elf: &[u8]) -> Result<Sizes, object::Error> {
+    let file = parse(elf)?;
+    let mut sizes = Sizes::default();
+    for section in file.sections() {
+        let header = section.elf_section_header();
+        let flags = header.sh_flags(object::Endianness::Little);
+        if flags & SHF_ALLOC == 0 {
+            continue;
+        }
+        if header.sh_type(object::Endianness::Little) != SHT_NOBITS {
+            sizes.flash_bytes += section.size();
+        }
+        if flags & SHF_WRITE != 0 {
+            sizes.ram_static_bytes += section.size();
+        }
+    }
+    Ok(sizes)
+}
+
+/// The model's place in the ELF file; `None` when the file has none.
+#[must_use]
+pub fn model_range(elf: &[u8], model_len: usize) -> Option<Range<usize>> {
+    let file = parse(elf).ok()?;
+    let symbol = file.symbols().find(|symbol| symbol.name() == Ok(MODEL_SYMBOL))?;
+    let section = file.section_by_index(symbol.section_index()?).ok()?;
+    let (offset, _) = section.file_range()?;
+    let start = usize::try_from(offset.checked_add(symbol.address().checked_sub(section.address())?)?).ok()?;
+    let end = start.checked_add(model_len)?;
+    (end <= elf.len()).then_some(start..end)
+}
+
+fn parse(elf: &[u8]) -> Result<ElfFile32<'_>, object::Error> {
+    ElfFile32::parse(elf)
+}

@@ -1,0 +1,75 @@
+//! The numbers in a model file against a fresh compilation of the quantized network that tract judged.
+
+use crate::compile::compile;
+use crate::interchange::qdq;
+use crate::model::ModelBytes;
+use crate::run::Bundle;
+use ocelli::model::records::{OpRecord, Tensor};
+use ocelli::model::{Constants, Model};
+
+/// The first difference, in words; `None` when there is none.
+pub(super) fn check(bundle: &Bundle) -> anyhow::Result<Option<String>> {
+    let labels: Vec<String> = bundle.model.model()?.labels().map(str::to_owned).collect();
+    let network = qdq::import(&bundle.network, &bundle.qdq, &labels)?;
+    let fresh = ModelBytes::new(&compile(&network)?);
+    Ok(first_difference(&bundle.model.model()?, &fresh.model()?))
+}
+
+fn first_difference(file: &Model<'_>, fresh: &Model<'_>) -> Option<String> {
+    let (ours, theirs) = (file.graph(), fresh.graph());
+    if ours.ops.len() != theirs.ops.len() {
+        return Some(format!("{} operators, the quantized network has {}", ours.ops.len(), theirs.ops.len()));
+    }
+    if file.input_spec() != fresh.input_spec() {
+        return Some("the input's size, colours or normalization".to_owned());
+    }
+    if let Some(at) = differing(file.pixel_lut(), fresh.pixel_lut()) {
+        return Some(format!("pixel table, {at}"));
+    }
+    let tensors = ours.tensors.iter().zip(theirs.tensors).enumerate();
+    for (index, (a, b)) in tensors {
+        if described(a) != described(b) {
+            return Some(format!("tensor {index}: {:?}, the quantized network has {:?}", described(a), described(b)));
+        }
+    }
+    let names: Vec<&str> = file.names().collect();
+    for (op, (a, b)) in ours.ops.iter().zip(theirs.ops).enumerate() {
+        let name = names.get(op).copied().unwrap_or_default();
+        if parameters(a) != parameters(b) {
+            return Some(format!("layer '{name}': {}, the quantized network has {}", parameters(a), parameters(b)));
+        }
+        let (Constants { weights, bias, multipliers, shifts }, reference) = (file.constants(op), fresh.constants(op));
+        let tables = [
+            ("weights", differing(weights, reference.weights)),
+            ("bias", differing(bias, reference.bias)),
+            ("multipliers", differing(multipliers, reference.multipliers)),
+            ("shifts", differing(shifts, reference.shifts)),
+        ];
+        if let Some((table, at)) = tables.into_iter().find_map(|(table, at)| Some((table, at?))) {
+            return Some(format!("layer '{name}', {table}, {at}"));
+        }
+    }
+    None
+}
+
+fn differing<T: PartialEq + std::fmt::Display>(file: &[T], fresh: &[T]) -> Option<String> {
+    if file.len() != fresh.len() {
+        return Some(format!("{} values, the quantized network has {}", file.len(), fresh.len()));
+    }
+    let at = file.iter().zip(fresh).position(|(a, b)| a != b)?;
+    Some(format!("element {at}: {}, the quantized network has {}", file[at], fresh[at]))
+}
+
+/// A tensor but for its place.
+fn described(t: &Tensor) -> ([u32; 3], f32, i32) {
+    ([t.h, t.w, t.c], t.scale, t.zero_point)
+}
+
+/// An operator's parameters but for the places of its tables.
+fn parameters(op: &OpRecord) -> String {
+    let OpRecord { kind, act_min, act_max, input, kernel, stride, dilation, pads, .. } = op;
+    format!(
+        "kind {kind}, input {input}, clamp {act_min}..={act_max}, kernel {kernel:?}, stride {stride:?}, \
+         dilation {dilation:?}, pads {pads:?}"
+    )
+}

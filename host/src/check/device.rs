@@ -1,0 +1,145 @@
+//! The firmware on an emulated board against the runtime on the host, byte for byte.
+
+use super::scores;
+use crate::data::Dataset;
+use crate::model::ModelBytes;
+use crate::train::argmax;
+use anyhow::{Context, ensure};
+use ocelli::image::{ColorOrder, InputSpec, PixelFormat};
+use ocelli_firmware_tools::{Board, Firmware, Frames, MissingTool, Toolchain, toolchain};
+use serde::Serialize;
+use std::path::Path;
+
+/// Whether the board was run.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceOutcome {
+    /// It was.
+    Ran(DeviceCheck),
+    /// It was not: a tool is missing. One line, with the command that installs it.
+    NotRun(String),
+}
+
+/// What a run on a board gave.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeviceCheck {
+    /// The board.
+    pub board: String,
+    /// Names of the images that were run.
+    pub images: Vec<String>,
+    /// Output bytes compared.
+    pub bytes: usize,
+    /// Output bytes that differ from the host's.
+    pub differing_bytes: usize,
+    /// The first difference, in words.
+    pub first_difference: Option<String>,
+    /// Share of these images that the board got right.
+    pub accuracy: f64,
+    /// Instructions an image, conversion of the picture and inference (mean).
+    pub instructions: u64,
+    /// Flash of the whole image.
+    pub flash_bytes: u64,
+    /// The model file's part of it.
+    pub flash_model_bytes: u64,
+    /// Statics, the model's arena among them.
+    pub ram_static_bytes: u64,
+    /// Deepest stack.
+    pub stack_bytes: u64,
+    /// What the firmware logged.
+    pub log: Vec<String>,
+}
+
+impl DeviceCheck {
+    /// All the RAM that was used: statics and the deepest stack.
+    #[must_use]
+    pub const fn ram_bytes(&self) -> u64 {
+        self.ram_static_bytes + self.stack_bytes
+    }
+}
+
+/// Why a board cannot be run here, in one line with the command that helps; `None` when it can.
+#[must_use]
+pub fn not_available(board: &Board) -> Option<MissingTool> {
+    Toolchain::find(board.target).err().or_else(|| toolchain::find_qemu(board.qemu).err())
+}
+
+/// Builds the firmware with the model at `path`, runs it on the first `images` images and compares every output byte.
+///
+/// # Errors
+/// When the build or the run fails; a missing tool is no error but [`DeviceOutcome::NotRun`].
+pub fn run_device(
+    board: &'static Board,
+    path: &Path,
+    data: &Dataset,
+    images: usize,
+    progress: &mut dyn FnMut(usize),
+) -> anyhow::Result<DeviceOutcome> {
+    if let Some(missing) = not_available(board) {
+        return Ok(DeviceOutcome::NotRun(missing.to_string()));
+    }
+    let toolchain = Toolchain::find(board.target)?;
+    let firmware = ocelli_firmware_tools::build(board, &toolchain, path, None)?;
+    run_firmware(board, &firmware, &ModelBytes::read(path)?, data, images, progress).map(DeviceOutcome::Ran)
+}
+
+/// Runs a firmware on the first `images` images and compares its outputs with those of `model` on the host.
+///
+/// # Errors
+/// When the run fails or the images do not fit the model.
+pub fn run_firmware(
+    board: &'static Board,
+    firmware: &Firmware,
+    model: &ModelBytes,
+    data: &Dataset,
+    images: usize,
+    progress: &mut dyn FnMut(usize),
+) -> anyhow::Result<DeviceCheck> {
+    ensure!(!data.is_empty() && images > 0, "there are no images to run on the board");
+    let data = data.head(images);
+    let frames = frames(&model.input_spec()?, &data);
+    let run = ocelli_firmware_tools::run(board, firmware, &frames, progress)?;
+    ensure!(run.outputs.len() == data.len(), "the board answered {} of {} images", run.outputs.len(), data.len());
+    let host = scores(model, &data)?;
+    let classes = host.len() / data.len();
+    let mut check = DeviceCheck {
+        board: board.name.to_owned(),
+        images: data.names.clone(),
+        bytes: host.len(),
+        differing_bytes: 0,
+        first_difference: None,
+        accuracy: 0.0,
+        instructions: run.instructions.iter().sum::<u64>() / run.instructions.len().max(1) as u64,
+        flash_bytes: firmware.flash_bytes,
+        flash_model_bytes: firmware.flash_model_bytes,
+        ram_static_bytes: firmware.ram_static_bytes,
+        stack_bytes: u64::from(run.stack_bytes),
+        log: run.log,
+    };
+    let mut right = 0;
+    for (i, (device, host)) in run.outputs.iter().zip(host.chunks_exact(classes)).enumerate() {
+        ensure!(device.len() == host.len(), "the board gave {} scores, the host {}", device.len(), host.len());
+        let differing = device.iter().zip(host).filter(|(a, b)| a != b).count();
+        check.differing_bytes += differing;
+        if let (None, Some(at)) = (&check.first_difference, device.iter().zip(host).position(|(a, b)| a != b)) {
+            let name = data.names.get(i).context("an image has no name")?;
+            check.first_difference =
+                Some(format!("image '{name}', score {at}: {} on the board, {} on the host", device[at], host[at]));
+        }
+        right += usize::from(argmax(device) == data.targets[i]);
+    }
+    check.accuracy = right as f64 / data.len() as f64;
+    Ok(check)
+}
+
+/// The images as camera frames of the network's size.
+fn frames(spec: &InputSpec, data: &Dataset) -> Frames {
+    let format = if spec.color == ColorOrder::Gray { PixelFormat::Gray8 } else { PixelFormat::Rgb888 };
+    let frame = |i: usize| {
+        let mut pixels = data.input(i).to_vec();
+        if spec.color == ColorOrder::Bgr {
+            pixels.chunks_exact_mut(3).for_each(|pixel| pixel.reverse()); // cameras deliver red first
+        }
+        pixels
+    };
+    Frames { width: spec.shape.w, height: spec.shape.h, format, frames: (0..data.len()).map(frame).collect() }
+}

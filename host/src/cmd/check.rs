@@ -1,0 +1,120 @@
+//! `ocelli check`
+
+use super::Verdict;
+use super::ui::{bar, load_evaluation, percent, spinner, table};
+use anyhow::{Context, bail};
+use ocelli_firmware_tools::boards::find;
+use ocelli_host::check::vectors::{self, Outcome};
+use ocelli_host::check::{self, CheckReport, DeviceRunner, not_available, run_device};
+use ocelli_host::run::Bundle;
+use std::path::{Path, PathBuf};
+
+/// Compare a model with its references: Burn and tract in float, every layer of the int8 runtime with tract's, the model file
+/// with the quantized network, and the emulated board with the host.
+///
+/// MODEL is a model.ocelli whose run folder is around it (net.toml, weights.safetensors, model.onnx, model.qdq.onnx). Exit code
+/// 1 when Burn and tract differ by more than 1e-4 on a logit, when a layer fed the same inputs differs from tract's by more than
+/// one step, when a constant of the model file is not the quantized network's, or when device and host differ in one byte. Where
+/// the board cannot be emulated the command fails (exit code 2); --no-device leaves it out.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A model.ocelli, or its run folder.
+    #[arg(required_unless_present = "vectors")]
+    model: Option<PathBuf>,
+    /// Folder of the dataset; its test set is used, else its validation set, else all of it.
+    #[arg(required_unless_present = "vectors")]
+    data: Option<PathBuf>,
+    /// Text file with one label a line, in place of the dataset's own names.
+    #[arg(long)]
+    labels: Option<PathBuf>,
+    /// The board to emulate.
+    #[arg(long, default_value = "qemu-m4")]
+    board: String,
+    /// Do not run the board.
+    #[arg(long)]
+    no_device: bool,
+    /// Images to run on the board.
+    #[arg(long, default_value_t = 100)]
+    device_images: usize,
+    /// Instead: run every operator case (*.json) of a folder; exit code 1 when one fails.
+    #[arg(long, conflicts_with_all = ["model", "data", "labels", "no_device"])]
+    vectors: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<Verdict> {
+    if let Some(folder) = &args.vectors {
+        return run_vectors(folder, args.json);
+    }
+    let (Some(model), Some(data)) = (&args.model, &args.data) else { bail!("MODEL and DATA are needed") };
+    let board = find(&args.board)?;
+    if let Some(missing) = not_available(board).filter(|_| !args.no_device) {
+        bail!("{missing} (or leave the board out with --no-device)");
+    }
+    let bundle = Bundle::open(model)?;
+    let data = load_evaluation(data, args.labels.as_deref(), &bundle.model.input_spec()?)?;
+    let spinner = spinner("checking");
+    let mut device = |data: &_| {
+        let mut progress = |done| spinner.set_message(format!("{}: {done} images", board.name));
+        run_device(board, &bundle.path, data, args.device_images, &mut progress)
+    };
+    let device: Option<DeviceRunner<'_>> = if args.no_device { None } else { Some(&mut device) };
+    let report = check::run(&bundle, &data, device, &mut |what| spinner.set_message(what.to_owned()));
+    spinner.finish_and_clear();
+    let report = report?;
+    if args.json {
+        let rows = report.rows();
+        let json = serde_json::json!({ "passed": report.passed(), "rows": rows, "report": report });
+        println!("{}", serde_json::to_string_pretty(&json)?);
+    } else {
+        print(&report);
+    }
+    Ok(if report.passed() { Verdict::Done } else { Verdict::Differs })
+}
+
+/// Prints the table of a check.
+pub fn print(report: &CheckReport) {
+    let rows =
+        report.rows().into_iter().map(|row| vec![row.what, row.found, row.allowed, row.status.word().to_owned()]);
+    println!("{}", table(&["check", "found", "allowed", ""], rows, 4));
+    println!(
+        "accuracy on {} images: Burn {}, tract float {}, int8 runtime {}, tract int8 {}",
+        report.images,
+        percent(report.float.burn_accuracy),
+        percent(report.float.tract_accuracy),
+        percent(report.network.runtime_accuracy),
+        percent(report.network.tract_accuracy)
+    );
+}
+
+fn run_vectors(folder: &Path, json: bool) -> anyhow::Result<Verdict> {
+    let files = vectors::list(folder)?;
+    let bar = bar("operator cases", files.len() as u64);
+    let outcomes: Vec<(&PathBuf, Outcome)> =
+        files.iter().map(|file| (file, vectors::run(file))).inspect(|_| bar.inc(1)).collect();
+    bar.finish_and_clear();
+    let failed = outcomes.iter().filter(|(_, outcome)| *outcome != Outcome::Passed).count();
+    let passed = outcomes.len() - failed;
+    if json {
+        let failures: Vec<_> = outcomes
+            .iter()
+            .filter_map(|(file, outcome)| match outcome {
+                Outcome::Failed(why) => Some(serde_json::json!({ "case": file, "why": why })),
+                Outcome::Passed => None,
+            })
+            .collect();
+        let report = serde_json::json!({ "passed": passed, "failed": failed, "failures": failures });
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        for (file, outcome) in &outcomes {
+            if let Outcome::Failed(why) = outcome {
+                let name = file.file_name().context("a case without a name")?;
+                println!("FAILED {}: {why}", name.display());
+            }
+        }
+        println!("{passed} passed, {failed} failed");
+    }
+    Ok(if failed == 0 { Verdict::Done } else { Verdict::Differs })
+}

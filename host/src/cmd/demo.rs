@@ -1,0 +1,180 @@
+//! `ocelli demo`
+
+use super::Verdict;
+use super::compile::{quantize_with, write_checked};
+use super::train::train_into;
+use super::ui::{bar, load_training, percent, spinner, table, thousands};
+use anyhow::Context;
+use ocelli_firmware_tools::boards::find;
+use ocelli_host::check::{self, CheckReport, DeviceOutcome, Status, run_device};
+use ocelli_host::config::{Config, DatasetConfig, NetworkConfig, TargetConfig};
+use ocelli_host::data::Dataset;
+use ocelli_host::files::write_atomically;
+use ocelli_host::network::Network;
+use ocelli_host::quantize::QuantizationConfig;
+use ocelli_host::report::plots::confusion_png;
+use ocelli_host::report::{confusion, screen_png};
+use ocelli_host::run::{Bundle, RunFolder, names};
+use ocelli_host::train::{History, TrainingConfig, argmax};
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// The digits that ship with Ocelli.
+const DIGITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/mnist-10k");
+/// The network of the demo.
+const NETWORK: &str = "mnist-cnn";
+/// Test digits that are run on the emulated chip.
+const DEVICE_IMAGES: usize = 100;
+
+/// Run the whole way on 10,000 handwritten digits that ship with Ocelli: train a CNN, quantize and compile it, check it against
+/// tract, and run it on an emulated Cortex-M4, whose every output byte is compared with the host's.
+///
+/// Writes a run folder. Where QEMU or the chip's Rust target is missing, that row says 'not run' and how to install them.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder to write.
+    #[arg(long, default_value = "runs/demo")]
+    out: PathBuf,
+    /// Folder of the digits (MNIST idx files).
+    #[arg(long, default_value = DIGITS, hide_default_value = true)]
+    data: PathBuf,
+    /// Passes over the 9,000 training digits.
+    #[arg(long, default_value_t = 6)]
+    epochs: usize,
+    /// Seed of weights, order and dropout.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<Verdict> {
+    let began = Instant::now();
+    let config = config(args);
+    config.validate()?;
+    let network = Network::open(NETWORK)?;
+    let board = find(&config.target.board)?;
+    let folder = RunFolder::create(&args.out)?;
+
+    println!("1. data     {}", config.dataset.path.display());
+    let (training, test) = load_training(&config.dataset, &network.input, config.training.seed)?;
+    println!(
+        "            {} digits to train on, {} to test on",
+        thousands(training.len() as u64),
+        thousands(test.len() as u64)
+    );
+
+    println!("2. train    {NETWORK}, {} epochs, seed {}", config.training.epochs, config.training.seed);
+    let (weights, history) = train_into(&folder, &config, &network, &training, &test)?;
+    println!("            {:.0} s", history.rows.last().map_or(0.0, |row| row.seconds));
+
+    println!("3. quantize {} training digits for calibration, compile", config.quantization.calibration_images);
+    let quantized = quantize_with(&network, &weights, &training, &config.quantization)?;
+    write_checked(&folder, &quantized, board)?;
+
+    println!("4. check    Burn, tract, the int8 runtime, and {} emulated by QEMU", board.name);
+    let bundle = Bundle::open(folder.path())?;
+    let report = check_all(&bundle, &test, board)?;
+
+    let summary = Summary { images: test.len(), report: &report, bundle: &bundle };
+    let files =
+        [names::MODEL, names::ONNX, names::HISTORY, names::CURVES, names::CONFUSION, names::SCREEN, names::REPORT];
+    write_reports(&folder, &config, &history, &report, &test)?;
+    println!("\n{}", table(&["", "result", "allowed", ""], summary.rows()?, 4));
+    println!("run folder {}: {}, {}", folder.path().display(), names::CONFIG, files.join(", "));
+    println!("{} s in all", began.elapsed().as_secs());
+    Ok(if report.passed() { Verdict::Done } else { Verdict::Differs })
+}
+
+fn config(args: &Args) -> Config {
+    Config {
+        dataset: DatasetConfig { path: args.data.clone(), labels: None, validation_fraction: 0.1 },
+        network: NetworkConfig { file: NETWORK.to_owned() },
+        training: TrainingConfig { epochs: args.epochs, seed: args.seed, ..TrainingConfig::default() },
+        quantization: QuantizationConfig::default(),
+        target: TargetConfig::default(),
+    }
+}
+
+fn check_all(
+    bundle: &Bundle,
+    test: &Dataset,
+    board: &'static ocelli_firmware_tools::Board,
+) -> anyhow::Result<CheckReport> {
+    let spinner = spinner("checking");
+    let digits = bar(&format!("{}: building the firmware", board.name), DEVICE_IMAGES as u64);
+    let mut device = |data: &Dataset| {
+        spinner.finish_and_clear();
+        let result = run_device(board, &bundle.path, data, DEVICE_IMAGES, &mut |done| {
+            digits.set_message(format!("{}: running digits", board.name));
+            digits.set_position(done as u64);
+        });
+        digits.finish_and_clear();
+        result
+    };
+    let report = check::run(bundle, test, Some(&mut device), &mut |what| spinner.set_message(what.to_owned()));
+    spinner.finish_and_clear();
+    report
+}
+
+/// The figures of the final table.
+struct Summary<'a> {
+    images: usize,
+    report: &'a CheckReport,
+    bundle: &'a Bundle,
+}
+
+impl Summary<'_> {
+    fn rows(&self) -> anyhow::Result<Vec<Vec<String>>> {
+        let row = |what: &str, result: String| vec![what.to_owned(), result, String::new(), String::new()];
+        let CheckReport { float, network, device, .. } = self.report;
+        let digits = thousands(self.images as u64);
+        let mut rows = vec![
+            row(&format!("accuracy, float, {digits} test digits"), percent(float.burn_accuracy)),
+            row(&format!("accuracy, int8, {digits} test digits"), percent(network.runtime_accuracy)),
+        ];
+        if let Some(DeviceOutcome::Ran(check)) = device {
+            rows.push(row(
+                &format!("accuracy, {}, test digits 0 to {}", check.board, check.images.len() - 1),
+                percent(check.accuracy),
+            ));
+        }
+        rows.extend(
+            self.report.rows().into_iter().map(|r| vec![r.what, r.found, r.allowed, r.status.word().to_owned()]),
+        );
+        let model = self.bundle.model.model()?;
+        rows.push(row("flash, model", format!("{} bytes", thousands(self.bundle.model.as_slice().len() as u64))));
+        rows.push(row("peak RAM, model", format!("{} bytes", thousands(u64::from(model.arena_bytes())))));
+        if let Some(DeviceOutcome::Ran(check)) = device {
+            rows.push(row("flash, firmware with model", format!("{} bytes", thousands(check.flash_bytes))));
+            rows.push(row(
+                "peak RAM, firmware with model and stack",
+                format!("{} bytes ({} of them stack)", thousands(check.ram_bytes()), thousands(check.stack_bytes)),
+            ));
+            rows.push(row("instructions an inference", thousands(check.instructions)));
+        } else {
+            let not_run =
+                |what: &str| vec![what.to_owned(), String::new(), String::new(), Status::NotRun.word().to_owned()];
+            rows.push(not_run("firmware's flash, RAM and instructions"));
+        }
+        Ok(rows)
+    }
+}
+
+fn write_reports(
+    folder: &RunFolder,
+    config: &Config,
+    history: &History,
+    report: &CheckReport,
+    test: &Dataset,
+) -> anyhow::Result<()> {
+    let classes = test.labels.len();
+    let guesses: Vec<usize> = report.network.scores.chunks_exact(classes).map(argmax).collect();
+    let matrix = confusion(classes, &test.targets, &guesses);
+    confusion_png(&folder.file(names::CONFUSION), &test.labels, &matrix)?;
+    let scores = report.network.scores.get(..classes).context("there are no scores")?;
+    screen_png(&folder.file(names::SCREEN), test, 0, scores)?;
+    let json = serde_json::json!({
+        "config": config, "history": history, "check": report, "rows": report.rows(), "passed": report.passed(),
+        "labels": test.labels, "confusion": matrix,
+    });
+    write_atomically(&folder.file(names::REPORT), serde_json::to_string_pretty(&json)?.as_bytes())
+}

@@ -1,0 +1,74 @@
+//! The command line: one file a verb.
+
+mod check;
+mod compile;
+mod demo;
+mod eval;
+mod predict;
+mod summary;
+mod train;
+mod ui;
+
+use clap::{Parser, Subcommand};
+
+/// How a command ended when nothing kept it from its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// All well.
+    Done,
+    /// A check found a difference.
+    Differs,
+}
+
+/// Image classifiers for small devices: train, quantize, compile, and prove that the chip computes what was trained.
+///
+/// Start with `ocelli demo`. Then, on your own pictures (a folder of class folders):
+///
+///   ocelli train --data photos/ --network net.toml --out runs/mine
+///   ocelli compile runs/mine
+///   ocelli check runs/mine photos/
+///   ocelli predict --model runs/mine cat.jpg
+///
+/// Exit codes: 0 done, 1 a check found a difference, 2 bad input or another failure.
+#[derive(Debug, Parser)]
+#[command(name = "ocelli", version, verbatim_doc_comment, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the whole way on the digits that ship with Ocelli: train, quantize, compile, check, emulate.
+    Demo(demo::Args),
+    /// Train a network and write a run folder.
+    Train(train::Args),
+    /// Quantize and compile a trained network to model.ocelli.
+    Compile(compile::Args),
+    /// Compare Burn, tract, the runtime and an emulated chip; exit code 1 when they differ.
+    Check(check::Args),
+    /// Accuracy, loss and confusion matrix on a dataset.
+    Eval(eval::Args),
+    /// Classify pictures.
+    Predict(predict::Args),
+    /// Print a network's layers, parameters, MACs, flash and RAM.
+    Summary(summary::Args),
+}
+
+impl Cli {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// When something kept it from its work; the error says what, where and what to do.
+    pub fn run(self) -> anyhow::Result<Verdict> {
+        match self.verb {
+            Verb::Demo(args) => demo::run(&args),
+            Verb::Train(args) => train::run(&args),
+            Verb::Compile(args) => compile::run(&args),
+            Verb::Check(args) => check::run(&args),
+            Verb::Eval(args) => eval::run(&args),
+            Verb::Predict(args) => predict::run(&args),
+            Verb::Summary(args) => summary::run(&args),
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! `ocelli summary`
+
+use super::Verdict;
+use super::ui::{table, thousands};
+use ocelli_host::network::Network;
+use ocelli_host::network::summary::summarize;
+use ocelli_host::run::names;
+use std::path::Path;
+
+/// Print a network's layers with output shape, parameters, multiply-accumulates, and flash and RAM on a chip.
+///
+/// Flash and RAM are those of the int8 network as it is compiled; RAM is a ring of rows a layer.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A net.toml, a run folder, or the name of a built-in network (mnist-cnn, cifar-cnn).
+    network: String,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<Verdict> {
+    let inside = Path::new(&args.network).join(names::NETWORK);
+    let name = if inside.is_file() { inside.display().to_string() } else { args.network.clone() };
+    let summary = summarize(&Network::open(&name)?)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&summary)?);
+        return Ok(Verdict::Done);
+    }
+    let shape = |[h, w, c]: [u32; 3]| format!("{h} x {w} x {c}");
+    let rows = summary.layers.iter().map(|layer| {
+        vec![
+            if layer.name == layer.kind { layer.name.clone() } else { format!("{} ({})", layer.name, layer.kind) },
+            shape(layer.output_shape),
+            thousands(layer.parameters),
+            thousands(layer.macs),
+            thousands(layer.flash_bytes),
+            thousands(layer.ram_bytes),
+        ]
+    });
+    println!("network {}, input {}", summary.network, shape(summary.input_shape));
+    println!("{}", table(&["layer (type)", "output shape", "parameters", "MACs", "flash bytes", "RAM bytes"], rows, 2));
+    println!("parameters: {}", thousands(summary.parameters));
+    println!("MACs: {}", thousands(summary.macs));
+    println!("model file (flash): {} bytes", thousands(summary.flash_bytes));
+    println!(
+        "working memory (RAM): {} bytes, the input's rows ({}) and the schedule's state among them",
+        thousands(summary.ram_bytes),
+        thousands(summary.input_ram_bytes)
+    );
+    Ok(Verdict::Done)
+}

@@ -1,0 +1,147 @@
+//! `ocelli train`
+
+use super::Verdict;
+use super::ui::{TrainingBar, load_training, percent, table};
+use anyhow::Context;
+use ocelli_host::config::{Config, DatasetConfig, NetworkConfig, TargetConfig};
+use ocelli_host::data::Dataset;
+use ocelli_host::network::{Network, Weights};
+use ocelli_host::quantize::QuantizationConfig;
+use ocelli_host::report::plots::curves_png;
+use ocelli_host::run::{RunFolder, names};
+use ocelli_host::train::{History, TrainingConfig, train};
+use std::path::PathBuf;
+
+/// Train a network from fresh weights and write a run folder: net.toml, config.toml, weights.safetensors, model.onnx,
+/// history.csv, curves.png.
+///
+/// The dataset is found by what its folder holds: MNIST idx files (gz or not), CIFAR-10 binary files, or class folders with
+/// pictures (optionally below train/ and validation/ or test/). The same seed gives the same weights.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A config.toml; flags override what it says.
+    config: Option<PathBuf>,
+    /// Folder of the dataset.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Text file with one label a line, in place of the dataset's own names.
+    #[arg(long)]
+    labels: Option<PathBuf>,
+    /// Share of the training images set aside when the dataset has no validation or test set.
+    #[arg(long)]
+    validation_fraction: Option<f64>,
+    /// A net.toml, or the name of a built-in network (mnist-cnn, cifar-cnn).
+    #[arg(long)]
+    network: Option<String>,
+    /// Passes over the training images.
+    #[arg(long)]
+    epochs: Option<usize>,
+    /// Images a step.
+    #[arg(long)]
+    batch_size: Option<usize>,
+    /// adam or sgd.
+    #[arg(long)]
+    optimizer: Option<String>,
+    /// Step size.
+    #[arg(long)]
+    learning_rate: Option<f64>,
+    /// Seed of weights, order and dropout.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// flex, or ndarray (slow; for comparison).
+    #[arg(long)]
+    backend: Option<String>,
+    /// Folder to write.
+    #[arg(long, default_value = "runs/latest")]
+    out: PathBuf,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<Verdict> {
+    let config = args.config()?;
+    let network = Network::open(&config.network.file)?;
+    let folder = RunFolder::create(&args.out)?;
+    let (training, validation) = load_training(&config.dataset, &network.input, config.training.seed)?;
+    let (weights, history) = train_into(&folder, &config, &network, &training, &validation)?;
+    print_history(&history);
+    println!(
+        "{} parameters trained on {} images; run folder: {}",
+        super::ui::thousands(weights.iter().map(|(_, l)| (l.kernel.len() + l.bias.len()) as u64).sum()),
+        training.len(),
+        folder.path().display()
+    );
+    println!("next: ocelli compile {}", folder.path().display());
+    Ok(Verdict::Done)
+}
+
+/// Trains and writes what a training leaves behind.
+pub fn train_into(
+    folder: &RunFolder,
+    config: &Config,
+    network: &Network,
+    training: &Dataset,
+    validation: &Dataset,
+) -> anyhow::Result<(Weights, History)> {
+    let bar = TrainingBar::new(config.training.epochs, training.len());
+    let result = train(network, &config.training, training, validation, &mut |report| bar.update(report));
+    bar.finish();
+    let (weights, history) = result?;
+    folder.write_trained(network, &weights, &training.labels, config)?;
+    history.write_csv(&folder.file(names::HISTORY))?;
+    curves_png(&folder.file(names::CURVES), &history.rows)?;
+    Ok((weights, history))
+}
+
+fn print_history(history: &History) {
+    let rows = history.rows.iter().map(|row| {
+        vec![
+            row.epoch.to_string(),
+            format!("{:.4}", row.loss),
+            percent(row.accuracy),
+            format!("{:.4}", row.val_loss),
+            percent(row.val_accuracy),
+            format!("{:.1}", row.seconds),
+        ]
+    });
+    println!("{}", table(&["epoch", "loss", "accuracy", "val loss", "val accuracy", "seconds"], rows, 0));
+}
+
+impl Args {
+    /// The configuration file, or defaults, with the flags over it.
+    fn config(&self) -> anyhow::Result<Config> {
+        let mut config = match &self.config {
+            Some(path) => Config::read(path)?,
+            None => Config {
+                dataset: DatasetConfig {
+                    path: self.data.clone().context("which dataset? give --data FOLDER or a config.toml")?,
+                    labels: None,
+                    validation_fraction: 0.1,
+                },
+                network: NetworkConfig {
+                    file: self.network.clone().context("which network? give --network NET or a config.toml")?,
+                },
+                training: TrainingConfig::default(),
+                quantization: QuantizationConfig::default(),
+                target: TargetConfig::default(),
+            },
+        };
+        let Config { dataset, network, training, .. } = &mut config;
+        set(&mut dataset.path, self.data.as_ref());
+        dataset.labels = self.labels.clone().or(dataset.labels.take());
+        set(&mut dataset.validation_fraction, self.validation_fraction.as_ref());
+        set(&mut network.file, self.network.as_ref());
+        set(&mut training.epochs, self.epochs.as_ref());
+        set(&mut training.batch_size, self.batch_size.as_ref());
+        set(&mut training.optimizer, self.optimizer.as_ref());
+        set(&mut training.learning_rate, self.learning_rate.as_ref());
+        set(&mut training.seed, self.seed.as_ref());
+        set(&mut training.backend, self.backend.as_ref());
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+fn set<T: Clone>(value: &mut T, flag: Option<&T>) {
+    if let Some(flag) = flag {
+        value.clone_from(flag);
+    }
+}

@@ -1,0 +1,122 @@
+//! Progress bars, warnings and tables. Progress goes to standard error; results go to standard output.
+
+use comfy_table::{CellAlignment, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
+use ocelli_host::config::DatasetConfig;
+use ocelli_host::data::{DataSource, Dataset, Split};
+use ocelli_host::train::BatchReport;
+use std::path::Path;
+use std::time::Duration;
+
+/// Most files that are named when some could not be read.
+const NAMED_FILES: usize = 5;
+
+/// A bar over `length` things.
+pub fn bar(what: &str, length: u64) -> ProgressBar {
+    let bar = ProgressBar::new(length).with_message(what.to_owned());
+    let style = ProgressStyle::with_template("{msg:<32} {wide_bar} {pos}/{len} {per_sec} eta {eta}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}
+
+/// A spinner for work whose length is not known.
+pub fn spinner(what: &str) -> ProgressBar {
+    let spinner = ProgressBar::new_spinner().with_message(what.to_owned());
+    spinner.enable_steady_tick(Duration::from_millis(120));
+    spinner
+}
+
+/// Loads a set, with a bar; files that could not be read are named as warnings.
+pub fn load(source: &DataSource, split: Split, spec: &ocelli::image::InputSpec) -> anyhow::Result<Dataset> {
+    let bar = bar("loading pictures", 0);
+    let set = source.load(split, spec, &mut |done, of| {
+        bar.set_length(of as u64);
+        bar.set_position(done as u64);
+    })?;
+    bar.finish_and_clear();
+    for skipped in set.skipped.iter().take(NAMED_FILES) {
+        eprintln!("warning: skipped {}: {}", skipped.path.display(), skipped.reason);
+    }
+    if set.skipped.len() > NAMED_FILES {
+        eprintln!("warning: skipped {} more files that could not be read", set.skipped.len() - NAMED_FILES);
+    }
+    Ok(set)
+}
+
+/// Loads the set that a network is judged on.
+pub fn load_evaluation(data: &Path, labels: Option<&Path>, spec: &ocelli::image::InputSpec) -> anyhow::Result<Dataset> {
+    let source = DataSource::open(data, labels)?;
+    load(&source, source.evaluation_split(), spec)
+}
+
+/// Loads training and validation images: the dataset's own validation or test set, or a share of the training images.
+pub fn load_training(
+    config: &DatasetConfig,
+    spec: &ocelli::image::InputSpec,
+    seed: u64,
+) -> anyhow::Result<(Dataset, Dataset)> {
+    let source = DataSource::open(&config.path, config.labels.as_deref())?;
+    let training = load(&source, Split::Train, spec)?;
+    match source.evaluation_split() {
+        Split::Train => Ok(training.split_off(config.validation_fraction, seed)),
+        held_out => Ok((training, load(&source, held_out, spec)?)),
+    }
+}
+
+/// Shows a training: a bar over the images of each epoch, and a line an epoch where there is no terminal.
+pub struct TrainingBar {
+    bar: ProgressBar,
+    epochs: usize,
+}
+
+impl TrainingBar {
+    /// A bar for `epochs` epochs of `images` images.
+    pub fn new(epochs: usize, images: usize) -> Self {
+        Self { bar: bar("training", (epochs * images) as u64), epochs }
+    }
+
+    /// Shows a batch.
+    pub fn update(&self, report: BatchReport) {
+        let BatchReport { epoch, images, of, running_loss, running_accuracy } = report;
+        self.bar.set_position(((epoch - 1) * of + images) as u64);
+        let line = format!(
+            "epoch {epoch}/{}: loss {running_loss:.4}, accuracy {:.2} %",
+            self.epochs,
+            100.0 * running_accuracy
+        );
+        if self.bar.is_hidden() && images == of {
+            eprintln!("{line}");
+        }
+        self.bar.set_message(line);
+    }
+
+    /// Removes the bar.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// A table with a header; columns from `right` on are numbers.
+pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>, right: usize) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut().skip(right) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// A number with thousands separated.
+pub fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|g| std::str::from_utf8(g).ok()).collect();
+    groups.join(",")
+}
+
+/// A share as a percentage.
+pub fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
+}

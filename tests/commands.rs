@@ -1,0 +1,276 @@
+//! The command as its users meet it: files in, files and tables out, exit codes, and what it says to bad input.
+
+use crate::support::{repository, reseal, shipped_model};
+use image::{Luma, Rgb, RgbImage};
+use ocelli_host::data::{DataSource, Split};
+use ocelli_host::network::Network;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn ocelli(arguments: &[&str], folder: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ocelli")).args(arguments).current_dir(folder).output().unwrap()
+}
+
+/// Runs a command that must succeed; returns its standard output.
+fn done(arguments: &[&str], folder: &Path) -> String {
+    let output = ocelli(arguments, folder);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs a command that must end with exit code 2; returns its message.
+fn refused(arguments: &[&str], folder: &Path) -> String {
+    let output = ocelli(arguments, folder);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
+    assert!(error.contains("error: "), "{error}");
+    error
+}
+
+fn json(arguments: &[&str], folder: &Path) -> serde_json::Value {
+    serde_json::from_str(&done(arguments, folder)).unwrap()
+}
+
+/// A folder of class folders with pictures of many sizes and formats: red things and blue things.
+fn photos(folder: &Path) {
+    for (class, hue) in [("blue", [30, 40, 200]), ("red", [210, 40, 30])] {
+        let class = folder.join(class);
+        std::fs::create_dir_all(&class).unwrap();
+        for i in 0..24_u32 {
+            let size = 12 + 7 * (i % 5);
+            let picture = RgbImage::from_fn(size, size + i % 3, |x, y| {
+                let noise = ((x * 31 + y * 17 + i * 7) % 40) as u8;
+                Rgb(hue.map(|v: u8| v.saturating_add(noise)))
+            });
+            let extension = ["png", "jpg", "bmp"][i as usize % 3];
+            picture.save(class.join(format!("{i:02}.{extension}"))).unwrap();
+        }
+    }
+}
+
+const NET: &str = r#"
+name = "colours"
+[input]
+height = 16
+width = 16
+color = "rgb"
+resize = "center-crop"
+mean = [0.5, 0.5, 0.5]
+std = [0.25, 0.25, 0.25]
+[[layer]]
+type = "conv2d"
+filters = 4
+kernel = 3
+padding = "same"
+activation = "relu"
+[[layer]]
+type = "max_pool2d"
+kernel = 4
+[[layer]]
+type = "flatten"
+[[layer]]
+type = "dense"
+units = 2
+[[layer]]
+type = "softmax"
+"#;
+
+#[test]
+fn own_photos_go_all_the_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    photos(&at.join("photos"));
+    std::fs::write(at.join("photos/red/broken.jpg"), b"\xff\xd8\xff\xe0 no picture").unwrap();
+    std::fs::write(at.join("net.toml"), NET).unwrap();
+    std::fs::write(
+        at.join("config.toml"),
+        "[dataset]\npath = \"photos\"\nvalidation_fraction = 0.25\n[network]\nfile = \"net.toml\"\n\
+         [training]\nepochs = 1\nbatch_size = 8\n[quantization]\ncalibration_images = 20\n",
+    )
+    .unwrap();
+
+    let trained = ocelli(&["train", "config.toml", "--epochs", "12", "--out", "run"], at);
+    let warning = String::from_utf8_lossy(&trained.stderr).into_owned();
+    assert_eq!(trained.status.code(), Some(0), "{warning}");
+    assert!(warning.contains("broken.jpg"), "a corrupt picture among good ones is named: {warning}");
+    let history = std::fs::read_to_string(at.join("run/history.csv")).unwrap();
+    assert_eq!(history.lines().count(), 13, "the flag overrides the file");
+
+    done(&["compile", "run"], at);
+    let check = json(&["check", "run", "photos", "--no-device", "--json"], at);
+    assert_eq!(check["passed"], true);
+    let eval = json(&["eval", "run", "photos", "--json", "--confusion", "confusion.png"], at);
+    assert_eq!(eval["accuracy"], 1.0, "{eval}");
+    assert_eq!(image::open(at.join("confusion.png")).unwrap().width() > 100, true);
+    assert!(json(&["eval", "run", "photos", "--float", "--json"], at)["loss"].as_f64().unwrap() < 0.5);
+    let guesses = json(&["predict", "--model", "run", "--top", "1", "--json", "photos/red/04.jpg", "photos/blue/02.bmp"], at);
+    assert_eq!(guesses[0]["top"][0]["label"], "red");
+    assert_eq!(guesses[1]["top"][0]["label"], "blue");
+    let expected = [
+        "config.toml", "curves.png", "history.csv", "model.ocelli", "model.onnx", "model.qdq.onnx", "net.toml",
+        "weights.safetensors",
+    ];
+    let mut files: Vec<_> = std::fs::read_dir(at.join("run")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    files.sort();
+    assert_eq!(files, expected);
+
+    // the run folder is enough to repeat the run
+    done(&["train", "run/config.toml", "--out", "again"], at);
+    let bytes = |run: &str| std::fs::read(at.join(run).join("weights.safetensors")).unwrap();
+    assert_eq!(bytes("run"), bytes("again"), "the same configuration and seed give the same weights");
+    done(&["train", "run/config.toml", "--seed", "2", "--out", "other"], at);
+    assert_ne!(bytes("run"), bytes("other"));
+}
+
+#[test]
+fn digits_are_predicted_from_picture_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let network = Network::open("mnist-cnn").unwrap();
+    let source = DataSource::open(&repository("data/mnist-10k"), None).unwrap();
+    let digits = source.load(Split::Test, &network.input, &mut |_, _| {}).unwrap().head(20);
+    let mut arguments = vec!["predict".to_owned(), "--json".into(), "--top".into(), "2".into(), "--model".into()];
+    arguments.push(shipped_model().join("model.ocelli").display().to_string());
+    for i in 0..digits.len() {
+        let picture = image::GrayImage::from_fn(28, 28, |x, y| Luma([digits.input(i)[(28 * y + x) as usize]]));
+        picture.save(folder.path().join(format!("{i}.png"))).unwrap();
+        arguments.push(format!("{i}.png"));
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let predictions = json(&arguments, folder.path());
+    let right = (0..20).filter(|&i| predictions[i]["top"][0]["label"] == digits.targets[i].to_string().as_str()).count();
+    assert!(right >= 19, "{right} of 20");
+    for prediction in predictions.as_array().unwrap() {
+        let top = |i: usize| prediction["top"][i]["probability"].as_f64().unwrap();
+        assert!(top(0) >= top(1) && (0.0..=1.0).contains(&top(0)), "{prediction}");
+    }
+}
+
+#[test]
+fn summary_prints_the_table_that_keras_prints_and_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let summary = json(&["summary", "mnist-cnn", "--json"], folder.path());
+    assert_eq!(summary["parameters"], 34_826);
+    assert_eq!(summary["layers"][0]["output_shape"], serde_json::json!([26, 26, 32]));
+    // the first convolution: 26 x 26 outputs of 32 channels, 3 x 3 taps each
+    assert_eq!(summary["layers"][0]["macs"], 26 * 26 * 32 * 9);
+    let model = std::fs::metadata(shipped_model().join("model.ocelli")).unwrap().len();
+    assert_eq!(summary["flash_bytes"], model, "flash is that of the compiled file");
+    let text = done(&["summary", "mnist-cnn"], folder.path());
+    for part in ["26 x 26 x 32", "18,496", "34,826", "RAM"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
+fn operator_cases_are_run_from_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let vectors = repository("tests/vectors");
+    let out = done(&["check", "--vectors", vectors.to_str().unwrap()], folder.path());
+    assert_eq!(out.trim(), "80 passed, 0 failed");
+    let case = std::fs::read_to_string(vectors.join("softmax_00.json")).unwrap();
+    std::fs::write(folder.path().join("good.json"), &case).unwrap();
+    std::fs::write(folder.path().join("bad.json"), case.replacen("[-128, -128,", "[-127, -128,", 1)).unwrap();
+    let output = ocelli(&["check", "--vectors", "."], folder.path());
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("FAILED bad.json: element 0 is -128, expected -127") && text.contains("1 passed, 1 failed"), "{text}");
+}
+
+#[test]
+fn check_ends_with_code_1_when_the_model_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(shipped_model()).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let model = folder.path().join("model.ocelli");
+    let mut file = std::fs::read(&model).unwrap();
+    let at = crate::support::OpFields::of(&file, 0).weights(&file);
+    file[at] ^= 0x40;
+    reseal(&mut file);
+    std::fs::write(&model, file).unwrap();
+    let data = repository("data/mnist-10k");
+    let output = ocelli(&["check", ".", data.to_str().unwrap(), "--no-device"], folder.path());
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("FAILED") && text.contains("layer conv2d, runtime vs tract"), "{text}");
+}
+
+#[test]
+fn bad_model_files_are_named_and_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let good = std::fs::read(shipped_model().join("model.ocelli")).unwrap();
+    std::fs::write(at.join("picture.png"), std::fs::read(repository("tests/data/photos/chelsea.png")).unwrap()).unwrap();
+    let mut flipped = good.clone();
+    flipped[3000] ^= 1;
+    let mut future = good.clone();
+    future[8] = 9;
+    reseal(&mut future);
+    for (name, bytes, expected) in [
+        ("short.ocelli", &good[..good.len() / 2], "its header says"),
+        ("flipped.ocelli", &flipped[..], "is damaged"),
+        ("future.ocelli", &future[..], "format version 9, this build reads version 1"),
+        ("text.ocelli", &b"no model"[..], "not an .ocelli model file"),
+    ] {
+        std::fs::write(at.join(name), bytes).unwrap();
+        let error = refused(&["predict", "--model", name, "picture.png"], at);
+        assert!(error.contains(name) && error.contains(expected), "{error}");
+    }
+    let error = refused(&["predict", "--model", "nothing.ocelli", "picture.png"], at);
+    assert!(error.contains("nothing.ocelli") && error.contains("ocelli compile"), "{error}");
+}
+
+#[test]
+fn bad_datasets_and_configs_are_named_and_explained_and_nothing_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    photos(&at.join("photos"));
+    std::fs::create_dir_all(at.join("empty")).unwrap();
+    photos(&at.join("one"));
+    std::fs::remove_dir_all(at.join("one/red")).unwrap();
+    std::fs::write(at.join("net.toml"), NET).unwrap();
+    std::fs::write(at.join("three.toml"), NET.replace("units = 2", "units = 3")).unwrap();
+    std::fs::write(at.join("large.toml"), NET.replace("kernel = 4", "kernel = 40")).unwrap();
+    std::fs::write(at.join("labels.txt"), "a\nb\nc\n").unwrap();
+    std::fs::write(at.join("file"), "in the way").unwrap();
+    let config = "[dataset]\npath = \"photos\"\n[network]\nfile = \"net.toml\"\n[training]\nepocs = 3\n";
+    std::fs::write(at.join("unknown.toml"), config).unwrap();
+    std::fs::write(at.join("rate.toml"), config.replace("epocs = 3", "learning_rate = -1.0")).unwrap();
+    let cases: [(&[&str], &str); 10] = [
+        (&["--data", "empty", "--network", "net.toml"], "empty"),
+        (&["--data", "one", "--network", "net.toml"], "one"),
+        (&["--data", "missing", "--network", "net.toml"], "missing"),
+        (&["--data", "photos", "--network", "three.toml"], "has 3 units but the dataset has 2 classes"),
+        (&["--data", "photos", "--network", "large.toml"], "layer 2 'max_pool2d' cannot take its input of 16x16x4"),
+        (&["--data", "photos", "--network", "net.toml", "--labels", "labels.txt"], "labels.txt"),
+        (&["--data", "photos", "--network", "nonet"], "no built-in network of that name"),
+        (&["unknown.toml"], "epocs"),
+        (&["rate.toml"], "learning_rate = -1"),
+        (&["--data", "photos", "--network", "net.toml", "--out", "file/run"], "cannot write to the folder file/run"),
+    ];
+    for (arguments, expected) in cases {
+        let mut line = vec!["train"];
+        line.extend(arguments);
+        if !arguments.contains(&"--out") {
+            line.extend(["--out", "run"]);
+        }
+        let error = refused(&line, at);
+        assert!(error.contains(expected), "{arguments:?}: {error}");
+        let files = std::fs::read_dir(at.join("run")).map_or(0, Iterator::count);
+        assert_eq!(files, 0, "{arguments:?} left {files} files behind");
+    }
+}
+
+#[test]
+fn a_wrong_command_line_and_missing_references_end_with_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    refused(&["predict"], folder.path());
+    refused(&["check", "model.ocelli"], folder.path());
+    std::fs::copy(shipped_model().join("model.ocelli"), folder.path().join("model.ocelli")).unwrap();
+    let data = repository("data/mnist-10k");
+    let error = refused(&["check", "model.ocelli", data.to_str().unwrap(), "--no-device"], folder.path());
+    assert!(error.contains("net.toml is missing"), "{error}");
+    assert!(String::from_utf8(ocelli(&["--help"], folder.path()).stdout).unwrap().contains("Exit codes"));
+}

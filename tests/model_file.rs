@@ -1,0 +1,241 @@
+//! Model files: the committed one, those of other versions, and those that somebody damaged.
+
+use crate::support::{OpFields, every_operator, repository, reseal};
+use ocelli::image::{ColorOrder, InputSpec, Resize};
+use ocelli::ir::Shape;
+use ocelli::model::records::{MAGIC, OpRecord, Tensor, VERSION, kind};
+use ocelli::model::write::{ModelFile, OpEntry};
+use ocelli::model::{LoadError, Model};
+use ocelli::quant::Multiplier;
+use ocelli::runtime::Session;
+use ocelli_host::compile::{compile, ring_rows, with_heights};
+use ocelli_host::model::ModelBytes;
+use proptest::prelude::*;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+fn golden() -> PathBuf {
+    repository("tests/golden/tiny-v1.ocelli")
+}
+
+/// The golden file's network: is a 4x4 gray picture bright at the top left? Conv 2x2 (mean of four pixels), max pool 3, dense 2.
+fn tiny() -> ModelFile {
+    let tensor = |h, w, c, scale, zero_point| Tensor { h, w, c, rows: h, offset: 0, last_reader: 0, scale, zero_point };
+    let entry = |name: &str, record, weights: &[i8], bias: &[i32], multipliers: &[f64]| OpEntry {
+        name: name.to_owned(),
+        record,
+        weights: weights.to_vec(),
+        bias: bias.to_vec(),
+        multipliers: multipliers.iter().map(|&real| Multiplier::from_real(real).unwrap()).collect(),
+    };
+    let conv = OpRecord { kernel: [2, 2], ..OpRecord::new(kind::CONV2D, 0) };
+    let pool = OpRecord { kernel: [3, 3], stride: [3, 3], ..OpRecord::new(kind::MAX_POOL2D, 1) };
+    let pixel = 1.0 / 255.0;
+    let mut file = ModelFile {
+        tensors: vec![
+            tensor(4, 4, 1, pixel, -128),
+            tensor(3, 3, 1, pixel, -128),
+            tensor(1, 1, 1, pixel, -128),
+            tensor(1, 1, 2, 0.0625, 0),
+            tensor(1, 1, 2, 1.0 / 256.0, -128),
+        ],
+        ops: vec![
+            // weights 64 at a scale of 1/256: a quarter each
+            entry("conv", conv, &[64; 4], &[0], &[1.0 / 256.0]),
+            entry("pool", pool, &[], &[], &[]),
+            // logits -4 x + 2 and 4 x - 2, weights at a scale of 1/16: 64 steps are 4; the bias is at 1/255/16
+            entry("dense", OpRecord::new(kind::DENSE, 2), &[-64, 64], &[8160, -8160], &[f64::from(pixel); 2]),
+            entry("softmax", OpRecord::new(kind::SOFTMAX, 3), &[], &[], &[0.0625 * f64::from(1 << 26)]),
+        ],
+        labels: vec!["dark".to_owned(), "bright".to_owned()],
+        input: Some((
+            InputSpec {
+                shape: Shape::new(4, 4, 1),
+                color: ColorOrder::Gray,
+                resize: Resize::CenterCrop,
+                mean: [0.0; 3],
+                std: [1.0; 3],
+            },
+            (-128..=127).collect(),
+        )),
+        arena_bytes: 0,
+        state: 0,
+    };
+    for (i, tensor) in (0..).zip(&mut file.tensors) {
+        tensor.last_reader = i.min(3);
+    }
+    let heights = ring_rows(&file).unwrap();
+    with_heights(&mut file, &heights).unwrap();
+    file
+}
+
+fn load(bytes: &[u8]) -> Result<(), LoadError> {
+    let bytes = ModelBytes::new(bytes);
+    Model::parse(bytes.as_slice()).map(|_| ())
+}
+
+#[test]
+fn the_golden_file_is_what_is_written_today() {
+    let bytes = tiny().to_bytes().unwrap();
+    if std::env::var_os("OCELLI_WRITE_GOLDEN").is_some() {
+        std::fs::write(golden(), &bytes).unwrap();
+    }
+    assert_eq!(std::fs::read(golden()).unwrap(), bytes, "the format changed: raise VERSION and add a golden file beside this one");
+}
+
+#[test]
+fn the_golden_file_runs_as_computed_by_hand() {
+    let model = ModelBytes::read(&golden()).unwrap();
+    assert_eq!(model.model().unwrap().labels().collect::<Vec<_>>(), ["dark", "bright"]);
+    assert_eq!(model.input_spec().unwrap().resize, Resize::CenterCrop);
+    let scores = |pixel: i8| model.with_session(|s| Ok(s.run(|_, row| row.fill(pixel)).to_vec())).unwrap();
+    // black: logits 2 and -2, so 1 / (1 + exp(-4)) = 0.98201 = 251.4 / 256; white the other way round
+    assert_eq!(scores(-128), [251 - 128, 5 - 128]);
+    assert_eq!(scores(127), [5 - 128, 251 - 128]);
+}
+
+#[test]
+fn a_future_version_is_refused_with_both_versions_named() {
+    let mut bytes = std::fs::read(golden()).unwrap();
+    bytes[8..10].copy_from_slice(&(VERSION + 1).to_le_bytes());
+    reseal(&mut bytes);
+    let error = load(&bytes).unwrap_err();
+    assert_eq!(error, LoadError::Version { found: VERSION + 1, supported: VERSION });
+    let text = error.to_string();
+    assert!(text.contains("version 2") && text.contains("version 1"), "{text}");
+}
+
+#[test]
+fn every_truncation_is_refused() {
+    let bytes = std::fs::read(golden()).unwrap();
+    for len in 0..bytes.len() {
+        assert!(load(&bytes[..len]).is_err(), "{len} bytes");
+        let mut sealed = bytes[..len].to_vec();
+        ocelli::model::write::seal(&mut sealed);
+        assert!(load(&sealed).is_err(), "{len} bytes with a checksum of their own");
+    }
+}
+
+#[test]
+fn every_flipped_bit_is_refused() {
+    let bytes = std::fs::read(golden()).unwrap();
+    for bit in 0..8 * bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        assert!(load(&damaged).is_err(), "bit {bit}");
+    }
+}
+
+#[test]
+fn a_misaligned_file_is_refused_with_the_remedy() {
+    let bytes = std::fs::read(golden()).unwrap();
+    let mut shifted = vec![0_u64; bytes.len() / 8 + 2];
+    let shifted = bytemuck::cast_slice_mut::<u64, u8>(&mut shifted);
+    shifted[1..=bytes.len()].copy_from_slice(&bytes);
+    let error = Model::parse(&shifted[1..=bytes.len()]).unwrap_err();
+    assert_eq!(error, LoadError::Misaligned);
+    assert!(error.to_string().contains("Aligned"));
+}
+
+#[test]
+fn a_short_arena_is_refused_with_the_size_that_is_needed() {
+    let model = ModelBytes::read(&golden()).unwrap();
+    let needed = model.model().unwrap().arena_bytes();
+    let mut arena = vec![0_u64; 1024];
+    let arena = bytemuck::cast_slice_mut::<u64, u8>(&mut arena);
+    let mut load = |from: usize, to: usize| Session::load(model.as_slice(), &mut arena[from..to]).map(|_| ());
+    assert_eq!(load(0, needed as usize), Ok(()));
+    assert_eq!(load(0, needed as usize - 1), Err(LoadError::Arena { found: needed - 1, needed }));
+    assert_eq!(load(1, 1 + needed as usize), Err(LoadError::Arena { found: needed, needed }));
+}
+
+#[test]
+fn two_tensors_in_one_place_are_refused() {
+    let mut file = tiny();
+    file.tensors[1].offset = file.tensors[0].offset;
+    assert_eq!(file.to_bytes().unwrap_err(), LoadError::Memory { tensor: 1 });
+}
+
+#[test]
+fn a_sum_that_could_overflow_is_refused() {
+    let mut file = tiny();
+    file.ops[0].bias[0] = i32::MAX;
+    assert_eq!(file.to_bytes().unwrap_err(), LoadError::Overflow { op: 0 });
+}
+
+static EVERY_OPERATOR: LazyLock<Vec<u8>> = LazyLock::new(|| compile(&every_operator().2).unwrap());
+
+/// Loads a hostile file and, if it is let in, runs it on noise: neither may panic.
+fn survive(bytes: &[u8]) {
+    let bytes = ModelBytes::new(bytes);
+    // a model may ask for any memory; a board would refuse what it has not, and so does this
+    let affordable = Model::parse(bytes.as_slice()).is_ok_and(|model| model.arena_bytes() < 1 << 24);
+    if affordable {
+        let ran = bytes.with_session(|session| {
+            for noise in [0_u8, 0x55, 0xff] {
+                session.run(|y, row| row.fill((y as u8 ^ noise) as i8));
+            }
+            Ok(())
+        });
+        drop(ran); // refused by `load`: as good
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+    #[test]
+    fn noise_is_no_model(mut bytes in proptest::collection::vec(any::<u8>(), 0..600), magic in any::<bool>()) {
+        if magic && bytes.len() > 12 {
+            bytes[..8].copy_from_slice(&MAGIC);
+            bytes[8..10].copy_from_slice(&VERSION.to_le_bytes());
+        }
+        ocelli::model::write::seal(&mut bytes);
+        survive(&bytes);
+    }
+
+    #[test]
+    fn damage_with_a_right_checksum_never_panics(
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        in_tables in any::<bool>(),
+    ) {
+        let mut bytes = EVERY_OPERATOR.clone();
+        // the tables of records lie first; the rest is mostly weights, where every value is allowed
+        let end = if in_tables { 900 } else { bytes.len() - 4 };
+        for (index, value) in edits {
+            bytes[index.index(end)] = value;
+        }
+        reseal(&mut bytes);
+        survive(&bytes);
+    }
+
+    #[test]
+    fn wrong_words_in_the_tables_never_panic(
+        edits in proptest::collection::vec((0_usize..220, prop_oneof![
+            Just(0_u32), Just(1), Just(2), Just(u32::MAX), Just(u32::MAX - 3), Just(1 << 31), Just(0xffff), any::<u32>(), 0_u32..64,
+        ]), 1..4),
+    ) {
+        let mut bytes = EVERY_OPERATOR.clone();
+        for (word, value) in edits {
+            bytes[4 * word..4 * word + 4].copy_from_slice(&value.to_le_bytes());
+        }
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8..10].copy_from_slice(&VERSION.to_le_bytes());
+        reseal(&mut bytes);
+        survive(&bytes);
+    }
+}
+
+#[test]
+fn the_fields_lie_where_the_tests_damage_them() {
+    // if this fails the planted faults of the other tests hit something else
+    let bytes = EVERY_OPERATOR.clone();
+    let fields = OpFields::of(&bytes, 0);
+    let pads: Vec<u16> = bytes[fields.pads()..][..8].chunks(2).map(|b| u16::from_le_bytes([b[0], b[1]])).collect();
+    assert_eq!(pads, [1, 2, 1, 2]);
+    let model = ModelBytes::new(&bytes);
+    let model = model.model().unwrap();
+    let constants = model.constants(0);
+    assert_eq!(bytes[fields.weights(&bytes)] as i8, constants.weights[0]);
+    let shift = &bytes[fields.shifts(&bytes)..][..4];
+    assert_eq!(i32::from_le_bytes(shift.try_into().unwrap()), constants.shifts[0]);
+}

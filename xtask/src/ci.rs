@@ -1,0 +1,108 @@
+//! `cargo xtask ci`: every check of the project, in the order of what fails fastest.
+
+use crate::process::{self, cargo, root};
+use crate::setup::{self, Needs, TARGETS};
+use anyhow::{Result, bail};
+use ocelli_firmware_tools::boards::BOARDS;
+use ocelli_firmware_tools::toolchain::Toolchain;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// The trained model and the data that the device is judged with.
+const MODEL: &str = "models/mnist-cnn/model.ocelli";
+const DATA: &str = "data/mnist-10k";
+
+/// A check: its name and what it does.
+type Stage = (&'static str, fn() -> Result<()>);
+
+const STAGES: &[Stage] = &[
+    ("setup", || setup::ensure(&Needs::everything())),
+    ("format", format),
+    ("clippy", || {
+        process::run(cargo().args(["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    }),
+    ("test", || process::run(cargo().args(["test", "--release", "--workspace"]))),
+    ("doc", || process::run(cargo().args(["doc", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", "-Dwarnings"))),
+    ("no_std", no_std),
+    ("firmware clippy", firmware_clippy),
+    ("device", device),
+];
+
+/// Runs the stages and prints a table of them.
+pub fn run() -> Result<ExitCode> {
+    let mut rows: Vec<(&str, &str, Duration)> = Vec::new();
+    let mut failed = None;
+    for (name, check) in STAGES {
+        println!("\n== {name} ==");
+        let start = Instant::now();
+        let result = check();
+        let time = start.elapsed();
+        rows.push((name, if result.is_ok() { "ok" } else { "FAILED" }, time));
+        println!("== {name}: {:.0} s ==", time.as_secs_f64());
+        if let Err(error) = result {
+            failed = Some((name, error));
+            break;
+        }
+    }
+    println!("\n{:<16} {:<8} {:>7}", "stage", "result", "seconds");
+    for (name, result, time) in &rows {
+        println!("{name:<16} {result:<8} {:>7.0}", time.as_secs_f64());
+    }
+    for (name, _) in STAGES.iter().skip(rows.len()) {
+        println!("{name:<16} not run");
+    }
+    match failed {
+        Some((name, error)) => bail!("ci stopped at `{name}`: {error:#}"),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn format() -> Result<()> {
+    process::run(cargo().args(["fmt", "--all", "--check"]))?;
+    process::run(cargo().args(["fmt", "--check"]).current_dir(firmware_dir()))
+}
+
+/// The portable crates must build for every supported target.
+fn no_std() -> Result<()> {
+    for target in TARGETS {
+        let mut build = Toolchain::find(target)?.cargo();
+        build.current_dir(root()).args([
+            "build",
+            "--release",
+            "--locked",
+            "--package",
+            "ocelli",
+            "--package",
+            "ocelli-app",
+        ]);
+        process::run(build.args(["--target", target, "--target-dir", "target/no-std"]))?;
+    }
+    Ok(())
+}
+
+fn firmware_clippy() -> Result<()> {
+    for board in BOARDS {
+        let Some(mut clippy) = Toolchain::find(board.target)?.clippy() else {
+            println!("the firmware is not linted: its toolchain has no clippy on this machine");
+            return Ok(());
+        };
+        clippy.current_dir(firmware_dir()).args(["--release", "--locked", "--target", board.target]);
+        clippy.args(["--target-dir", "../../../target/firmware-clippy"]);
+        clippy.env("OCELLI_BOARD", board.name).env("OCELLI_MODEL", root().join(MODEL)).env("DEFMT_LOG", "info");
+        process::run(clippy.args(["--", "-D", "warnings"]))?;
+    }
+    Ok(())
+}
+
+/// Builds the firmware for each board with the shipped model, runs it in QEMU and compares every output byte with the host.
+fn device() -> Result<()> {
+    for board in BOARDS {
+        process::run(cargo().args(["run", "--release", "--", "check", MODEL, DATA, "--board", board.name]))?;
+    }
+    Ok(())
+}
+
+fn firmware_dir() -> PathBuf {
+    root().join("firmware/boards/qemu")
+}
