@@ -104,11 +104,18 @@ fn own_photos_go_all_the_way() {
     assert_eq!(eval["accuracy"], 1.0, "{eval}");
     assert_eq!(image::open(at.join("confusion.png")).unwrap().width() > 100, true);
     assert!(json(&["eval", "run", "photos", "--float", "--json"], at)["loss"].as_f64().unwrap() < 0.5);
-    let guesses = json(&["predict", "--model", "run", "--top", "1", "--json", "photos/red/04.jpg", "photos/blue/02.bmp"], at);
+    let guesses =
+        json(&["predict", "--model", "run", "--top", "1", "--json", "photos/red/04.jpg", "photos/blue/02.bmp"], at);
     assert_eq!(guesses[0]["top"][0]["label"], "red");
     assert_eq!(guesses[1]["top"][0]["label"], "blue");
     let expected = [
-        "config.toml", "curves.png", "history.csv", "model.ocelli", "model.onnx", "model.qdq.onnx", "net.toml",
+        "config.toml",
+        "curves.png",
+        "history.csv",
+        "model.ocelli",
+        "model.onnx",
+        "model.qdq.onnx",
+        "net.toml",
         "weights.safetensors",
     ];
     let mut files: Vec<_> = std::fs::read_dir(at.join("run")).unwrap().map(|e| e.unwrap().file_name()).collect();
@@ -138,7 +145,8 @@ fn digits_are_predicted_from_picture_files() {
     }
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let predictions = json(&arguments, folder.path());
-    let right = (0..20).filter(|&i| predictions[i]["top"][0]["label"] == digits.targets[i].to_string().as_str()).count();
+    let right =
+        (0..20).filter(|&i| predictions[i]["top"][0]["label"] == digits.targets[i].to_string().as_str()).count();
     assert!(right >= 19, "{right} of 20");
     for prediction in predictions.as_array().unwrap() {
         let top = |i: usize| prediction["top"][i]["probability"].as_f64().unwrap();
@@ -174,7 +182,10 @@ fn operator_cases_are_run_from_a_folder() {
     let output = ocelli(&["check", "--vectors", "."], folder.path());
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.contains("FAILED bad.json: element 0 is -128, expected -127") && text.contains("1 passed, 1 failed"), "{text}");
+    assert!(
+        text.contains("FAILED bad.json: element 0 is -128, expected -127") && text.contains("1 passed, 1 failed"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -202,7 +213,8 @@ fn bad_model_files_are_named_and_explained() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     let good = std::fs::read(shipped_model().join("model.ocelli")).unwrap();
-    std::fs::write(at.join("picture.png"), std::fs::read(repository("tests/data/photos/chelsea.png")).unwrap()).unwrap();
+    std::fs::write(at.join("picture.png"), std::fs::read(repository("tests/data/photos/chelsea.png")).unwrap())
+        .unwrap();
     let mut flipped = good.clone();
     flipped[3000] ^= 1;
     let mut future = good.clone();

@@ -80,7 +80,11 @@ fn the_golden_file_is_what_is_written_today() {
     if std::env::var_os("OCELLI_WRITE_GOLDEN").is_some() {
         std::fs::write(golden(), &bytes).unwrap();
     }
-    assert_eq!(std::fs::read(golden()).unwrap(), bytes, "the format changed: raise VERSION and add a golden file beside this one");
+    assert_eq!(
+        std::fs::read(golden()).unwrap(),
+        bytes,
+        "the format changed: raise VERSION and add a golden file beside this one"
+    );
 }
 
 #[test]
@@ -89,9 +93,9 @@ fn the_golden_file_runs_as_computed_by_hand() {
     assert_eq!(model.model().unwrap().labels().collect::<Vec<_>>(), ["dark", "bright"]);
     assert_eq!(model.input_spec().unwrap().resize, Resize::CenterCrop);
     let scores = |pixel: i8| model.with_session(|s| Ok(s.run(|_, row| row.fill(pixel)).to_vec())).unwrap();
-    // black: logits 2 and -2, so 1 / (1 + exp(-4)) = 0.98201 = 251.4 / 256; white the other way round
-    assert_eq!(scores(-128), [251 - 128, 5 - 128]);
-    assert_eq!(scores(127), [5 - 128, 251 - 128]);
+    // black: logits 2 and -2, so 1 / (1 + exp(-4)) = 0.98201 = 251.4 / 256, which is 251 - 128; white the other way round
+    assert_eq!(scores(-128), [123, -123]);
+    assert_eq!(scores(127), [-123, 123]);
 }
 
 #[test]

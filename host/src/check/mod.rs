@@ -8,7 +8,7 @@ mod report;
 pub mod tract;
 pub mod vectors;
 
-pub use device::{DeviceCheck, DeviceOutcome, not_available, run_device};
+pub use device::{DeviceCheck, DeviceOutcome, not_available, run_device, run_firmware};
 pub use float::FloatCheck;
 pub use layers::LayerCheck;
 pub use report::{Row, Status};

@@ -9,6 +9,8 @@ use ocelli_host::check::{self, CheckReport, DeviceRunner, not_available, run_dev
 use ocelli_host::run::Bundle;
 use std::path::{Path, PathBuf};
 
+/// Compare Burn, tract, the runtime and an emulated chip; exit code 1 when they differ
+///
 /// Compare a model with its references: Burn and tract in float, every layer of the int8 runtime with tract's, the model file
 /// with the quantized network, and the emulated board with the host.
 ///

@@ -12,6 +12,8 @@ use ocelli_host::run::{RunFolder, Trained, names};
 use ocelli_host::train::device;
 use std::path::PathBuf;
 
+/// Quantize and compile a trained network to model.ocelli
+///
 /// Quantize a trained network (calibration on training images only) and compile it: writes model.ocelli and model.qdq.onnx
 /// into the run folder.
 ///

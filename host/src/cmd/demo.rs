@@ -26,10 +26,10 @@ const NETWORK: &str = "mnist-cnn";
 /// Test digits that are run on the emulated chip.
 const DEVICE_IMAGES: usize = 100;
 
-/// Run the whole way on 10,000 handwritten digits that ship with Ocelli: train a CNN, quantize and compile it, check it against
-/// tract, and run it on an emulated Cortex-M4, whose every output byte is compared with the host's.
+/// Run the whole way on handwritten digits: train, quantize, compile, check, emulate
 ///
-/// Writes a run folder. Where QEMU or the chip's Rust target is missing, that row says 'not run' and how to install them.
+/// Trains a CNN on 9,000 of the 10,000 digits that ship with Ocelli, quantizes and compiles it, checks it against tract, and runs it
+/// on an emulated Cortex-M4, whose every output byte is compared with the host's. Writes a run folder. Where QEMU or the chip's Rust target is missing, that row says 'not run' and how to install them.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Folder to write.
@@ -39,7 +39,7 @@ pub struct Args {
     #[arg(long, default_value = DIGITS, hide_default_value = true)]
     data: PathBuf,
     /// Passes over the 9,000 training digits.
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, default_value_t = 10)]
     epochs: usize,
     /// Seed of weights, order and dropout.
     #[arg(long, default_value_t = 1)]
@@ -88,7 +88,13 @@ fn config(args: &Args) -> Config {
     Config {
         dataset: DatasetConfig { path: args.data.clone(), labels: None, validation_fraction: 0.1 },
         network: NetworkConfig { file: NETWORK.to_owned() },
-        training: TrainingConfig { epochs: args.epochs, seed: args.seed, ..TrainingConfig::default() },
+        training: TrainingConfig {
+            epochs: args.epochs,
+            learning_rate: 3e-3,
+            schedule: "cosine".to_owned(),
+            seed: args.seed,
+            ..TrainingConfig::default()
+        },
         quantization: QuantizationConfig::default(),
         target: TargetConfig::default(),
     }

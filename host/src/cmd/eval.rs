@@ -10,6 +10,8 @@ use ocelli_host::run::{Trained, model_path};
 use ocelli_host::train::{argmax, device, evaluate};
 use std::path::PathBuf;
 
+/// Accuracy and confusion matrix on a dataset
+///
 /// Accuracy of the compiled model on a dataset, and the confusion matrix.
 ///
 /// With --float the trained float network of the run folder is evaluated instead, with its loss.

@@ -39,19 +39,12 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Run the whole way on the digits that ship with Ocelli: train, quantize, compile, check, emulate.
     Demo(demo::Args),
-    /// Train a network and write a run folder.
     Train(train::Args),
-    /// Quantize and compile a trained network to model.ocelli.
     Compile(compile::Args),
-    /// Compare Burn, tract, the runtime and an emulated chip; exit code 1 when they differ.
     Check(check::Args),
-    /// Accuracy, loss and confusion matrix on a dataset.
     Eval(eval::Args),
-    /// Classify pictures.
     Predict(predict::Args),
-    /// Print a network's layers, parameters, MACs, flash and RAM.
     Summary(summary::Args),
 }
 

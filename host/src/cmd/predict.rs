@@ -9,6 +9,8 @@ use ocelli_host::run::model_path;
 use serde::Serialize;
 use std::path::PathBuf;
 
+/// Classify pictures
+///
 /// Classify pictures with the int8 runtime that runs on the device: top labels with probabilities.
 ///
 /// Takes PNG, JPEG, GIF, BMP, WebP, TIFF and PNM of any size. Size, colours and normalization come from the model. Pictures that

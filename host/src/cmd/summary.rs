@@ -7,6 +7,8 @@ use ocelli_host::network::summary::summarize;
 use ocelli_host::run::names;
 use std::path::Path;
 
+/// Print a network's layers, parameters, MACs, flash and RAM
+///
 /// Print a network's layers with output shape, parameters, multiply-accumulates, and flash and RAM on a chip.
 ///
 /// Flash and RAM are those of the int8 network as it is compiled; RAM is a ring of rows a layer.

@@ -12,6 +12,8 @@ use ocelli_host::run::{RunFolder, names};
 use ocelli_host::train::{History, TrainingConfig, train};
 use std::path::PathBuf;
 
+/// Train a network and write a run folder
+///
 /// Train a network from fresh weights and write a run folder: net.toml, config.toml, weights.safetensors, model.onnx,
 /// history.csv, curves.png.
 ///
@@ -45,6 +47,9 @@ pub struct Args {
     /// Step size.
     #[arg(long)]
     learning_rate: Option<f64>,
+    /// constant, or cosine (down to zero).
+    #[arg(long)]
+    schedule: Option<String>,
     /// Seed of weights, order and dropout.
     #[arg(long)]
     seed: Option<u64>,
@@ -133,6 +138,7 @@ impl Args {
         set(&mut training.batch_size, self.batch_size.as_ref());
         set(&mut training.optimizer, self.optimizer.as_ref());
         set(&mut training.learning_rate, self.learning_rate.as_ref());
+        set(&mut training.schedule, self.schedule.as_ref());
         set(&mut training.seed, self.seed.as_ref());
         set(&mut training.backend, self.backend.as_ref());
         config.validate()?;

@@ -99,7 +99,7 @@ impl TrainingBar {
 /// A table with a header; columns from `right` on are numbers.
 pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>, right: usize) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.load_preset(presets::ASCII_MARKDOWN).set_header(header);
     for row in rows {
         table.add_row(row);
     }

@@ -141,7 +141,7 @@ mod tests {
         let ohwi: Vec<usize> = (0..o * h * w * i).collect();
         let oihw = ohwi_to_oihw(&ohwi, shape);
         let at = |oo: usize, ii: usize, y: usize, x: usize| oihw[((oo * i + ii) * h + y) * w + x];
-        assert_eq!(at(1, 4, 2, 3), ((1 * h + 2) * w + 3) * i + 4);
+        assert_eq!(at(1, 4, 2, 3), ((h + 2) * w + 3) * i + 4);
         assert_eq!(oihw_to_ohwi(&oihw, shape), ohwi);
     }
 }

@@ -11,6 +11,8 @@ pub use module::{Classifier, LayerOutput};
 use crate::data::Dataset;
 use crate::network::{Network, Weights};
 use anyhow::{Context, bail, ensure};
+use burn::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
+use burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer, SgdConfig, momentum::MomentumConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -29,8 +31,10 @@ pub struct TrainingConfig {
     pub batch_size: usize,
     /// `"adam"` (betas 0.9 and 0.999, epsilon 1e-7, as Keras has it) or `"sgd"` (momentum 0.9).
     pub optimizer: String,
-    /// Step size.
+    /// Step size (of the first step, where the schedule lowers it).
     pub learning_rate: f64,
+    /// `"constant"`, or `"cosine"`: down to zero along half a cosine.
+    pub schedule: String,
     /// Seed of the initial weights, the order of the images and dropout.
     pub seed: u64,
     /// `"flex"`, or `"ndarray"` (slow; for comparison).
@@ -44,6 +48,7 @@ impl Default for TrainingConfig {
             batch_size: 32,
             optimizer: "adam".to_owned(),
             learning_rate: 1e-3,
+            schedule: "constant".to_owned(),
             seed: 1,
             backend: "flex".to_owned(),
         }
@@ -64,8 +69,20 @@ impl TrainingConfig {
             self.learning_rate
         );
         optimizer(&self.optimizer)?;
+        schedule(self, 1)?;
         device(&self.backend)?;
         Ok(())
+    }
+}
+
+/// The learning rate of each of `steps` steps.
+fn schedule(config: &TrainingConfig, steps: usize) -> anyhow::Result<ModuleLrScheduler> {
+    match config.schedule.as_str() {
+        "constant" => Ok(ModuleLrScheduler::new(config.learning_rate)),
+        "cosine" => CosineAnnealingLrSchedulerConfig::new(config.learning_rate, steps)
+            .init()
+            .map_err(|error| anyhow::anyhow!("[training] learning_rate = {}: {error}", config.learning_rate)),
+        other => bail!("[training] schedule = \"{other}\" is not one of constant, cosine"),
     }
 }
 
@@ -136,6 +153,8 @@ pub fn train(
     let training_device = device.clone().autodiff();
     let mut module = Classifier::new(network, &start, &training_device)?;
     let mut optimizer = optimizer(&config.optimizer)?;
+    let steps = config.epochs * training.len().div_ceil(config.batch_size);
+    let mut schedule = schedule(config, steps)?;
     let criterion = CrossEntropyLossConfig::new().init(&training_device);
     let mut history = History::default();
     let began = Instant::now();
@@ -152,7 +171,7 @@ pub fn train(
                 bail!("the loss became {value} in epoch {epoch}: lower learning_rate (now {})", config.learning_rate);
             }
             let gradients = GradientsParams::from_grads(loss.backward(), &module);
-            module = optimizer.step(config.learning_rate, module, gradients);
+            module = optimizer.step(schedule.step(), module, gradients);
             loss_sum += f64::from(value) * batch.len() as f64;
             let classes = logits.dims()[1];
             let logits = module::to_vec(logits);
