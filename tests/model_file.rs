@@ -114,6 +114,8 @@ fn every_truncation_is_refused() {
     let bytes = std::fs::read(golden()).unwrap();
     for len in 0..bytes.len() {
         assert!(load(&bytes[..len]).is_err(), "{len} bytes");
+    }
+    for len in 0..bytes.len() - 4 {
         let mut sealed = bytes[..len].to_vec();
         ocelli::model::write::seal(&mut sealed);
         assert!(load(&sealed).is_err(), "{len} bytes with a checksum of their own");

@@ -24,7 +24,9 @@ const STAGES: &[Stage] = &[
     }),
     // a device test that cannot run must fail here
     ("test", || process::run(cargo().args(["test", "--release", "--workspace"]).env("OCELLI_REQUIRE_DEVICE", "1"))),
-    ("doc", || process::run(cargo().args(["doc", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", "-Dwarnings"))),
+    ("doc", || {
+        process::run(cargo().args(["doc", "--release", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", "-Dwarnings"))
+    }),
     ("no_std", no_std),
     ("firmware clippy", firmware_clippy),
     ("device", device),

@@ -1,6 +1,8 @@
 //! Float ONNX out: operator set 13, batch dimension `N`, input `[N, C, H, W]` already normalized.
 
-use super::proto::{dense_to_chw, dims, floats, int, model, node, ohwi_to_oihw, tensor, value, window_attributes};
+use super::proto::{
+    dense_to_chw, dims, floats, int, model, node, ohwi_to_oihw, starts_flat, tensor, value, window_attributes,
+};
 use crate::network::{Network, NetworkError, Weights, color_name, resize_name};
 use ocelli::ir::{Activation, Op, Shape};
 use tract_onnx::pb::tensor_proto::DataType;
@@ -15,10 +17,12 @@ pub const INPUT: &str = "input";
 /// When the shapes do not fit or weights are missing.
 pub fn export(network: &Network, weights: &Weights, labels: &[String]) -> Result<ModelProto, NetworkError> {
     let mut graph = GraphProto { name: network.name.clone(), ..GraphProto::default() };
-    graph.input.push(value(INPUT, DataType::Float, &dims(network.input.shape, false)));
+    let nodes = network.nodes()?;
+    let flat = nodes.first().is_some_and(|node| starts_flat(&node.op));
+    graph.input.push(value(INPUT, DataType::Float, &dims(network.input.shape, flat)));
     let mut before = INPUT.to_owned();
     let mut flattened: Option<Shape> = None;
-    for item in network.nodes()? {
+    for item in nodes {
         let name = item.name.as_str();
         // an activation becomes a node of its own, which then bears the layer's name
         let linear = match item.op.activation() {

@@ -75,6 +75,11 @@ pub(super) fn dims(shape: Shape, flat: bool) -> Vec<u32> {
     if flat { vec![shape.c] } else { vec![shape.c, shape.h, shape.w] }
 }
 
+/// Whether a network that begins with this operator takes `[N, c]` and no picture.
+pub(super) const fn starts_flat(first: &Op) -> bool {
+    matches!(first, Op::Dense { .. } | Op::Softmax)
+}
+
 pub(super) fn model(graph: GraphProto, metadata: &[(&str, String)]) -> ModelProto {
     ModelProto {
         ir_version: 8,

@@ -2,7 +2,9 @@
 //! The int8 tensor of layer `L` is the value `L.int8`.
 
 use super::onnx::{INPUT, operator, push_activation};
-use super::proto::{dense_to_chw, dims, floats, int, int8s, int32s, model, node, ohwi_to_oihw, oihw_to_ohwi, value};
+use super::proto::{
+    dense_to_chw, dims, floats, int, int8s, int32s, model, node, ohwi_to_oihw, oihw_to_ohwi, starts_flat, value,
+};
 use crate::network::Network;
 use crate::quantize::{QuantParams, QuantizedLayer, QuantizedNetwork, QuantizedWeights};
 use anyhow::{Context, ensure};
@@ -22,7 +24,7 @@ pub fn int8_name(layer: &str) -> String {
 /// When the shapes do not fit.
 pub fn export(network: &QuantizedNetwork) -> Result<ModelProto, ShapeError> {
     let mut graph = GraphProto { name: "quantized".to_owned(), ..GraphProto::default() };
-    let mut flat = false;
+    let mut flat = network.layers.first().is_some_and(|layer| starts_flat(&layer.node.op));
     graph.input.push(value(INPUT, DataType::Float, &dims(network.input_shape, flat)));
     let mut before = quantize(&mut graph, INPUT, INPUT, network.input);
     graph.value_info.push(value(&int8_name(INPUT), DataType::Int8, &dims(network.input_shape, flat)));
