@@ -54,7 +54,8 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let board = find(&config.target.board)?;
     let folder = RunFolder::create(&args.out)?;
 
-    println!("1. data     {}", config.dataset.path.display());
+    let place = config.dataset.path.canonicalize().unwrap_or_else(|_| config.dataset.path.clone());
+    println!("1. data     {}", place.display());
     let (training, test) = load_training(&config.dataset, &network.input, config.training.seed)?;
     println!(
         "            {} digits to train on, {} to test on",
