@@ -128,6 +128,11 @@ fn own_photos_go_all_the_way() {
     assert_eq!(bytes("run"), bytes("again"), "the same configuration and seed give the same weights");
     done(&["train", "run/config.toml", "--seed", "2", "--out", "other"], at);
     assert_ne!(bytes("run"), bytes("other"));
+
+    // a model compiled from an earlier training does not outlive it
+    done(&["train", "config.toml", "--out", "run"], at);
+    assert!(!at.join("run/model.ocelli").exists() && !at.join("run/model.qdq.onnx").exists());
+    assert!(refused(&["predict", "--model", "run", "photos/red/04.jpg"], at).contains("ocelli compile"));
 }
 
 #[test]

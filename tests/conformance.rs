@@ -61,7 +61,11 @@ fn one_wrong_weight_is_found_in_its_layer() {
             file[at] ^= 0x40;
         });
         assert!(report.layers[op].max_steps > 1, "layer {op} in tract");
-        assert!(report.constants.as_ref().is_some_and(|c| c.contains("weights, element 3")), "{:?}", report.constants);
+        assert!(
+            report.constants.compiled.as_ref().is_some_and(|c| c.contains("weights, element 3")),
+            "{:?}",
+            report.constants.compiled
+        );
         assert!(!report.passed());
         let others = report.layers.iter().enumerate().filter(|(i, layer)| *i != op && layer.max_steps > 1);
         assert_eq!(others.count(), 0, "each layer is judged on its own inputs");
@@ -74,7 +78,7 @@ fn a_weight_wrong_by_the_smallest_step_is_found() {
         let at = OpFields::of(file, 5).weights(file) + 100;
         file[at] = (file[at] as i8).wrapping_add(if file[at] as i8 == 127 { -1 } else { 1 }) as u8;
     });
-    assert!(report.constants.as_ref().is_some_and(|c| c.contains("layer 'dense', weights, element 100")));
+    assert!(report.constants.compiled.as_ref().is_some_and(|c| c.contains("layer 'dense', weights, element 100")));
     assert!(!report.passed());
 }
 
@@ -86,7 +90,7 @@ fn one_wrong_shift_is_found_in_its_layer() {
         file[at..at + 4].copy_from_slice(&(shift - 1).to_le_bytes());
     });
     assert!(report.layers[2].max_steps > 1);
-    assert!(report.constants.as_ref().is_some_and(|c| c.contains("layer 'conv2d_1', shifts, element 0")));
+    assert!(report.constants.compiled.as_ref().is_some_and(|c| c.contains("layer 'conv2d_1', shifts, element 0")));
     assert!(failed(&report).iter().any(|row| row.contains("conv2d_1")));
 }
 
@@ -98,7 +102,13 @@ fn one_wrong_padding_is_found_in_its_layer() {
         file[at + 4] = 0;
     });
     assert!(report.layers[0].max_steps > 1);
-    assert!(report.constants.as_ref().is_some_and(|c| c.contains("layer 'conv2d'") && c.contains("pads [2, 2, 0, 2]")));
+    assert!(
+        report
+            .constants
+            .compiled
+            .as_ref()
+            .is_some_and(|c| c.contains("layer 'conv2d'") && c.contains("pads [2, 2, 0, 2]"))
+    );
     assert!(failed(&report).iter().any(|row| row.contains("layer conv2d,")));
 }
 
@@ -112,6 +122,16 @@ fn a_wrong_float_weight_in_the_onnx_file_is_found() {
     let report = check(&bundle, 20);
     assert!(report.float.max_difference > check::FLOAT_TOLERANCE);
     assert_eq!(failed(&report), ["float logits, Burn vs tract"]);
+}
+
+#[test]
+fn weights_of_another_training_are_found() {
+    let mut bundle = bundle();
+    let mut layer = bundle.weights.layer("dense").unwrap().clone();
+    layer.kernel[7] += 0.02;
+    bundle.weights.insert("dense", layer);
+    let report = check(&bundle, 20);
+    assert!(report.constants.quantized.is_some_and(|c| c.contains("layer 'dense', weight 7")));
 }
 
 #[test]

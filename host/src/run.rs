@@ -68,7 +68,8 @@ impl RunFolder {
         &self.path
     }
 
-    /// Writes network, weights, configuration and ONNX of a trained network.
+    /// Writes network, weights, configuration and ONNX of a trained network; compiled files of an earlier training go, because they
+    /// would no longer be this network's.
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -87,7 +88,11 @@ impl RunFolder {
         config.dataset.labels = config.dataset.labels.map(|labels| relative_to(&labels, &self.path)).transpose()?;
         write_atomically(&self.file(names::CONFIG), config.to_toml()?.as_bytes())?;
         let onnx = onnx::export(network, weights, labels)?;
-        write_atomically(&self.file(names::ONNX), &onnx.encode_to_vec())
+        write_atomically(&self.file(names::ONNX), &onnx.encode_to_vec())?;
+        for stale in [names::MODEL, names::QDQ].map(|name| self.file(name)).iter().filter(|path| path.exists()) {
+            std::fs::remove_file(stale).with_context(|| format!("cannot remove the outdated {}", stale.display()))?;
+        }
+        Ok(())
     }
 
     /// Writes the quantized network and the compiled model.

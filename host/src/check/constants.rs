@@ -1,18 +1,61 @@
-//! The numbers in a model file against a fresh compilation of the quantized network that tract judged.
+//! The numbers in a model file against a fresh compilation of the quantized network that tract judges, and that network's weights
+//! against the float weights that they stand for.
 
 use crate::compile::compile;
 use crate::interchange::qdq;
 use crate::model::ModelBytes;
+use crate::network::Weights;
+use crate::quantize::QuantizedNetwork;
 use crate::run::Bundle;
 use ocelli::model::records::{OpRecord, Tensor};
 use ocelli::model::{Constants, Model};
+use serde::Serialize;
 
-/// The first difference, in words; `None` when there is none.
-pub(super) fn check(bundle: &Bundle) -> anyhow::Result<Option<String>> {
+/// What was found about the constants: the first difference in words, `None` where there is none.
+#[derive(Clone, Debug, Serialize)]
+pub struct ConstantsCheck {
+    /// Model file against quantized network.
+    pub compiled: Option<String>,
+    /// Quantized network against float weights.
+    pub quantized: Option<String>,
+}
+
+pub(super) fn check(bundle: &Bundle) -> anyhow::Result<ConstantsCheck> {
     let labels: Vec<String> = bundle.model.model()?.labels().map(str::to_owned).collect();
     let network = qdq::import(&bundle.network, &bundle.qdq, &labels)?;
     let fresh = ModelBytes::new(&compile(&network)?);
-    Ok(first_difference(&bundle.model.model()?, &fresh.model()?))
+    Ok(ConstantsCheck {
+        compiled: first_difference(&bundle.model.model()?, &fresh.model()?),
+        quantized: unlike_float(&network, &bundle.weights),
+    })
+}
+
+/// Half a step, and what float32 adds to it.
+const ROUNDING: f64 = 0.5 + 1e-3;
+
+/// The first quantized weight or bias that is not the float one rounded.
+fn unlike_float(network: &QuantizedNetwork, weights: &Weights) -> Option<String> {
+    for (index, layer) in network.layers.iter().enumerate() {
+        let Some(quantized) = &layer.weights else { continue };
+        let name = &layer.node.name;
+        let Some(float) = weights.layer(name) else { return Some(format!("layer '{name}' has no float weights")) };
+        let input = f64::from(network.input_of(index).scale);
+        let taps = quantized.kernel.len() / quantized.bias.len().max(1);
+        for (at, (&q, &real)) in quantized.kernel.iter().zip(&float.kernel).enumerate() {
+            let steps = f64::from(real) / f64::from(quantized.scale(at / taps.max(1)));
+            if (steps - f64::from(q)).abs() > ROUNDING {
+                return Some(format!("layer '{name}', weight {at}: {q}, the float weight is {steps:.2} steps"));
+            }
+        }
+        for (at, (&q, &real)) in quantized.bias.iter().zip(&float.bias).enumerate() {
+            let steps = f64::from(real) / (input * f64::from(quantized.scale(at)));
+            // a large bias has more digits than float32
+            if (steps - f64::from(q)).abs() > ROUNDING + steps.abs() * 1e-6 {
+                return Some(format!("layer '{name}', bias {at}: {q}, the float bias is {steps:.2} steps"));
+            }
+        }
+    }
+    None
 }
 
 fn first_difference(file: &Model<'_>, fresh: &Model<'_>) -> Option<String> {

@@ -8,6 +8,7 @@ mod report;
 pub mod tract;
 pub mod vectors;
 
+pub use constants::ConstantsCheck;
 pub use device::{DeviceCheck, DeviceOutcome, not_available, run_device, run_firmware};
 pub use float::FloatCheck;
 pub use layers::LayerCheck;
@@ -35,8 +36,8 @@ pub struct CheckReport {
     pub images: usize,
     /// Burn's logits against tract's.
     pub float: FloatCheck,
-    /// What differs between the model file and a fresh compilation of the quantized network, if anything does.
-    pub constants: Option<String>,
+    /// The model file's constants against the quantized network's, and those against the float weights.
+    pub constants: ConstantsCheck,
     /// Each layer on the same inputs.
     pub layers: Vec<LayerCheck>,
     /// The whole network in int8.

@@ -61,10 +61,16 @@ impl CheckReport {
                 Status::of(self.float.max_difference <= FLOAT_TOLERANCE),
             ),
             row(
+                "weights, quantized network vs float",
+                self.constants.quantized.clone().unwrap_or_else(|| "each the float one rounded".to_owned()),
+                "1/2 step".to_owned(),
+                Status::of(self.constants.quantized.is_none()),
+            ),
+            row(
                 "constants, model file vs quantized network",
-                self.constants.clone().unwrap_or_else(|| "identical".to_owned()),
+                self.constants.compiled.clone().unwrap_or_else(|| "identical".to_owned()),
                 "identical".to_owned(),
-                Status::of(self.constants.is_none()),
+                Status::of(self.constants.compiled.is_none()),
             ),
         ];
         for layer in &self.layers {

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 ///
 /// MODEL is a model.ocelli whose run folder is around it (net.toml, weights.safetensors, model.onnx, model.qdq.onnx). Exit code
 /// 1 when Burn and tract differ by more than 1e-4 on a logit, when a layer fed the same inputs differs from tract's by more than
-/// one step, when a constant of the model file is not the quantized network's, or when device and host differ in one byte. Where
-/// the board cannot be emulated the command fails (exit code 2); --no-device leaves it out.
+/// one step, when a quantized weight is not the float one rounded, when a constant of the model file is not the quantized network's,
+/// or when device and host differ in one byte. Where the board cannot be emulated the command fails (exit code 2); --no-device leaves it out.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A model.ocelli, or its run folder.

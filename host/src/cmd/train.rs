@@ -18,7 +18,8 @@ use std::path::PathBuf;
 /// history.csv, curves.png.
 ///
 /// The dataset is found by what its folder holds: MNIST idx files (gz or not), CIFAR-10 binary files, or class folders with
-/// pictures (optionally below train/ and validation/ or test/). The same seed gives the same weights.
+/// pictures (optionally below train/ and validation/ or test/). The same seed gives the same weights. A model compiled from an
+/// earlier training in the same folder is removed.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A config.toml; flags override what it says.
