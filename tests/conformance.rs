@@ -1,6 +1,9 @@
 //! Networks against tract: what agrees, and that planted faults are found.
 
-use crate::support::{OpFields, digits, every_operator, reseal, shipped_model, write_run};
+use crate::support::{
+    EVERY_OPERATOR, OpFields, digits, every_operator, quantized_network, reseal, shipped_model, write_run,
+};
+use ocelli::model::records::Header;
 use ocelli_host::check::{self, CheckReport, Status};
 use ocelli_host::data::Split;
 use ocelli_host::model::ModelBytes;
@@ -16,12 +19,17 @@ fn failed(report: &CheckReport) -> Vec<String> {
     report.rows().into_iter().filter(|row| row.status == Status::Failed).map(|row| row.what).collect()
 }
 
-/// The network with every operator as a run folder, read back.
-fn bundle() -> Bundle {
+/// A network with fresh weights as a run folder, read back.
+fn bundle_of(net: &str) -> Bundle {
     let folder = tempfile::tempdir().unwrap();
-    let (network, weights, quantized) = every_operator();
+    let (network, weights, quantized) = quantized_network(net);
     write_run(folder.path(), &network, &weights, &quantized);
     Bundle::open(folder.path()).unwrap()
+}
+
+/// The network with every operator as a run folder, read back.
+fn bundle() -> Bundle {
+    bundle_of(EVERY_OPERATOR)
 }
 
 #[test]
@@ -122,6 +130,75 @@ fn a_wrong_float_weight_in_the_onnx_file_is_found() {
     let report = check(&bundle, 20);
     assert!(report.float.max_difference > check::FLOAT_TOLERANCE);
     assert_eq!(failed(&report), ["float logits, Burn vs tract"]);
+}
+
+/// Networks that end or begin in other ways than flatten, dense, softmax.
+const OTHER_ENDS: [&str; 3] = [
+    // a global average pool in place of flatten and dense
+    "[[layer]]\ntype = \"conv2d\"\nfilters = 10\nkernel = 5\nstride = 4\n[[layer]]\ntype = \"average_pool2d\"\nkernel = 6\n",
+    // a convolution down to one pixel, dense without a flatten, flatten twice
+    "[[layer]]\ntype = \"conv2d\"\nfilters = 4\nkernel = 28\n[[layer]]\ntype = \"dense\"\nunits = 10\n[[layer]]\ntype = \"flatten\"\n",
+    // a flatten of a picture that is flattened again
+    "[[layer]]\ntype = \"max_pool2d\"\nkernel = 7\n[[layer]]\ntype = \"flatten\"\n[[layer]]\ntype = \"flatten\"\n\
+     [[layer]]\ntype = \"dense\"\nunits = 10\n",
+];
+
+#[test]
+fn other_ends_pass_in_float_and_in_int8() {
+    for layers in OTHER_ENDS {
+        let head = "name = \"other\"\n[input]\nheight = 28\nwidth = 28\ncolor = \"gray\"\n";
+        let bundle = bundle_of(&format!("{head}{layers}[[layer]]\ntype = \"softmax\"\n"));
+        assert_eq!(failed(&check(&bundle, 30)), Vec::<String>::new(), "{layers}");
+    }
+}
+
+#[test]
+fn a_quantizer_that_loses_a_layer_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let (network, weights, mut quantized) = every_operator();
+    let layer = quantized.layers[2].weights.as_mut().unwrap();
+    layer.kernel.fill(0);
+    write_run(folder.path(), &network, &weights, &quantized);
+    let report = check(&Bundle::open(folder.path()).unwrap(), 20);
+    assert_eq!(failed(&report), ["weights, quantized network vs float"]);
+}
+
+#[test]
+fn faults_outside_the_layers_are_found() {
+    // missing logits
+    let mut short = bundle();
+    let graph = short.onnx.graph.as_mut().unwrap();
+    for name in ["dense_1.kernel", "dense_1.bias"] {
+        let tensor = graph.initializer.iter_mut().find(|t| t.name == name).unwrap();
+        tensor.raw_data.truncate(tensor.raw_data.len() / 5);
+        tensor.dims[0] = 2;
+    }
+    graph.output[0].r#type = None;
+    assert!(check(&short, 10).float.max_difference.is_infinite());
+    // another last operator
+    let mut relu = bundle();
+    let last = relu.onnx.graph.as_mut().unwrap().node.last_mut().unwrap();
+    last.op_type = "Relu".to_owned();
+    last.attribute.clear();
+    assert_eq!(failed(&check(&relu, 10)), ["float probabilities, Burn vs tract"]);
+    // other labels in the float file
+    let mut labels = bundle();
+    labels.onnx.metadata_props[0].value.insert(0, 'x');
+    assert_eq!(failed(&check(&labels, 10)), ["labels and normalization, model.onnx"]);
+    // another input scale in the quantized file
+    let mut scale = bundle();
+    let graph = scale.qdq.graph.as_mut().unwrap();
+    let node = graph.node.iter_mut().find(|node| node.op_type == "QuantizeLinear").unwrap();
+    node.input[1] = "softmax.scale".to_owned();
+    assert_eq!(failed(&check(&scale, 10)), ["float ends of model.qdq.onnx"]);
+    // more memory than is needed
+    let mut memory = bundle();
+    let mut file = memory.model.as_slice().to_vec();
+    let arena = std::mem::offset_of!(Header, arena_bytes);
+    file[arena + 2] += 1;
+    reseal(&mut file);
+    memory.model = ModelBytes::new(&file);
+    assert_eq!(failed(&check(&memory, 10)), ["constants, model file vs quantized network"]);
 }
 
 #[test]

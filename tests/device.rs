@@ -1,10 +1,9 @@
 //! The firmware on an emulated board. Where QEMU or the target is missing these tests say so and pass, unless
 //! `OCELLI_REQUIRE_DEVICE` is set, as `cargo xtask ci` does.
 
-use crate::support::{OpFields, digits, repository, reseal, shipped_model};
-use ocelli_firmware_tools::boards::{Board, find};
-use ocelli_firmware_tools::{Firmware, Toolchain};
-use ocelli_host::check::{not_available, run_firmware};
+use crate::support::{OpFields, device_toolchain, digits, repository, reseal, shipped_model};
+use ocelli_firmware_tools::{Board, Firmware};
+use ocelli_host::check::run_firmware;
 use ocelli_host::data::Split;
 use ocelli_host::model::ModelBytes;
 use ocelli_host::network::Network;
@@ -12,13 +11,7 @@ use std::path::Path;
 
 /// The board and a firmware with this model in it; `None` where it cannot be run.
 fn firmware(model: &Path) -> Option<(&'static Board, Firmware)> {
-    let board = find("qemu-m4").unwrap();
-    if let Some(missing) = not_available(board) {
-        assert!(std::env::var_os("OCELLI_REQUIRE_DEVICE").is_none(), "{missing}");
-        eprintln!("not run: {missing}");
-        return None;
-    }
-    let toolchain = Toolchain::find(board.target).unwrap();
+    let (board, toolchain) = device_toolchain()?;
     Some((board, ocelli_firmware_tools::build(board, &toolchain, model, None).unwrap()))
 }
 

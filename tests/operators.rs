@@ -1,9 +1,11 @@
 //! Every operator case on every runtime: ours bit for bit, tract within one step.
 
-use crate::support::repository;
+use crate::support::{device_toolchain, repository};
+use ocelli_firmware_tools::{Case, run_cases};
 use ocelli_host::check::tract::TractModel;
 use ocelli_host::check::vectors::{self, Outcome};
 use ocelli_host::check::{STEP_TOLERANCE, largest_difference};
+use ocelli_host::compile::compile;
 use ocelli_host::interchange::onnx::INPUT;
 use ocelli_host::interchange::qdq::{self, int8_name};
 use std::path::PathBuf;
@@ -27,6 +29,23 @@ fn there_are_sixteen_cases_an_operator() {
 fn the_row_pipeline_gives_every_expected_byte() {
     for path in cases() {
         assert_eq!(vectors::run(&path), Outcome::Passed, "{}", path.display());
+    }
+}
+
+#[test]
+fn the_board_gives_every_expected_byte() {
+    let Some((board, toolchain)) = device_toolchain() else { return };
+    let paths = cases();
+    let cases: Vec<_> = paths.iter().map(|path| vectors::read(path).unwrap()).collect();
+    let on_board: Vec<Case> = cases
+        .iter()
+        .map(|case| Case { model: compile(&case.network().unwrap()).unwrap(), frame: case.input().unwrap() })
+        .collect();
+    let outputs = run_cases(board, &toolchain, &on_board, None).unwrap();
+    assert_eq!(outputs.len(), paths.len());
+    for ((path, case), output) in paths.iter().zip(&cases).zip(outputs) {
+        let difference = vectors::first_difference(&output.unwrap(), &case.expected().unwrap());
+        assert_eq!(difference, None, "{}", path.display());
     }
 }
 

@@ -2,6 +2,9 @@
 
 use ocelli::model::records::{Header, OpRecord};
 use ocelli::model::write::seal;
+use ocelli_firmware_tools::{Board, Toolchain, find};
+use ocelli_host::check::not_available;
+use ocelli_host::compile::compile;
 use ocelli_host::config::{Config, DatasetConfig, NetworkConfig, TargetConfig};
 use ocelli_host::data::{DataSource, Dataset, Split};
 use ocelli_host::network::{Network, Weights};
@@ -83,7 +86,12 @@ type = "softmax"
 
 /// The network with every operator, with fresh weights (biases too) and quantized on digits.
 pub fn every_operator() -> (Network, Weights, QuantizedNetwork) {
-    let network = Network::from_toml(EVERY_OPERATOR, "every-operator").unwrap();
+    quantized_network(EVERY_OPERATOR)
+}
+
+/// A network with fresh weights (biases too), quantized on digits.
+pub fn quantized_network(net: &str) -> (Network, Weights, QuantizedNetwork) {
+    let network = Network::from_toml(net, "net.toml").unwrap();
     let mut weights = Weights::glorot(&network, &mut ChaCha8Rng::seed_from_u64(7)).unwrap();
     let names: Vec<String> = weights.iter().map(|(name, _)| name.to_owned()).collect();
     for name in names {
@@ -108,7 +116,19 @@ pub fn write_run(folder: &Path, network: &Network, weights: &Weights, quantized:
         target: TargetConfig::default(),
     };
     run.write_trained(network, weights, &quantized.labels, &config).unwrap();
-    run.write_compiled(quantized).unwrap();
+    run.write_compiled(quantized, &compile(quantized).unwrap()).unwrap();
+}
+
+/// The emulated board and the toolchain for it; `None`, said aloud, where something is missing (a failure where
+/// `OCELLI_REQUIRE_DEVICE` is set).
+pub fn device_toolchain() -> Option<(&'static Board, Toolchain)> {
+    let board = find("qemu-m4").unwrap();
+    if let Some(missing) = not_available(board) {
+        assert!(std::env::var_os("OCELLI_REQUIRE_DEVICE").is_none(), "{missing}");
+        eprintln!("not run: {missing}");
+        return None;
+    }
+    Some((board, Toolchain::find(board.target).unwrap()))
 }
 
 /// Byte offsets of the fields of operator `op` in a model file, by the table in docs/model-format.md.

@@ -7,12 +7,14 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// The whole configuration.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// What to train on.
+    #[serde(default)]
     pub dataset: DatasetConfig,
     /// What to train.
+    #[serde(default)]
     pub network: NetworkConfig,
     /// How to train.
     #[serde(default)]
@@ -27,25 +29,26 @@ pub struct Config {
 
 /// The dataset.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct DatasetConfig {
     /// A folder of MNIST idx files, CIFAR-10 binary files, or class folders with pictures.
     pub path: PathBuf,
     /// A text file with one label a line, in place of the dataset's own names.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<PathBuf>,
     /// Share of the training images that is set aside for validation when the dataset has no validation or test set.
-    #[serde(default = "default_validation")]
     pub validation_fraction: f64,
 }
 
-const fn default_validation() -> f64 {
-    0.1
+impl Default for DatasetConfig {
+    fn default() -> Self {
+        Self { path: PathBuf::new(), labels: None, validation_fraction: 0.1 }
+    }
 }
 
 /// The network.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct NetworkConfig {
     /// A `net.toml`, or the name of a built-in network.
     pub file: String,
@@ -66,7 +69,8 @@ impl Default for TargetConfig {
 }
 
 impl Config {
-    /// Reads a `config.toml`. Relative paths in it are meant from the file's own folder.
+    /// Reads a `config.toml`; what it leaves out has its default, and dataset and network are empty then (see
+    /// [`validate`](Self::validate)). Relative paths in it are meant from the file's own folder.
     ///
     /// # Errors
     /// When the file cannot be read, or has an unknown key or a wrong value.
@@ -76,13 +80,14 @@ impl Config {
         let mut config: Self =
             toml::from_str(&text).map_err(|e| anyhow::anyhow!("{}: {}", path.display(), e.to_string().trim_end()))?;
         let folder = path.parent().unwrap_or_else(|| Path::new("."));
-        config.dataset.path = folder.join(&config.dataset.path);
-        config.dataset.labels = config.dataset.labels.map(|labels| folder.join(labels));
-        let beside = folder.join(&config.network.file);
-        if crate::network::zoo::find(&config.network.file).is_none() {
-            config.network.file = beside.display().to_string();
+        if !config.dataset.path.as_os_str().is_empty() {
+            config.dataset.path = folder.join(&config.dataset.path);
         }
-        config.validate().with_context(|| path.display().to_string())?;
+        config.dataset.labels = config.dataset.labels.map(|labels| folder.join(labels));
+        let file = &mut config.network.file;
+        if !file.is_empty() && crate::network::zoo::find(file).is_none() {
+            *file = folder.join(&*file).display().to_string();
+        }
         Ok(config)
     }
 
@@ -91,6 +96,11 @@ impl Config {
     /// # Errors
     /// Names the key and what it may be.
     pub fn validate(&self) -> anyhow::Result<()> {
+        ensure!(
+            !self.dataset.path.as_os_str().is_empty(),
+            "which dataset? give --data FOLDER, or [dataset] path in config.toml"
+        );
+        ensure!(!self.network.file.is_empty(), "which network? give --network NET, or [network] file in config.toml");
         let fraction = self.dataset.validation_fraction;
         ensure!(
             (0.0..1.0).contains(&fraction),

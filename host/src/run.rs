@@ -7,7 +7,7 @@ use crate::interchange::{onnx, qdq};
 use crate::model::ModelBytes;
 use crate::network::{Network, Weights};
 use crate::quantize::QuantizedNetwork;
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use prost::Message;
 use std::path::{Path, PathBuf};
 use tract_onnx::pb::ModelProto;
@@ -18,6 +18,8 @@ pub mod names {
     pub const NETWORK: &str = "net.toml";
     /// How the run was made.
     pub const CONFIG: &str = "config.toml";
+    /// The classes that it was trained on, one a line.
+    pub const LABELS: &str = "labels.txt";
     /// Trained weights.
     pub const WEIGHTS: &str = "weights.safetensors";
     /// The float network for others.
@@ -38,10 +40,20 @@ pub mod names {
     pub const REPORT: &str = "report.json";
 }
 
-/// A run folder that is being written.
-#[derive(Clone, Debug)]
+/// A run folder that is being written. One that was made for a run and is still empty at its end goes again.
+#[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    made: bool,
+}
+
+impl Drop for RunFolder {
+    fn drop(&mut self) {
+        if self.made {
+            // fails when something has been written, as it should
+            let _ = std::fs::remove_dir(&self.path);
+        }
+    }
 }
 
 impl RunFolder {
@@ -51,9 +63,11 @@ impl RunFolder {
     /// When it cannot be made or written.
     pub fn create(path: &Path) -> anyhow::Result<Self> {
         let advice = || format!("cannot write to the folder {}: choose another with --out", path.display());
+        let made = !path.exists();
         std::fs::create_dir_all(path).with_context(advice)?;
+        let folder = Self { path: path.to_owned(), made };
         tempfile::NamedTempFile::new_in(path).with_context(advice)?;
-        Ok(Self { path: path.to_owned() })
+        Ok(folder)
     }
 
     /// The place of one of the [`names`].
@@ -82,11 +96,8 @@ impl RunFolder {
     ) -> anyhow::Result<()> {
         write_atomically(&self.file(names::NETWORK), network.to_toml().as_bytes())?;
         weights.write(&self.file(names::WEIGHTS))?;
-        let mut config = config.clone();
-        config.network.file = names::NETWORK.to_owned();
-        config.dataset.path = relative_to(&config.dataset.path, &self.path)?;
-        config.dataset.labels = config.dataset.labels.map(|labels| relative_to(&labels, &self.path)).transpose()?;
-        write_atomically(&self.file(names::CONFIG), config.to_toml()?.as_bytes())?;
+        write_atomically(&self.file(names::LABELS), (labels.join("\n") + "\n").as_bytes())?;
+        self.write_config(config)?;
         let onnx = onnx::export(network, weights, labels)?;
         write_atomically(&self.file(names::ONNX), &onnx.encode_to_vec())?;
         for stale in [names::MODEL, names::QDQ].map(|name| self.file(name)).iter().filter(|path| path.exists()) {
@@ -95,14 +106,25 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Writes the quantized network and the compiled model.
+    /// Writes the configuration of the run whose network is this folder's.
     ///
     /// # Errors
-    /// When the network cannot be compiled or a file cannot be written.
-    pub fn write_compiled(&self, network: &QuantizedNetwork) -> anyhow::Result<()> {
-        let model = crate::compile::compile(network)?;
+    /// When a path in it does not exist or the file cannot be written.
+    pub fn write_config(&self, config: &Config) -> anyhow::Result<()> {
+        let mut config = config.clone();
+        config.network.file = names::NETWORK.to_owned();
+        config.dataset.path = relative_to(&config.dataset.path, &self.path)?;
+        config.dataset.labels = config.dataset.labels.map(|labels| relative_to(&labels, &self.path)).transpose()?;
+        write_atomically(&self.file(names::CONFIG), config.to_toml()?.as_bytes())
+    }
+
+    /// Writes the quantized network and the model that it was compiled to.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn write_compiled(&self, network: &QuantizedNetwork, model: &[u8]) -> anyhow::Result<()> {
         write_atomically(&self.file(names::QDQ), &qdq::export(network)?.encode_to_vec())?;
-        write_atomically(&self.file(names::MODEL), &model)
+        write_atomically(&self.file(names::MODEL), model)
     }
 }
 
@@ -113,25 +135,57 @@ pub struct Trained {
     pub network: Network,
     /// Its weights.
     pub weights: Weights,
+    /// The classes that it was trained on.
+    pub labels: Vec<String>,
     /// How it was made.
     pub config: Config,
 }
 
 impl Trained {
-    /// Reads network, weights and configuration of a run folder.
+    /// Reads the run folder of a training.
     ///
     /// # Errors
     /// When a file is missing or wrong.
     pub fn open(folder: &Path) -> anyhow::Result<Self> {
-        let (network, weights) = network_and_weights(folder)?;
-        Ok(Self { network, weights, config: Config::read(&folder.join(names::CONFIG))? })
+        let (network, weights) = network_and_weights(folder, TRAINED)?;
+        let labels = read_labels(&required(folder, names::LABELS, TRAINED)?)?;
+        let config = Config::read(&required(folder, names::CONFIG, TRAINED)?)?;
+        Ok(Self { network, weights, labels, config })
+    }
+
+    /// Refuses a dataset of other classes than those that the network was trained on.
+    ///
+    /// # Errors
+    /// Names both.
+    pub fn check_labels(&self, labels: &[String]) -> anyhow::Result<()> {
+        ensure!(
+            self.labels == labels,
+            "the network was trained on other classes ({}) than the dataset's ({})",
+            self.labels.join(", "),
+            labels.join(", ")
+        );
+        Ok(())
     }
 }
 
-fn network_and_weights(folder: &Path) -> anyhow::Result<(Network, Weights)> {
-    let network = Network::open(&required(folder, names::NETWORK)?.display().to_string())?;
-    let weights = Weights::read(&required(folder, names::WEIGHTS)?, &network)?;
+/// What a folder must be, for errors.
+const TRAINED: &str = "that is not the folder of a training: make one with `ocelli train --out FOLDER`";
+const COMPILED: &str =
+    "a model is judged by the files of its run folder: make them with `ocelli train` and `ocelli compile`";
+
+fn network_and_weights(folder: &Path, advice: &str) -> anyhow::Result<(Network, Weights)> {
+    let network = Network::open(&required(folder, names::NETWORK, advice)?.display().to_string())?;
+    let weights = Weights::read(&required(folder, names::WEIGHTS, advice)?, &network)?;
     Ok((network, weights))
+}
+
+/// Class names, one a line.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn read_labels(path: &Path) -> anyhow::Result<Vec<String>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(text.lines().map(str::to_owned).collect())
 }
 
 /// A compiled model with the references that it is judged by.
@@ -160,9 +214,17 @@ impl Bundle {
         let path = model_path(model)?;
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new(".")).to_owned();
         let bytes = ModelBytes::read(&path)?;
-        let (network, weights) = network_and_weights(&folder)?;
-        let onnx = read_onnx(&required(&folder, names::ONNX)?)?;
-        let qdq = read_onnx(&required(&folder, names::QDQ)?)?;
+        let (network, weights) = network_and_weights(&folder, COMPILED)?;
+        let onnx = read_onnx(&required(&folder, names::ONNX, COMPILED)?)?;
+        let qdq = read_onnx(&required(&folder, names::QDQ, COMPILED)?)?;
+        ensure!(
+            network.input.shape == bytes.input_spec()?.shape,
+            "{} takes {}, {} beside it {}: compile it again",
+            path.display(),
+            bytes.input_spec()?.shape,
+            names::NETWORK,
+            network.input.shape
+        );
         Ok(Self { path, model: bytes, network, weights, onnx, qdq })
     }
 }
@@ -181,17 +243,8 @@ pub fn model_path(argument: &Path) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-fn required(folder: &Path, name: &str) -> anyhow::Result<PathBuf> {
+fn required(folder: &Path, name: &str, advice: &str) -> anyhow::Result<PathBuf> {
     let path = folder.join(name);
-    if path.is_file() {
-        return Ok(path);
-    }
-    bail!(
-        "{} is missing: a model is judged by the files of its run folder ({}, {}, {}, {})",
-        path.display(),
-        names::NETWORK,
-        names::WEIGHTS,
-        names::ONNX,
-        names::QDQ
-    )
+    ensure!(path.is_file(), "{} is missing: {advice}", path.display());
+    Ok(path)
 }

@@ -8,7 +8,7 @@ use core::fmt;
 /// The channels that a network expects, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum ColorOrder {
-    /// One channel of luma (BT.601).
+    /// One channel of luma: `0.299 R + 0.587 G + 0.114 B` (ITU-R BT.601), in 1/256.
     #[default]
     Gray,
     /// Red, green, blue.
@@ -113,7 +113,7 @@ pub enum PixelFormat {
     Rgb888,
     /// Two bytes, little-endian, `rrrrrggg gggbbbbb`.
     Rgb565,
-    /// Luma and chroma in turn, `Y0 U Y1 V`: two pixels in four bytes (BT.601, full range).
+    /// Luma and chroma in turn, `Y0 U Y1 V`: two pixels in four bytes (BT.601 in full range, as JFIF 1.02 has it).
     Yuyv,
 }
 
@@ -223,10 +223,11 @@ impl Axis {
         (first.max(0), end.min(self.n))
     }
 
-    /// Whether sums of weights times 255 fit 32 bits: the weights of one output sum to at most `2 n^2 / out + 4 n`.
+    /// Whether sums of weights times 255, and half a weight more for rounding, fit 32 bits: the weights of one output sum to at
+    /// most `2 n^2 / out + 4 n`.
     fn fits(self) -> bool {
         let largest = self.n.max(self.out);
-        255 * (2 * largest * largest / self.out + 4 * largest) <= i64::from(u32::MAX)
+        256 * (2 * largest * largest / self.out + 4 * largest) <= i64::from(u32::MAX)
     }
 }
 
@@ -303,8 +304,11 @@ impl<'b> FrameConverter<'b> {
         }
     }
 
-    /// Takes the next row of the frame; `emit` is called with each finished row of the input: its number and bytes `[w, c]`
-    /// (one value a word). A row shorter than the frame is read as black beyond its end.
+    /// Takes the next row of the frame; `emit` is called with each finished row of the input and its number. A row shorter than the
+    /// frame is read as black beyond its end.
+    ///
+    /// # Shapes
+    /// `row`: [`PixelFormat::row_bytes`] of the frame's width; `emit`'s pixels: `[w, c]`, 0 to 255, one value a word.
     pub fn push_row(&mut self, row: &[u8], mut emit: impl FnMut(u32, &[u32])) {
         let [_, top, _, height] = self.crop;
         let y = self.next_row;
@@ -416,5 +420,80 @@ pub fn quantize_row(lut: &[i8], pixels: &[u32], output: &mut [i8]) {
         for ((out, &value), table) in pixel_out.iter_mut().zip(pixel).zip(lut.chunks_exact(256)) {
             *out = table.get(crate::to_usize(value)).copied().unwrap_or(0);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{vec, vec::Vec};
+
+    fn spec(h: u32, w: u32, color: ColorOrder, resize: Resize) -> InputSpec {
+        InputSpec { shape: Shape::new(h, w, color.channels()), color, resize, mean: [0.0; 3], std: [1.0; 3] }
+    }
+
+    /// Converts a whole frame; rows of the result in order.
+    fn convert(spec: &InputSpec, format: PixelFormat, [w, h]: [u32; 2], frame: &[u8]) -> Vec<u32> {
+        let mut scratch = vec![0; FrameConverter::scratch_words(spec.shape)];
+        let mut converter = FrameConverter::new(spec, format, [w, h], &mut scratch).unwrap();
+        let mut out = Vec::new();
+        let row = usize::try_from(format.row_bytes(w)).unwrap();
+        frame.chunks_exact(row).for_each(|row| {
+            converter.push_row(row, |y, pixels| {
+                assert_eq!(out.len(), crate::to_usize(y) * pixels.len());
+                out.extend_from_slice(pixels);
+            });
+        });
+        out
+    }
+
+    #[test]
+    fn a_frame_of_the_right_size_is_left_alone() {
+        let frame: Vec<u8> = (0..28 * 28).map(|i| (i % 251) as u8).collect();
+        let out = convert(&spec(28, 28, ColorOrder::Gray, Resize::Stretch), PixelFormat::Gray8, [28, 28], &frame);
+        assert!(out.iter().zip(&frame).all(|(&a, &b)| a == u32::from(b)));
+    }
+
+    #[test]
+    fn white_stays_white_at_every_size_that_is_taken() {
+        // the last four are the largest frames that were once taken and summed beyond 32 bits
+        for (n, out) in [(1, 1), (1, 9), (9, 1), (7, 5), (5, 7), (640, 96), (5023, 3), (5799, 4), (6484, 5), (7102, 6)]
+        {
+            for [w, h] in [[n, 2], [2, n]] {
+                let [out_w, out_h] = if w == n { [out, 2] } else { [2, out] };
+                let spec = spec(out_h, out_w, ColorOrder::Gray, Resize::Stretch);
+                let mut scratch = vec![0; FrameConverter::scratch_words(spec.shape)];
+                match FrameConverter::new(&spec, PixelFormat::Gray8, [w, h], &mut scratch) {
+                    Err(error) => assert_eq!(error, FrameError::TooLarge),
+                    Ok(_) => {
+                        let white = vec![255; crate::to_usize(w * h)];
+                        let result = convert(&spec, PixelFormat::Gray8, [w, h], &white);
+                        assert_eq!(result, vec![255; crate::to_usize(out_w * out_h)], "{w}x{h}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn center_crop_takes_the_middle() {
+        // every column holds its number; a square input of a frame twice as wide as high sees the middle half
+        let frame: Vec<u8> = (0..4 * 8).map(|i| (i % 8) as u8).collect();
+        let out = convert(&spec(4, 4, ColorOrder::Gray, Resize::CenterCrop), PixelFormat::Gray8, [8, 4], &frame);
+        assert_eq!(out[..4], [2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn colours_are_ordered_and_decoded() {
+        let one = |format, frame: &[u8], color| convert(&spec(1, 1, color, Resize::Stretch), format, [1, 1], frame);
+        assert_eq!(one(PixelFormat::Rgb888, &[1, 2, 3], ColorOrder::Rgb), [1, 2, 3]);
+        assert_eq!(one(PixelFormat::Rgb888, &[1, 2, 3], ColorOrder::Bgr), [3, 2, 1]);
+        assert_eq!(one(PixelFormat::Rgb888, &[255, 255, 255], ColorOrder::Gray), [255]);
+        assert_eq!(one(PixelFormat::Rgb565, &[0x00, 0xf8], ColorOrder::Rgb), [255, 0, 0]);
+        assert_eq!(one(PixelFormat::Rgb565, &[0xe0, 0x07], ColorOrder::Rgb), [0, 255, 0]);
+        // BT.601 full range: pure red is Y 76, U 85, V 255 (JFIF 1.02)
+        let red = one(PixelFormat::Yuyv, &[76, 85, 0, 255], ColorOrder::Rgb);
+        assert!(red[0] >= 253 && red[1] <= 2 && red[2] <= 2, "{red:?}");
+        assert_eq!(one(PixelFormat::Yuyv, &[128, 128, 0, 128], ColorOrder::Rgb), [128; 3]);
     }
 }

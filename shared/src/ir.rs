@@ -266,7 +266,9 @@ impl Op {
     /// # Errors
     /// When the operator cannot take that input; the error names the rule.
     pub fn infer_shape(&self, input: Shape) -> Result<Shape, ShapeError> {
-        input.elements().filter(|&n| n > 0).ok_or(ShapeError::TooLarge)?;
+        if input.elements().ok_or(ShapeError::TooLarge)? == 0 {
+            return Err(ShapeError::Zero { what: "input size" });
+        }
         let shape = match *self {
             Self::Conv2d { c_out, window, .. } => {
                 let [h, w] = window.resolve(input)?.out;

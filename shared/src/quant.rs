@@ -79,6 +79,9 @@ pub const fn saturating_rounding_doubling_high_mul(a: i32, b: i32) -> i32 {
 
 /// `round(x / 2^exponent)`, ties away from zero; `exponent` in `0..=31`.
 ///
+/// # Panics
+/// With overflow checks, when `exponent` is outside its range.
+///
 /// # Source
 /// gemmlowp `RoundingDivideByPOT` (`fixedpoint/fixedpoint.h`).
 #[inline]
@@ -95,6 +98,9 @@ pub const fn rounding_divide_by_pot(x: i32, exponent: i32) -> i32 {
 ///
 /// A left shift that leaves 32 bits wraps (the reference leaves it undefined).
 ///
+/// # Panics
+/// With overflow checks, when the shift is outside [`SHIFT_RANGE`].
+///
 /// # Source
 /// TensorFlow Lite `MultiplyByQuantizedMultiplier` (`kernels/internal/common.cc`), double rounding.
 #[inline]
@@ -105,7 +111,13 @@ pub const fn multiply_by_quantized_multiplier(x: i32, m: Multiplier) -> i32 {
     rounding_divide_by_pot(saturating_rounding_doubling_high_mul(shifted, m.multiplier), right)
 }
 
-/// An accumulator to an int8 output: scaled, moved to the output's zero point, clamped to `act_min..=act_max`.
+/// An accumulator to an int8 output.
+///
+/// # Arithmetic
+/// `clamp(multiply_by_quantized_multiplier(acc, m) + zero_point, act_min, act_max)`.
+///
+/// # Source
+/// TensorFlow Lite Micro, the end of `reference_integer_ops::ConvPerChannel`.
 #[inline]
 #[must_use]
 pub fn requantize(acc: i32, m: Multiplier, output: &OutputStage) -> i8 {
@@ -145,7 +157,10 @@ pub fn activation_range(activation: crate::ir::Activation, scale: f32, zero_poin
 /// The int8 value nearest to `real` (ties away from zero), saturating.
 ///
 /// # Arithmetic
-/// `q = clamp(round(real / scale) + zero_point, -128, 127)` in float32, as TensorFlow Lite's quantize does.
+/// `q = clamp(round(real / scale) + zero_point, -128, 127)` in float32.
+///
+/// # Source
+/// TensorFlow Lite, `reference_ops::AffineQuantize`.
 #[must_use]
 pub fn quantize(real: f32, scale: f32, zero_point: i32) -> i8 {
     let scaled = real / scale;

@@ -117,6 +117,9 @@ impl<'m, 'a> Session<'m, 'a> {
     }
 
     /// Runs a whole frame: `fill` is asked for each row in turn. Cannot fail.
+    ///
+    /// # Shapes
+    /// `fill` writes row `y` as `[w, c]`; the result is the network's output, `[h, w, c]`.
     pub fn run(&mut self, mut fill: impl FnMut(u32, &mut [i8])) -> &[i8] {
         self.restart();
         for y in 0..self.model.input_shape().h {

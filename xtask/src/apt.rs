@@ -1,8 +1,8 @@
 //! Debian's packages.
 
+use crate::platform::is_root;
 use crate::process::{is_installed, output, run};
 use anyhow::{Context, Result, bail};
-use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 /// Whether this system has apt.
@@ -12,8 +12,18 @@ pub fn is_available() -> bool {
 
 /// Whether a package is installed.
 pub fn has(package: &str) -> bool {
-    let status = output(Command::new("dpkg-query").args(["-W", "-f=${Status}", package]));
-    status.is_ok_and(|status| status.ends_with("ok installed"))
+    installed(package).is_some()
+}
+
+/// The version of a package that is installed.
+pub fn installed(package: &str) -> Option<String> {
+    let status = output(Command::new("dpkg-query").args(["-W", "-f=${Status} ${Version}\\n", package])).ok()?;
+    status.lines().find_map(installed_version)
+}
+
+/// The version in a line such as `install ok installed 1.96.0+dfsg1-1`.
+fn installed_version(status: &str) -> Option<String> {
+    Some(status.split_once(" ok installed ")?.1.to_owned())
 }
 
 /// Fetches the lists of packages.
@@ -57,6 +67,16 @@ fn as_root(program: &str) -> Command {
     command
 }
 
-fn is_root() -> bool {
-    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_installed_package_has_a_version() {
+        assert_eq!(installed_version("install ok installed 1.63.0+dfsg1-2").as_deref(), Some("1.63.0+dfsg1-2"));
+        assert_eq!(installed_version("hold ok installed 1:22.1.8-1").as_deref(), Some("1:22.1.8-1"));
+        for status in ["unknown ok not-installed ", "deinstall ok config-files 1.63.0", "install ok unpacked 1.63.0"] {
+            assert_eq!(installed_version(status), None);
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::process::{self, cargo, root};
 use crate::setup::{self, Needs, TARGETS};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use ocelli_firmware_tools::boards::BOARDS;
 use ocelli_firmware_tools::toolchain::Toolchain;
 use std::path::PathBuf;
@@ -24,6 +24,8 @@ const STAGES: &[Stage] = &[
     }),
     // a device test that cannot run must fail here
     ("test", || process::run(cargo().args(["test", "--release", "--workspace"]).env("OCELLI_REQUIRE_DEVICE", "1"))),
+    // The development profile, with overflow checks and debug assertions: for the crate that reads untrusted files.
+    ("overflow", || process::run(cargo().args(["test", "--package", "ocelli"]))),
     ("doc", || {
         process::run(cargo().args(["doc", "--release", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", "-Dwarnings"))
     }),
@@ -66,30 +68,28 @@ fn format() -> Result<()> {
     process::run(cargo().args(["fmt", "--check"]).current_dir(firmware_dir()))
 }
 
-/// The portable crates must build for every supported target.
+/// The portable crates must build for every supported target, and the runtime also with all that can be added to it.
 fn no_std() -> Result<()> {
     for target in TARGETS {
-        let mut build = Toolchain::find(target)?.cargo();
-        build.current_dir(root()).args([
-            "build",
-            "--release",
-            "--locked",
-            "--package",
-            "ocelli",
-            "--package",
-            "ocelli-app",
-        ]);
-        process::run(build.args(["--target", target, "--target-dir", "target/no-std"]))?;
+        let toolchain = Toolchain::find(target)?;
+        for packages in [
+            ["--package", "ocelli", "--package", "ocelli-app"].as_slice(),
+            &["--package", "ocelli", "--features", "alloc,defmt"],
+        ] {
+            let mut build = toolchain.cargo();
+            build.current_dir(root()).args(["build", "--release", "--locked"]).args(packages);
+            process::run(build.args(["--target", target, "--target-dir", "target/no-std"]))?;
+        }
     }
     Ok(())
 }
 
 fn firmware_clippy() -> Result<()> {
     for board in BOARDS {
-        let Some(mut clippy) = Toolchain::find(board.target)?.clippy() else {
-            println!("the firmware is not linted: its toolchain has no clippy on this machine");
-            return Ok(());
-        };
+        let mut clippy = Toolchain::find(board.target)?.clippy().context(
+            "the firmware's toolchain has no clippy; to install it: OCELLI_TOOLCHAIN=debian cargo xtask setup (with rustup: \
+             rustup component add clippy)",
+        )?;
         clippy.current_dir(firmware_dir()).args(["--release", "--locked", "--target", board.target]);
         clippy.args(["--target-dir", "../../../target/firmware-clippy"]);
         clippy.env("OCELLI_BOARD", board.name).env("OCELLI_MODEL", root().join(MODEL)).env("DEFMT_LOG", "info");

@@ -1,13 +1,13 @@
 //! A toolchain for bare metal from Debian's packages alone: rustc and its library source, built once into a sysroot of our own.
 
 use crate::apt;
+use crate::platform::{make_executable, symlink};
 use crate::process::{output, run};
 use anyhow::{Context, Result, bail};
 use ocelli_firmware_tools::toolchain::{debian_sysroot, has_core, target_lib_dir};
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io::ErrorKind;
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Oldest Rust that builds the project.
@@ -30,30 +30,38 @@ pub fn qemu_package(program: &str) -> &str {
     }
 }
 
-/// Installs the toolchain's packages and QEMU's, as far as they are missing.
+/// Installs the toolchain's packages and QEMU's, as far as they are missing or too old.
 pub fn ensure_packages(missing_emulators: &[&str]) -> Result<()> {
     if !apt::is_available() {
         bail!("OCELLI_TOOLCHAIN=debian needs apt-get; without it unset the variable and run: cargo xtask setup");
     }
-    let rust = RUST_PACKAGES.iter().find(|packages| packages.iter().all(|package| apt::has(package)));
+    let has_rust = RUST_PACKAGES.iter().any(|packages| packages.iter().all(|package| is_recent(package)));
     let lld = installed_lld();
-    if missing_emulators.is_empty() && rust.is_some() && lld.is_some() {
+    if missing_emulators.is_empty() && has_rust && lld.is_some() {
         return Ok(());
     }
     println!(
-        "setup: installs from Debian what is missing of: Rust (compiler, cargo, library source, clippy), lld, QEMU"
+        "setup: installs from Debian what is missing of: Rust {MIN_RUST} or newer (compiler, cargo, library source, \
+         clippy), lld, QEMU"
     );
     apt::update()?;
     let mut packages: Vec<String> = missing_emulators.iter().map(|program| qemu_package(program).to_owned()).collect();
-    if rust.is_none() {
-        packages.extend(choose_rust()?.iter().map(|package| (*package).to_owned()));
-    }
     if lld.is_none() {
         packages.push(newest_lld()?);
     }
     packages.retain(|package| !apt::has(package));
+    if !has_rust {
+        // apt brings those that are installed, but too old, to the version that it offers.
+        let rust = choose_rust()?.into_iter().filter(|package| !is_recent(package));
+        packages.extend(rust.map(str::to_owned));
+    }
     println!("setup: installs the packages {}", packages.join(" "));
     apt::install(&packages)
+}
+
+/// Whether a package of the Rust toolchain is installed and new enough.
+fn is_recent(package: &str) -> bool {
+    apt::installed(package).is_some_and(|version| at_least(&version, MIN_RUST))
 }
 
 /// The first set of packages that apt offers in a version new enough.
@@ -101,26 +109,31 @@ fn newest_lld() -> Result<String> {
 pub fn ensure_sysroot(targets: &[&str]) -> Result<()> {
     let sysroot = debian_sysroot();
     let stamp = format!("recipe {RECIPE}\n{}", output(Command::new(RUSTC).arg("-vV"))?);
-    if is_current(&sysroot, &stamp, targets) {
+    let links = links(&stamp)?;
+    if has_libraries(&sysroot, &stamp, targets) && are_whole(&sysroot, &links) {
         return Ok(());
     }
-    println!("setup: builds the core library for {} into {}", targets.join(", "), sysroot.display());
     let parent = sysroot.parent().context("the data folder has no parent")?;
     fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
     let lock = File::create(parent.join("debian-sysroot.lock"))?;
     lock.lock()?;
-    if is_current(&sysroot, &stamp, targets) {
-        return Ok(()); // another setup was first
+    if has_libraries(&sysroot, &stamp, targets) {
+        return make_links(&sysroot, &links); // another setup was first, or one of Debian's programs has moved
     }
+    println!("setup: builds the core library for {} into {}", targets.join(", "), sysroot.display());
     // Built beside its place and then moved there: a setup that is interrupted leaves nothing that looks complete, and the
     // next one begins anew.
     let partial = parent.join("debian-sysroot.partial");
     remove(&partial)?;
-    build_sysroot(&partial.join("sysroot"), &sysroot, targets, &stamp, &partial.join("work"))?;
+    let place = partial.join("sysroot");
+    make_links(&place, &links)?;
+    make_scripts(&place, &sysroot)?;
+    build_core(&place, targets, &partial.join("work"))?;
+    fs::write(place.join("stamp"), stamp)?;
     if sysroot.exists() {
         fs::rename(&sysroot, partial.join("old"))?;
     }
-    fs::rename(partial.join("sysroot"), &sysroot)?;
+    fs::rename(place, &sysroot)?;
     remove(&partial)?;
     println!("setup: the toolchain is ready in {}", sysroot.display());
     Ok(())
@@ -136,35 +149,64 @@ fn remove(dir: &Path) -> Result<()> {
     }
 }
 
-fn is_current(sysroot: &Path, stamp: &str, targets: &[&str]) -> bool {
+/// Whether a sysroot has the libraries for `targets`, made by the compiler of `stamp`.
+fn has_libraries(sysroot: &Path, stamp: &str, targets: &[&str]) -> bool {
     fs::read_to_string(sysroot.join("stamp")).is_ok_and(|found| found == stamp)
         && targets.iter().all(|target| has_core(&target_lib_dir(sysroot, target)))
 }
 
-/// Builds a sysroot at `place` that will be used at `home`; `work` is a folder for cargo.
-fn build_sysroot(place: &Path, home: &Path, targets: &[&str], stamp: &str, work: &Path) -> Result<()> {
+/// What a sysroot has of Debian's: a place in the sysroot, and what its link leads to.
+type Link = (PathBuf, PathBuf);
+
+/// The links of a sysroot for the compiler of `stamp`.
+fn links(stamp: &str) -> Result<Vec<Link>> {
     let host = stamp.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc -vV names no host")?;
-    fs::create_dir_all(place.join("bin"))?;
-    // The host's libraries are for build scripts and procedural macros.
-    let host_dir = place.join("lib/rustlib").join(host);
-    fs::create_dir_all(host_dir.join("bin"))?;
-    symlink(Path::new("/usr/lib/rustlib").join(host).join("lib"), host_dir.join("lib"))?;
+    let host_dir = Path::new("lib/rustlib").join(host);
+    let installed = Path::new("/usr/bin");
     let lld = installed_lld().context("lld is not installed")?;
-    symlink(Path::new("/usr/bin").join(lld), host_dir.join("bin/rust-lld"))?;
-    for (name, program) in [("rustc", RUSTC), ("rustdoc", "/usr/bin/rustdoc")] {
-        let quoted = home.to_string_lossy().replace('\'', r"'\''");
-        let script = place.join("bin").join(name);
-        fs::write(&script, format!("#!/bin/sh\nexec {program} --sysroot '{quoted}' \"$@\"\n"))?;
-        fs::set_permissions(&script, Permissions::from_mode(0o755))?;
-    }
-    for program in ["cargo", "cargo-clippy", "clippy-driver"] {
-        let installed = Path::new("/usr/bin").join(program);
-        if installed.exists() {
-            symlink(&installed, place.join("bin").join(program))?;
+    let mut links = vec![
+        // The host's libraries are for build scripts and procedural macros.
+        (host_dir.join("lib"), Path::new("/usr").join(&host_dir).join("lib")),
+        (host_dir.join("bin/rust-lld"), installed.join(lld)),
+    ];
+    let programs = ["cargo", "cargo-clippy", "clippy-driver"].into_iter().filter(|name| installed.join(name).exists());
+    links.extend(programs.map(|name| (Path::new("bin").join(name), installed.join(name))));
+    Ok(links)
+}
+
+/// Whether every link is there and leads to something: an update of Debian's may take away the lld that it led to.
+fn are_whole(sysroot: &Path, links: &[Link]) -> bool {
+    links.iter().all(|(place, _)| sysroot.join(place).exists())
+}
+
+/// Makes the links that are missing or lead nowhere.
+fn make_links(sysroot: &Path, links: &[Link]) -> Result<()> {
+    for (place, target) in links {
+        let link = sysroot.join(place);
+        if link.exists() {
+            continue;
         }
+        if link.is_symlink() {
+            println!("setup: {} led nowhere, now it leads to {}", place.display(), target.display());
+            fs::remove_file(&link)?;
+        } else if let Some(dir) = link.parent() {
+            fs::create_dir_all(dir)?;
+        }
+        symlink(target, &link).with_context(|| format!("cannot make the link {}", link.display()))?;
     }
-    build_core(place, targets, work)?;
-    fs::write(place.join("stamp"), stamp)?;
+    Ok(())
+}
+
+/// Makes the compilers of the sysroot at `place`, which will be used at `home`: Debian's, told where its libraries are.
+fn make_scripts(place: &Path, home: &Path) -> Result<()> {
+    let home = home.to_string_lossy().replace('\'', r"'\''");
+    let bin = place.join("bin");
+    fs::create_dir_all(&bin)?;
+    for (name, program) in [("rustc", RUSTC), ("rustdoc", "/usr/bin/rustdoc")] {
+        let script = bin.join(name);
+        fs::write(&script, format!("#!/bin/sh\nexec {program} --sysroot '{home}' \"$@\"\n"))?;
+        make_executable(&script)?;
+    }
     Ok(())
 }
 
@@ -220,5 +262,23 @@ mod tests {
     fn the_newest_lld_is_that_of_the_largest_number() {
         let names = ["lld-9", "lld-22", "lld-13", "lld-link", "lld"];
         assert_eq!(names.into_iter().filter(|n| lld_number(n).is_some()).max_by_key(|n| lld_number(n)), Some("lld-22"));
+    }
+    #[cfg(unix)]
+    #[test]
+    fn a_link_that_leads_nowhere_is_made_anew() {
+        let dir = std::env::temp_dir().join(format!("ocelli-links-{}", std::process::id()));
+        remove(&dir).unwrap();
+        fs::create_dir_all(&dir).unwrap();
+        let (old, new) = (dir.join("lld-13"), dir.join("lld-22"));
+        fs::write(&new, "").unwrap();
+        let sysroot = dir.join("sysroot");
+        make_links(&sysroot, &[("bin/rust-lld".into(), old)]).unwrap();
+
+        let links = [("bin/rust-lld".into(), new.clone())];
+        assert!(!are_whole(&sysroot, &links));
+        make_links(&sysroot, &links).unwrap();
+        assert!(are_whole(&sysroot, &links));
+        assert_eq!(fs::read_link(sysroot.join("bin/rust-lld")).unwrap(), new);
+        remove(&dir).unwrap();
     }
 }

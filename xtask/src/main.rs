@@ -4,6 +4,7 @@ mod apt;
 mod ci;
 mod debian;
 mod demo;
+mod platform;
 mod process;
 mod setup;
 

@@ -2,7 +2,9 @@
 //!
 //! Both sides use these records, all numbers little-endian. A frames file is a [`FramesHeader`] and then the rows of every
 //! frame. A results file is a [`ResultsHeader`], for each frame its scores and a `u32` of ticks, and last a `u32`: the
-//! deepest stack in bytes.
+//! deepest stack in bytes. A run over operator cases has files of its own: [`cases`].
+
+pub mod cases;
 
 use core::fmt;
 use ocelli::image::PixelFormat;
@@ -51,6 +53,10 @@ pub enum HeaderError {
     Format,
     /// The clock stood still.
     Calibration,
+    /// A case's model or frame is larger than the bench's memory for it.
+    CaseSize,
+    /// A case's outcome is none that the firmware writes.
+    Outcome,
 }
 
 impl fmt::Display for HeaderError {
@@ -60,6 +66,8 @@ impl fmt::Display for HeaderError {
             Self::Size => "the frames' sides must be 1 to 65535 pixels",
             Self::Format => "unknown pixel format",
             Self::Calibration => "the clock of the board stands still",
+            Self::CaseSize => "a case's model and frame must each fit 256 KiB",
+            Self::Outcome => "a case has an unknown outcome",
         })
     }
 }
@@ -131,9 +139,11 @@ impl ResultsHeader {
     }
 }
 
-fn join(magic: [u8; 8], words: [u32; 4]) -> [u8; 24] {
-    let mut bytes = [0; 24];
-    let (head, body) = bytes.split_at_mut(magic.len());
+/// A head: the magic (none for a record inside a file), then the words.
+fn join<const M: usize, const N: usize, const BYTES: usize>(magic: [u8; M], words: [u32; N]) -> [u8; BYTES] {
+    const { assert!(BYTES == M + 4 * N) };
+    let mut bytes = [0; BYTES];
+    let (head, body) = bytes.split_at_mut(M);
     head.copy_from_slice(&magic);
     for (place, word) in body.chunks_exact_mut(4).zip(words) {
         place.copy_from_slice(&word.to_le_bytes());
@@ -141,9 +151,14 @@ fn join(magic: [u8; 8], words: [u32; 4]) -> [u8; 24] {
     bytes
 }
 
-fn split(magic: [u8; 8], bytes: &[u8; 24]) -> Result<[u32; 4], HeaderError> {
+/// The words of a head that [`join`] made.
+fn split<const M: usize, const N: usize, const BYTES: usize>(
+    magic: [u8; M],
+    bytes: &[u8; BYTES],
+) -> Result<[u32; N], HeaderError> {
+    const { assert!(BYTES == M + 4 * N) };
     let body = bytes.strip_prefix(&magic).ok_or(HeaderError::Magic)?;
-    let mut words = [0; 4];
+    let mut words = [0; N];
     for (word, place) in words.iter_mut().zip(body.chunks_exact(4)) {
         *word = place.try_into().map(u32::from_le_bytes).unwrap_or(0);
     }

@@ -17,6 +17,9 @@ pub trait Camera {
     ///
     /// `row` has exactly [`PixelFormat::row_bytes`] of the frame's width.
     ///
+    /// After an error in the middle of a frame the rest of that frame is not asked for: the next call is for row 0 of a new
+    /// frame. A camera that goes on where it failed would give pictures whose top is the bottom of another.
+    ///
     /// # Errors
     /// When the source failed or ended.
     fn next_row(&mut self, row: &mut [u8]) -> Result<(), Self::Error>;

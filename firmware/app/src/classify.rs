@@ -98,8 +98,14 @@ impl<'m, 'b> Classifier<'m, 'b> {
 
     /// Takes one frame from the camera and returns its int8 scores.
     ///
+    /// # Shapes
+    /// The camera's rows: [`PixelFormat::row_bytes`](ocelli::image::PixelFormat::row_bytes) of its width, as many as its
+    /// height; the result is the network's output, `[h, w, c]`.
+    ///
     /// # Errors
-    /// When the camera fails or its frames cannot be converted; the next call begins a new frame.
+    /// When the camera fails or its frames cannot be converted. A frame that failed halfway is dropped: the next call begins
+    /// a new one, for which the camera must start at row 0 (see [`Camera::next_row`]), and until it has succeeded
+    /// [`top_k`](Self::top_k) means nothing.
     pub fn classify<C: Camera>(&mut self, camera: &mut C) -> Result<&[i8], ClassifyError<C::Error>> {
         let (format, size) = (camera.format(), camera.size());
         let needed = format.row_bytes(size[0]);

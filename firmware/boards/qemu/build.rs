@@ -1,7 +1,7 @@
 //! Puts the model, the sizes of its memory and the board's memory map where the firmware and the linker look for them.
 //!
-//! Environment: `OCELLI_MODEL` (model file, required), `OCELLI_BOARD` (default qemu-m4), `OCELLI_ROW_BYTES` (longest camera
-//! row, default 2048).
+//! Environment: `OCELLI_MODEL` (model file, required by all programs but `ocelli-qemu-cases`), `OCELLI_BOARD` (default
+//! qemu-m4), `OCELLI_ROW_BYTES` (longest camera row, default 2048).
 
 use ocelli::image::FrameConverter;
 use ocelli::model::Model;
@@ -32,10 +32,17 @@ fn write_memory_map(out_dir: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// What a program without a model says when it needs one.
+const NO_MODEL: &str = "compile_error!(\"set OCELLI_MODEL to the model file, by its full path (or use \
+                        `ocelli check MODEL DATA --board qemu-m4`)\");\n";
+
 fn write_model(out_dir: &Path) -> Result<(), Box<dyn Error>> {
-    let path = variable("OCELLI_MODEL").ok_or(
-        "set OCELLI_MODEL to the model file, by its full path (or use `ocelli check MODEL DATA --board qemu-m4`)",
-    )?;
+    let Some(path) = variable("OCELLI_MODEL") else {
+        // Only the programs that include the configuration need a model, and they alone do not compile.
+        fs::write(out_dir.join("model.ocelli"), [])?;
+        fs::write(out_dir.join("config.rs"), NO_MODEL.to_owned() + &config([0; 4]))?;
+        return Ok(());
+    };
     println!("cargo::rerun-if-changed={path}");
     let refuse = |error: &dyn std::fmt::Display| format!("OCELLI_MODEL={path}: {error}");
     let file = fs::read(&path).map_err(|error| refuse(&error))?;
@@ -51,17 +58,19 @@ fn write_model(out_dir: &Path) -> Result<(), Box<dyn Error>> {
         Some(text) => text.parse().map_err(|error| format!("OCELLI_ROW_BYTES={text}: {error}"))?,
         None => 2048,
     };
-    let config = format!(
-        "/// Bytes of the model file.\npub const MODEL_BYTES: usize = {};\n\
-         /// Bytes of the model's working memory.\npub const ARENA_BYTES: usize = {};\n\
-         /// Words of the frame converter's memory.\npub const SCRATCH_WORDS: usize = {};\n\
-         /// Bytes of the longest camera row.\npub const ROW_BYTES: usize = {row_bytes};\n",
-        file.len(),
-        model.arena_bytes(),
-        FrameConverter::scratch_words(model.input_shape()),
-    );
-    fs::write(out_dir.join("config.rs"), config)?;
+    let arena_bytes = usize::try_from(model.arena_bytes())?;
+    let scratch_words = FrameConverter::scratch_words(model.input_shape());
+    fs::write(out_dir.join("config.rs"), config([file.len(), arena_bytes, scratch_words, row_bytes]))?;
     Ok(())
+}
+
+fn config([model_bytes, arena_bytes, scratch_words, row_bytes]: [usize; 4]) -> String {
+    format!(
+        "/// Bytes of the model file.\npub const MODEL_BYTES: usize = {model_bytes};\n\
+         /// Bytes of the model's working memory.\npub const ARENA_BYTES: usize = {arena_bytes};\n\
+         /// Words of the frame converter's memory.\npub const SCRATCH_WORDS: usize = {scratch_words};\n\
+         /// Bytes of the longest camera row.\npub const ROW_BYTES: usize = {row_bytes};\n"
+    )
 }
 
 fn variable(name: &str) -> Option<String> {

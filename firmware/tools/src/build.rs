@@ -1,8 +1,10 @@
-//! Builds the firmware with a model in it.
+//! Builds the firmware's programs: the classifier with a model in it, and the one that runs operator cases.
 
 use crate::boards::Board;
 use crate::elf::{self, Sizes};
+use crate::fit::{self, TooLarge};
 use crate::toolchain::Toolchain;
+use ocelli::model::LoadError;
 use std::env;
 use std::fs::{self, File};
 use std::io;
@@ -10,8 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tempfile::TempDir;
 
-/// Name of the firmware's package and program.
-const PACKAGE: &str = "ocelli-qemu";
+/// The program that classifies with the model in it.
+const CLASSIFIER: &str = "ocelli-qemu";
+/// The program that runs operator cases.
+const CASES: &str = "ocelli-qemu-cases";
 
 /// A firmware image. The file lives as long as this value.
 #[derive(Debug)]
@@ -27,7 +31,7 @@ pub struct Firmware {
     /// RAM taken by variables: the model's arena, the converter's lines, a camera row. The stack comes on top.
     pub ram_static_bytes: u64,
     model_len: usize,
-    _dir: TempDir,
+    image: Image,
 }
 
 /// Why a firmware image was not built.
@@ -65,20 +69,17 @@ pub enum BuildError {
         /// What is wrong.
         reason: String,
     },
-    /// The image is larger than the board's memory.
-    #[error(
-        "the firmware needs {needed} bytes of {memory}, {board} has {available}: use a smaller network or a larger board"
-    )]
-    TooLarge {
-        /// The board's name.
-        board: &'static str,
-        /// `flash` or `RAM`.
-        memory: &'static str,
-        /// Bytes needed.
-        needed: u64,
-        /// Bytes that there are.
-        available: u64,
+    /// The model file was refused.
+    #[error("{}: {error}", path.display())]
+    Model {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        error: LoadError,
     },
+    /// The firmware needs more memory than the board has.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
 }
 
 /// Builds the firmware for `board` with the model at `model` in it.
@@ -87,16 +88,44 @@ pub enum BuildError {
 /// build at the same time; they take turns, and each gets a copy of its own.
 ///
 /// # Errors
-/// When the sources or the model are missing, cargo fails, or the image does not fit the board.
+/// When the sources or the model are missing, the model is refused or does not fit the board, or cargo fails.
 pub fn build(
     board: &'static Board,
     toolchain: &Toolchain,
     model: &Path,
     target_dir: Option<&Path>,
 ) -> Result<Firmware, BuildError> {
-    let sources = sources_dir()?;
     let model = model.canonicalize().map_err(at(model))?;
-    let model_len = fs::metadata(&model).map_err(at(&model))?.len();
+    let file = fs::read(&model).map_err(at(&model))?;
+    let needs = fit::ModelNeeds::of(&file).map_err(|error| BuildError::Model { path: model.clone(), error })?;
+    needs.check(board)?;
+    let (path, elf) = compile(board, toolchain, CLASSIFIER, Some(&model), target_dir)?;
+    let firmware = Firmware::new(&elf, file.len(), &path)?;
+    fit::check_image(board, firmware.image.sizes)?;
+    Ok(firmware)
+}
+
+/// Builds the program that runs operator cases, by the rules of [`build`].
+pub(crate) fn build_cases(
+    board: &'static Board,
+    toolchain: &Toolchain,
+    target_dir: Option<&Path>,
+) -> Result<Image, BuildError> {
+    let (path, elf) = compile(board, toolchain, CASES, None, target_dir)?;
+    let image = Image::new(&elf, &path)?;
+    fit::check_image(board, image.sizes)?;
+    Ok(image)
+}
+
+/// Compiles a program of the firmware's package: where cargo puts the ELF file, and its bytes.
+fn compile(
+    board: &'static Board,
+    toolchain: &Toolchain,
+    program: &str,
+    model: Option<&Path>,
+    target_dir: Option<&Path>,
+) -> Result<(PathBuf, Vec<u8>), BuildError> {
+    let sources = sources_dir()?;
     let target_dir = match target_dir {
         Some(dir) => dir.to_owned(),
         None => sources.join("../../../target/firmware"),
@@ -104,33 +133,32 @@ pub fn build(
     fs::create_dir_all(&target_dir).map_err(at(&target_dir))?;
     let target_dir = target_dir.canonicalize().map_err(at(&target_dir))?;
 
-    // Cargo's own lock ends with the build; ours lasts until the image is copied.
+    // Cargo's own lock ends with the build; ours lasts until the image is read.
     let lock_path = target_dir.join(".ocelli-build.lock");
     let lock = File::create(&lock_path).map_err(at(&lock_path))?;
     lock.lock().map_err(at(&lock_path))?;
-    let output = toolchain
-        .cargo()
+    let mut cargo = toolchain.cargo();
+    cargo
         .current_dir(&sources)
-        .args(["build", "--release", "--locked", "--target", board.target, "--target-dir"])
+        .args(["build", "--release", "--locked", "--bin", program, "--target", board.target, "--target-dir"])
         .arg(&target_dir)
-        .env("OCELLI_MODEL", &model)
+        .env_remove("OCELLI_MODEL")
         .env("OCELLI_BOARD", board.name)
         .env("OCELLI_ROW_BYTES", board.row_bytes.to_string())
         .env("DEFMT_LOG", "info")
-        .stdin(Stdio::null())
-        .output()
-        .map_err(at(&sources))?;
+        .stdin(Stdio::null());
+    if let Some(model) = model {
+        cargo.env("OCELLI_MODEL", model);
+    }
+    let output = cargo.output().map_err(at(&sources))?;
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         return Err(BuildError::Cargo { board: board.name, dir: sources, stderr });
     }
-    let built: PathBuf = target_dir.join(board.target).join("release").join(PACKAGE);
-    let image = fs::read(&built).map_err(at(&built))?;
+    let built = target_dir.join(board.target).join("release").join(program);
+    let elf = fs::read(&built).map_err(at(&built))?;
     drop(lock);
-
-    let firmware = Firmware::new(&image, usize::try_from(model_len).unwrap_or(usize::MAX), &built)?;
-    firmware.check_fits(board)?;
-    Ok(firmware)
+    Ok((built, elf))
 }
 
 impl Firmware {
@@ -154,35 +182,42 @@ impl Firmware {
         Self::new(&image, self.model_len, &self.elf)
     }
 
-    fn new(image: &[u8], model_len: usize, from: &Path) -> Result<Self, BuildError> {
-        let refuse = |reason: String| BuildError::Elf { path: from.to_owned(), reason };
-        let Sizes { flash_bytes, ram_static_bytes } = elf::sizes(image).map_err(|error| refuse(error.to_string()))?;
-        elf::model_range(image, model_len).ok_or_else(|| refuse("it has no model".into()))?;
+    fn new(elf: &[u8], model_len: usize, from: &Path) -> Result<Self, BuildError> {
+        let image = Image::new(elf, from)?;
+        if elf::model_range(elf, model_len).is_none() {
+            return Err(BuildError::Elf { path: from.to_owned(), reason: "it has no model".into() });
+        }
+        let Sizes { flash_bytes, ram_static_bytes } = image.sizes;
         let flash_model_bytes = u64::try_from(model_len).unwrap_or(u64::MAX);
-        let dir = tempfile::Builder::new().prefix("ocelli-firmware-").tempdir().map_err(at(&env::temp_dir()))?;
-        let elf = dir.path().join("firmware.elf");
-        fs::write(&elf, image).map_err(at(&elf))?;
         Ok(Self {
-            elf,
+            elf: image.elf.clone(),
             flash_code_bytes: flash_bytes.saturating_sub(flash_model_bytes),
             flash_model_bytes,
             flash_bytes,
             ram_static_bytes,
             model_len,
-            _dir: dir,
+            image,
         })
     }
+}
 
-    fn check_fits(&self, board: &Board) -> Result<(), BuildError> {
-        let memories =
-            [("flash", self.flash_bytes, board.flash_bytes), ("RAM", self.ram_static_bytes, board.ram_bytes)];
-        for (memory, needed, available) in memories {
-            let available = u64::from(available);
-            if needed > available {
-                return Err(BuildError::TooLarge { board: board.name, memory, needed, available });
-            }
-        }
-        Ok(())
+/// A program's ELF file, which lives as long as this value.
+#[derive(Debug)]
+pub(crate) struct Image {
+    /// The file.
+    pub(crate) elf: PathBuf,
+    sizes: Sizes,
+    _dir: TempDir,
+}
+
+impl Image {
+    fn new(elf: &[u8], from: &Path) -> Result<Self, BuildError> {
+        let sizes =
+            elf::sizes(elf).map_err(|error| BuildError::Elf { path: from.to_owned(), reason: error.to_string() })?;
+        let dir = tempfile::Builder::new().prefix("ocelli-firmware-").tempdir().map_err(at(&env::temp_dir()))?;
+        let path = dir.path().join("firmware.elf");
+        fs::write(&path, elf).map_err(at(&path))?;
+        Ok(Self { elf: path, sizes, _dir: dir })
     }
 }
 

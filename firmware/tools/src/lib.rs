@@ -1,4 +1,5 @@
-//! Builds the firmware for a board, runs it in QEMU and brings back every output byte.
+//! Builds the firmware for a board, runs it in QEMU and brings back every output byte: of pictures ([`run`]), or of many
+//! small models in one run ([`run_cases`]).
 //!
 //! ```no_run
 //! use ocelli_firmware_tools::{Frames, PixelFormat, Toolchain, build, find, run};
@@ -18,7 +19,13 @@ pub mod boards;
 #[cfg(feature = "emulator")]
 pub mod build;
 #[cfg(feature = "emulator")]
+pub mod cases;
+#[cfg(feature = "emulator")]
 pub mod elf;
+#[cfg(feature = "emulator")]
+pub mod fit;
+#[cfg(feature = "emulator")]
+pub mod frames;
 #[cfg(feature = "emulator")]
 mod log;
 #[cfg(feature = "emulator")]
@@ -29,7 +36,11 @@ pub use boards::{BOARDS, Board, UnknownBoard, find};
 #[cfg(feature = "emulator")]
 pub use build::{BuildError, Firmware, build};
 #[cfg(feature = "emulator")]
+pub use cases::{Case, CaseOutput, CasesError, run_cases};
+#[cfg(feature = "emulator")]
+pub use frames::{DeviceRun, Frames, run};
+#[cfg(feature = "emulator")]
 pub use ocelli::image::PixelFormat;
 #[cfg(feature = "emulator")]
-pub use qemu::{DeviceRun, Frames, RunError, run};
+pub use qemu::RunError;
 pub use toolchain::{MissingTool, Toolchain};

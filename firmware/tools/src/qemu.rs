@@ -1,11 +1,10 @@
-//! Runs the firmware in QEMU and reads its results.
+//! Runs a program of the firmware in QEMU: a file in, a file of results and the log out.
 
 use crate::boards::Board;
-use crate::build::Firmware;
 use crate::log;
 use crate::toolchain::{MissingTool, find_qemu};
-use ocelli::image::PixelFormat;
-use ocelli_app::bench::{FRAMES_FILE, FramesHeader, HeaderError, RESULTS_FILE, ResultsHeader};
+use ocelli_app::bench::RESULTS_FILE;
+use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
@@ -17,33 +16,6 @@ use std::time::{Duration, Instant};
 const FRAME_TIMEOUT: Duration = Duration::from_secs(120);
 /// How often the run is looked at.
 const POLL: Duration = Duration::from_millis(20);
-
-/// The pictures for a run, all of one size.
-#[derive(Clone, Debug)]
-pub struct Frames {
-    /// Width in pixels.
-    pub width: u32,
-    /// Height in pixels.
-    pub height: u32,
-    /// Layout of the pixels.
-    pub format: PixelFormat,
-    /// The pixels of each frame, row after row.
-    pub frames: Vec<Vec<u8>>,
-}
-
-/// What a run on the device gave.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeviceRun {
-    /// All scores of each frame.
-    pub outputs: Vec<Vec<i8>>,
-    /// Instructions that conversion and inference of each frame took, counted in ticks of some 40 instructions (the
-    /// tick is measured to a few parts in a million); reading the frame is not in them.
-    pub instructions: Vec<u64>,
-    /// The deepest stack.
-    pub stack_bytes: u32,
-    /// The lines that the firmware logged.
-    pub log: Vec<String>,
-}
 
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]
@@ -101,22 +73,35 @@ pub enum RunError {
     },
 }
 
-/// Runs `firmware` on `board` over all frames; `progress` is told the number of frames finished.
-///
-/// # Errors
-/// When QEMU is missing, the frames do not fit the board, or the run fails or hangs; see [`RunError`].
-pub fn run(
-    board: &'static Board,
-    firmware: &Firmware,
-    frames: &Frames,
-    progress: &mut dyn FnMut(usize),
-) -> Result<DeviceRun, RunError> {
+/// What to run.
+pub(crate) struct Job<'j> {
+    /// The program.
+    pub(crate) elf: &'j Path,
+    /// Name of the file that it reads.
+    pub(crate) input_name: &'j CStr,
+    /// The bytes of that file.
+    pub(crate) input: &'j [u8],
+    /// Frames in it.
+    pub(crate) count: usize,
+    /// The number of frames whose results are complete in the results file.
+    pub(crate) done: fn(&Path) -> usize,
+}
+
+/// What a program left that ended well.
+pub(crate) struct Finished {
+    /// The bytes of the results file.
+    pub(crate) results: Vec<u8>,
+    /// The lines that it logged.
+    pub(crate) log: Vec<String>,
+}
+
+/// Runs a program to its end; `progress` is told the number of frames finished.
+pub(crate) fn run(board: &'static Board, job: &Job<'_>, progress: &mut dyn FnMut(usize)) -> Result<Finished, RunError> {
     find_qemu(board.qemu)?;
-    let frames_file = frames.to_file(board)?;
-    let elf = fs::read(&firmware.elf).map_err(file(&firmware.elf.display().to_string()))?;
+    let elf = fs::read(job.elf).map_err(file(&job.elf.display().to_string()))?;
     let dir = tempfile::Builder::new().prefix("ocelli-qemu-").tempdir().map_err(file("temporary folder"))?;
     let path = |name: &str| dir.path().join(name);
-    fs::write(path(&name(FRAMES_FILE)), frames_file).map_err(file("frames file"))?;
+    fs::write(path(&name(job.input_name)), job.input).map_err(file("input file"))?;
 
     let output = |stream: &str| File::create(path(stream)).map_err(file("QEMU's output"));
     let mut qemu = Running(
@@ -125,7 +110,7 @@ pub fn run(
             .args(["-display", "none", "-monitor", "none", "-serial", "none"])
             .args(["-semihosting-config", "enable=on,target=native"])
             .arg("-kernel")
-            .arg(&firmware.elf)
+            .arg(job.elf)
             .current_dir(dir.path())
             .stdin(Stdio::null())
             .stdout(output("log")?)
@@ -134,7 +119,7 @@ pub fn run(
             .map_err(file(board.qemu))?,
     );
     let results_path = path(&name(RESULTS_FILE));
-    let ended = qemu.wait(&results_path, progress)?;
+    let ended = qemu.wait(&results_path, job.done, progress)?;
     drop(qemu);
 
     let log = fs::read(path("log")).map_err(file("log"))?;
@@ -146,37 +131,16 @@ pub fn run(
     };
     match ended {
         Ended::Stuck { done } => {
-            let count = frames.frames.len();
-            Err(RunError::Timeout { board: board.name, done, count, after: FRAME_TIMEOUT, output: everything() })
+            let (count, after) = (job.count, FRAME_TIMEOUT);
+            Err(RunError::Timeout { board: board.name, done, count, after, output: everything() })
         }
         Ended::Exit(status) if !status.success() => {
             Err(RunError::Failed { board: board.name, status, output: everything() })
         }
         Ended::Exit(_) => {
             let results = fs::read(&results_path).map_err(file("results file"))?;
-            parse_results(&results, frames.frames.len(), log)
-                .map_err(|reason| RunError::Results { board: board.name, reason })
+            Ok(Finished { results, log })
         }
-    }
-}
-
-impl Frames {
-    /// The frames file, checked against what the board has memory for.
-    fn to_file(&self, board: &'static Board) -> Result<Vec<u8>, RunError> {
-        let refuse = |reason: String| RunError::Frames { board: board.name, reason };
-        let row = self.format.row_bytes(self.width);
-        if row > u64::from(board.row_bytes) {
-            return Err(refuse(format!("a row has {row} bytes, the board has memory for {}", board.row_bytes)));
-        }
-        let needed = row * u64::from(self.height);
-        let wrong = |frame: &Vec<u8>| u64::try_from(frame.len()) != Ok(needed);
-        if let Some((index, frame)) = self.frames.iter().enumerate().find(|(_, frame)| wrong(frame)) {
-            return Err(refuse(format!("frame {index} has {} bytes, its size needs {needed}", frame.len())));
-        }
-        let count = u32::try_from(self.frames.len()).map_err(|_| refuse("too many".into()))?;
-        let header = FramesHeader { count, width: self.width, height: self.height, format: self.format }.to_bytes();
-        FramesHeader::parse(&header).map_err(|error| refuse(error.to_string()))?;
-        Ok([&header[..], &self.frames.concat()].concat())
     }
 }
 
@@ -198,8 +162,13 @@ impl Drop for Running {
 }
 
 impl Running {
-    /// Waits for the end, reporting the frames finished as the results file grows.
-    fn wait(&mut self, results: &Path, progress: &mut dyn FnMut(usize)) -> Result<Ended, RunError> {
+    /// Waits for the end, reporting the frames finished, which `frames_done` finds in the results file, as it grows.
+    fn wait(
+        &mut self,
+        results: &Path,
+        frames_done: fn(&Path) -> usize,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Ended, RunError> {
         let (mut done, mut last_change) = (0, Instant::now());
         loop {
             let status = self.0.try_wait().map_err(file("QEMU"))?;
@@ -217,93 +186,11 @@ impl Running {
     }
 }
 
-/// Frames whose results are complete, by the size of the file.
-fn frames_done(results: &Path) -> usize {
-    let read = || -> Option<usize> {
-        let len = usize::try_from(fs::metadata(results).ok()?.len()).ok()?;
-        let mut head = [0; ResultsHeader::BYTES];
-        io::Read::read_exact(&mut File::open(results).ok()?, &mut head).ok()?;
-        let record = usize::try_from(ResultsHeader::parse(&head).ok()?.scores).ok()?.checked_add(4)?;
-        Some((len - head.len()) / record)
-    };
-    read().unwrap_or(0)
-}
-
-/// Takes a results file apart; its size must be exactly that of `count` frames.
-fn parse_results(file: &[u8], count: usize, log: Vec<String>) -> Result<DeviceRun, String> {
-    let short = || format!("the file has {} bytes and no head", file.len());
-    let (head, body) = file.split_first_chunk::<{ ResultsHeader::BYTES }>().ok_or_else(short)?;
-    let header = ResultsHeader::parse(head).map_err(|error: HeaderError| error.to_string())?;
-    let scores = usize::try_from(header.scores).unwrap_or(usize::MAX);
-    let expected = scores.checked_add(4).and_then(|record| record.checked_mul(count)?.checked_add(4));
-    let (records, stack) = body.split_last_chunk::<4>().filter(|_| expected == Some(body.len())).ok_or_else(|| {
-        format!("{} bytes after the head are not those of {count} frames with {scores} scores each", body.len())
-    })?;
-    let mut run =
-        DeviceRun { outputs: Vec::new(), instructions: Vec::new(), stack_bytes: u32::from_le_bytes(*stack), log };
-    for record in records.chunks_exact(scores + 4) {
-        let (values, ticks) = record.split_last_chunk::<4>().ok_or_else(short)?;
-        run.outputs.push(values.iter().map(|&value| value.cast_signed()).collect());
-        run.instructions.push(header.instructions(u32::from_le_bytes(*ticks)));
-    }
-    Ok(run)
-}
-
-fn name(file: &std::ffi::CStr) -> String {
+fn name(file: &CStr) -> String {
     file.to_string_lossy().into_owned()
 }
 
 fn file(what: &str) -> impl FnOnce(io::Error) -> RunError {
     let what = what.to_owned();
     move |error| RunError::File { what, error }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::boards::BOARDS;
-
-    fn results() -> Vec<u8> {
-        let head = ResultsHeader { scores: 2, calibration_instructions: 80, calibration_ticks: 2 };
-        let mut file = head.to_bytes().to_vec();
-        file.extend([0x80, 0x7F, 5, 0, 0, 0]);
-        file.extend([0xFF, 0x00, 6, 0, 0, 0]);
-        file.extend(1144_u32.to_le_bytes());
-        file
-    }
-
-    #[test]
-    fn results_are_taken_apart() {
-        let run = parse_results(&results(), 2, vec![]).unwrap();
-        assert_eq!(run.outputs, [[-128, 127], [-1, 0]]);
-        assert_eq!(run.instructions, [200, 240]);
-        assert_eq!(run.stack_bytes, 1144);
-    }
-
-    #[test]
-    fn results_of_another_length_are_refused() {
-        let file = results();
-        for cut in 0..file.len() {
-            assert!(parse_results(&file[..cut], 2, vec![]).is_err(), "{cut} bytes");
-        }
-        assert!(parse_results(&file, 1, vec![]).is_err());
-        assert!(parse_results(&file, 3, vec![]).is_err());
-        let mut huge = file;
-        huge[8..12].fill(0xFF);
-        assert!(parse_results(&huge, 2, vec![]).is_err());
-    }
-
-    #[test]
-    fn frames_that_do_not_fit_are_refused_before_the_run() {
-        let frames =
-            |width, height, bytes| Frames { width, height, format: PixelFormat::Rgb888, frames: vec![vec![0; bytes]] };
-        let refusal = |frames: Frames| frames.to_file(&BOARDS[0]).unwrap_err().to_string();
-        assert_eq!(refusal(frames(2, 2, 11)), "frames for qemu-m4: frame 0 has 11 bytes, its size needs 12");
-        assert_eq!(
-            refusal(frames(1000, 1, 3000)),
-            "frames for qemu-m4: a row has 3000 bytes, the board has memory for 2048"
-        );
-        assert_eq!(refusal(frames(2, 0, 0)), "frames for qemu-m4: the frames' sides must be 1 to 65535 pixels");
-        assert_eq!(frames(2, 2, 12).to_file(&BOARDS[0]).unwrap().len(), FramesHeader::BYTES + 12);
-    }
 }

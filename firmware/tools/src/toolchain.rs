@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -61,7 +62,7 @@ impl Toolchain {
         Self::Debian { sysroot: debian_sysroot() }
     }
 
-    /// Whether the core library of `target` is there.
+    /// Whether the core library of `target` is there, made by the compiler that would use it.
     #[must_use]
     pub fn has_target(&self, target: &str) -> bool {
         let lib_dir = match self {
@@ -72,7 +73,10 @@ impl Toolchain {
                     .filter(|out| out.status.success())
                     .map(|out| PathBuf::from(String::from_utf8_lossy(&out.stdout).trim_end()))
             }
-            Self::Debian { sysroot } => sysroot.join("bin/cargo").exists().then(|| target_lib_dir(sysroot, target)),
+            Self::Debian { sysroot } => {
+                let usable = sysroot.join("bin/cargo").exists() && is_current(sysroot);
+                usable.then(|| target_lib_dir(sysroot, target))
+            }
         };
         lib_dir.is_some_and(|dir| has_core(&dir))
     }
@@ -161,6 +165,15 @@ pub fn has_core(lib_dir: &Path) -> bool {
     entries.flatten().any(|entry| is_core(&entry.file_name()))
 }
 
+/// Whether the libraries of Debian's sysroot are of the compiler that is installed now: an update leaves them behind, and no
+/// other version reads them. The sysroot's stamp is a line of `cargo xtask setup`'s own and then the compiler's version.
+fn is_current(sysroot: &Path) -> bool {
+    let stamp = fs::read_to_string(sysroot.join("stamp")).unwrap_or_default();
+    let Some((_, made_by)) = stamp.split_once('\n') else { return false };
+    let version = clean(sysroot.join("bin/rustc")).arg("-vV").output();
+    version.is_ok_and(|out| out.status.success() && out.stdout.trim_ascii() == made_by.trim().as_bytes())
+}
+
 /// Looks for one of QEMU's programs on the search path.
 ///
 /// # Errors
@@ -185,9 +198,11 @@ pub fn clean(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Whether a variable chooses compiler, flags, profile or folders; the user's registry and network settings do not.
+/// Whether a variable chooses compiler, flags, profile or folders; the user's settings for the registry, the network and the
+/// number of jobs do not.
 fn steers_cargo(name: &str) -> bool {
-    const KEPT: [&str; 5] = ["CARGO_HOME", "CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTR", "CARGO_TERM_"];
+    const KEPT: [&str; 6] =
+        ["CARGO_BUILD_JOBS", "CARGO_HOME", "CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTR", "CARGO_TERM_"];
     let cargo = name == "CARGO" || name.starts_with("CARGO_");
     let rust = ["RUSTC", "RUSTDOC", "RUSTFLAGS", "RUST_RECURSION_COUNT", "RUSTUP_TOOLCHAIN"];
     (cargo && !KEPT.iter().any(|kept| name.starts_with(kept))) || rust.iter().any(|start| name.starts_with(start))
@@ -199,17 +214,29 @@ mod tests {
 
     #[test]
     fn an_inner_cargo_keeps_the_registry_and_loses_the_flags() {
-        for name in
-            ["CARGO", "CARGO_TARGET_DIR", "CARGO_ENCODED_RUSTFLAGS", "CARGO_MANIFEST_DIR", "CARGO_PROFILE_RELEASE_LTO"]
-        {
+        for name in [
+            "CARGO",
+            "CARGO_BUILD_RUSTFLAGS",
+            "CARGO_BUILD_TARGET",
+            "CARGO_ENCODED_RUSTFLAGS",
+            "CARGO_MANIFEST_DIR",
+            "CARGO_PROFILE_RELEASE_LTO",
+            "CARGO_TARGET_DIR",
+        ] {
             assert!(steers_cargo(name), "{name}");
         }
         for name in ["RUSTC", "RUSTC_WRAPPER", "RUSTDOCFLAGS", "RUSTFLAGS", "RUSTUP_TOOLCHAIN"] {
             assert!(steers_cargo(name), "{name}");
         }
-        for name in
-            ["CARGO_HOME", "CARGO_NET_OFFLINE", "CARGO_REGISTRIES_MINE_INDEX", "RUSTUP_HOME", "PATH", "RUST_BACKTRACE"]
-        {
+        for name in [
+            "CARGO_BUILD_JOBS",
+            "CARGO_HOME",
+            "CARGO_NET_OFFLINE",
+            "CARGO_REGISTRIES_MINE_INDEX",
+            "RUSTUP_HOME",
+            "PATH",
+            "RUST_BACKTRACE",
+        ] {
             assert!(!steers_cargo(name), "{name}");
         }
     }
@@ -227,17 +254,29 @@ mod tests {
         }
     }
 
+    #[cfg(unix)]
     #[test]
-    fn a_sysroot_without_the_core_library_does_not_count() {
+    fn a_sysroot_counts_with_the_core_library_of_its_own_compiler_only() {
+        use std::os::unix::fs::PermissionsExt;
+
         let dir = tempfile::tempdir().unwrap();
         let toolchain = Toolchain::Debian { sysroot: dir.path().to_owned() };
-        assert!(!toolchain.has_target("thumbv6m-none-eabi"));
+        let is_usable = || toolchain.has_target("thumbv6m-none-eabi");
+        assert!(!is_usable());
         let lib = target_lib_dir(dir.path(), "thumbv6m-none-eabi");
-        std::fs::create_dir_all(&lib).unwrap();
-        std::fs::create_dir_all(dir.path().join("bin")).unwrap();
-        std::fs::write(dir.path().join("bin/cargo"), "").unwrap();
-        assert!(!toolchain.has_target("thumbv6m-none-eabi"));
-        std::fs::write(lib.join("libcore-0123.rlib"), "").unwrap();
-        assert!(toolchain.has_target("thumbv6m-none-eabi"));
+        fs::create_dir_all(&lib).unwrap();
+        let bin = dir.path().join("bin");
+        fs::create_dir_all(&bin).unwrap();
+        fs::write(bin.join("cargo"), "").unwrap();
+        fs::write(bin.join("rustc"), "#!/bin/sh\necho rustc 1.96.0\necho host: here\n").unwrap();
+        fs::set_permissions(bin.join("rustc"), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(dir.path().join("stamp"), "recipe 1\nrustc 1.96.0\nhost: here").unwrap();
+        assert!(!is_usable());
+        fs::write(lib.join("libcore-0123.rlib"), "").unwrap();
+        assert!(is_usable());
+        for stamp in ["recipe 1\nrustc 1.95.0\nhost: here", "recipe 1\n", ""] {
+            fs::write(dir.path().join("stamp"), stamp).unwrap();
+            assert!(!is_usable(), "{stamp}");
+        }
     }
 }

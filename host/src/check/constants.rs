@@ -24,10 +24,11 @@ pub(super) fn check(bundle: &Bundle) -> anyhow::Result<ConstantsCheck> {
     let labels: Vec<String> = bundle.model.model()?.labels().map(str::to_owned).collect();
     let network = qdq::import(&bundle.network, &bundle.qdq, &labels)?;
     let fresh = ModelBytes::new(&compile(&network)?);
-    Ok(ConstantsCheck {
-        compiled: first_difference(&bundle.model.model()?, &fresh.model()?),
-        quantized: unlike_float(&network, &bundle.weights),
-    })
+    let compiled = (bundle.model.as_slice() != fresh.as_slice()).then(|| -> anyhow::Result<String> {
+        let found = first_difference(&bundle.model.model()?, &fresh.model()?);
+        Ok(found.unwrap_or_else(|| "the places of tables, rings or accumulators".to_owned()))
+    });
+    Ok(ConstantsCheck { compiled: compiled.transpose()?, quantized: unlike_float(&network, &bundle.weights) })
 }
 
 /// Half a step, and what float32 adds to it.
@@ -69,6 +70,12 @@ fn first_difference(file: &Model<'_>, fresh: &Model<'_>) -> Option<String> {
     if let Some(at) = differing(file.pixel_lut(), fresh.pixel_lut()) {
         return Some(format!("pixel table, {at}"));
     }
+    if file.names().ne(fresh.names()) {
+        return Some("the operators' names".to_owned());
+    }
+    if file.arena_bytes() != fresh.arena_bytes() {
+        return Some(format!("{} bytes of memory, the network needs {}", file.arena_bytes(), fresh.arena_bytes()));
+    }
     let tensors = ours.tensors.iter().zip(theirs.tensors).enumerate();
     for (index, (a, b)) in tensors {
         if described(a) != described(b) {
@@ -104,8 +111,8 @@ fn differing<T: PartialEq + std::fmt::Display>(file: &[T], fresh: &[T]) -> Optio
 }
 
 /// A tensor but for its place.
-fn described(t: &Tensor) -> ([u32; 3], f32, i32) {
-    ([t.h, t.w, t.c], t.scale, t.zero_point)
+fn described(t: &Tensor) -> ([u32; 4], f32, i32) {
+    ([t.h, t.w, t.c, t.rows], t.scale, t.zero_point)
 }
 
 /// An operator's parameters but for the places of its tables.

@@ -37,6 +37,8 @@ pub struct LayerCheck {
     pub differing: usize,
     /// Largest difference in steps.
     pub max_steps: u32,
+    /// Whether the layer on its own computes something else than inside the whole network.
+    pub differs_in_place: bool,
 }
 
 pub(super) fn check(bundle: &Bundle, data: &Dataset) -> anyhow::Result<Vec<LayerCheck>> {
@@ -49,7 +51,8 @@ pub(super) fn check(bundle: &Bundle, data: &Dataset) -> anyhow::Result<Vec<Layer
             let record = model.graph().ops.get(op).context("the model has fewer operators than names")?;
             let input = record.input as usize;
             let source = if input == 0 { INPUT } else { names[input - 1] };
-            let frames = activations.iter().map(|image| image[input].clone()).chain(noise(&model, input, op));
+            let images = activations.iter().map(|image| (image[input].clone(), Some(&image[op + 1])));
+            let frames = images.chain(noise(&model, input, op).into_iter().map(|frame| (frame, None)));
             check_layer(bundle, &model, op, [source, names[op]], frames)
                 .with_context(|| format!("layer '{}'", names[op]))
         })
@@ -76,18 +79,20 @@ fn noise(model: &Model<'_>, tensor: usize, op: usize) -> Vec<Vec<i8>> {
     (0..NOISE_FRAMES).map(|_| (0..elements).map(|_| rng.random()).collect()).collect()
 }
 
-fn check_layer(
+/// `frames` are the layer's inputs, with what it made of them inside the whole network where that is known.
+fn check_layer<'f>(
     bundle: &Bundle,
     model: &Model<'_>,
     op: usize,
     [source, name]: [&str; 2],
-    frames: impl Iterator<Item = Vec<i8>>,
+    frames: impl Iterator<Item = (Vec<i8>, Option<&'f Vec<i8>>)>,
 ) -> anyhow::Result<LayerCheck> {
     let tract = TractModel::new(&bundle.qdq, &int8_name(source), &int8_name(name))?;
     let alone = ModelBytes::new(&isolate(model, op)?);
-    let mut check = LayerCheck { name: name.to_owned(), values: 0, differing: 0, max_steps: 0 };
+    let mut check =
+        LayerCheck { name: name.to_owned(), values: 0, differing: 0, max_steps: 0, differs_in_place: false };
     alone.with_session(|session| {
-        for frame in frames {
+        for (frame, in_place) in frames {
             let ours = session.run_frame(&frame).context("the layer's input has another size than its activations")?;
             let theirs = tract.run_i8(&frame)?;
             ensure!(ours.len() == theirs.len(), "{} values here, {} in tract", ours.len(), theirs.len());
@@ -95,6 +100,7 @@ fn check_layer(
             check.values += ours.len();
             check.differing += differing;
             check.max_steps = check.max_steps.max(max_steps);
+            check.differs_in_place |= in_place.is_some_and(|values| values != ours);
         }
         Ok(check)
     })

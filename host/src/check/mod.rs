@@ -17,7 +17,7 @@ pub use report::{Row, Status};
 use crate::data::Dataset;
 use crate::interchange::onnx::INPUT;
 use crate::interchange::qdq::int8_name;
-use crate::model::{ModelBytes, classify, quantize_pixels};
+use crate::model::{ModelBytes, classify, probabilities, quantize_pixels};
 use crate::run::Bundle;
 use crate::train::argmax;
 use anyhow::{Context, ensure};
@@ -53,6 +53,8 @@ pub struct NetworkCheck {
     pub agreement: f64,
     /// Largest difference of a score, in steps of 1/256.
     pub max_steps: u32,
+    /// What the quantized ONNX file does from float input to float output that its int8 part does not; `None` when nothing.
+    pub ends: Option<String>,
     /// Accuracy of the int8 runtime.
     pub runtime_accuracy: f64,
     /// Accuracy of the quantized network in tract.
@@ -119,6 +121,7 @@ fn check_network(bundle: &Bundle, data: &Dataset) -> anyhow::Result<NetworkCheck
         .map(|i| tract.run_i8(&quantize_pixels(&model, data.input(i))?))
         .collect::<anyhow::Result<_>>()?;
     let classes = data.labels.len();
+    ensure!(reference.iter().all(|r| r.len() == classes), "the quantized network has another number of scores");
     let (mut agree, mut runtime_right, mut tract_right, mut max_steps) = (0, 0, 0, 0);
     for ((ours, theirs), &target) in scores.chunks_exact(classes).zip(&reference).zip(&data.targets) {
         agree += usize::from(argmax(ours) == argmax(theirs));
@@ -130,10 +133,28 @@ fn check_network(bundle: &Bundle, data: &Dataset) -> anyhow::Result<NetworkCheck
     Ok(NetworkCheck {
         agreement: share(agree),
         max_steps,
+        ends: check_ends(bundle, data, &reference)?,
         runtime_accuracy: share(runtime_right),
         tract_accuracy: share(tract_right),
         scores,
     })
+}
+
+/// Images on which the quantized ONNX file is run from end to end.
+const END_TO_END_IMAGES: usize = 50;
+
+/// Runs the quantized ONNX file from its float input to its float output: the result must be the int8 part's scores as probabilities.
+fn check_ends(bundle: &Bundle, data: &Dataset, scores: &[Vec<i8>]) -> anyhow::Result<Option<String>> {
+    let whole = tract::TractModel::new(&bundle.qdq, INPUT, float::output_name(&bundle.qdq)?)?;
+    for (i, scores) in scores.iter().enumerate().take(END_TO_END_IMAGES) {
+        let output = whole.run_f32(&float::normalized(bundle, data, i))?;
+        let expected = probabilities(scores);
+        let near = output.len() == expected.len() && output.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6);
+        if !near {
+            return Ok(Some(format!("image '{}': {output:?}, its int8 part gives {expected:?}", data.names[i])));
+        }
+    }
+    Ok(None)
 }
 
 /// The int8 scores of every image on the host, `[n, classes]`.

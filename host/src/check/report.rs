@@ -61,6 +61,18 @@ impl CheckReport {
                 Status::of(self.float.max_difference <= FLOAT_TOLERANCE),
             ),
             row(
+                "float probabilities, Burn vs tract",
+                format!("largest difference {:.1e}", self.float.max_probability_difference),
+                format!("{FLOAT_TOLERANCE:.0e}"),
+                Status::of(self.float.max_probability_difference <= FLOAT_TOLERANCE),
+            ),
+            row(
+                "labels and normalization, model.onnx",
+                self.float.metadata.clone().unwrap_or_else(|| "identical".to_owned()),
+                "identical".to_owned(),
+                Status::of(self.float.metadata.is_none()),
+            ),
+            row(
                 "weights, quantized network vs float",
                 self.constants.quantized.clone().unwrap_or_else(|| "each the float one rounded".to_owned()),
                 "1/2 step".to_owned(),
@@ -74,13 +86,20 @@ impl CheckReport {
             ),
         ];
         for layer in &self.layers {
+            let alone = if layer.differs_in_place { "; not what the whole network computes" } else { "" };
             rows.push(row(
                 &format!("layer {}, runtime vs tract", layer.name),
-                format!("{} steps, {} of {} values differ", layer.max_steps, layer.differing, layer.values),
+                format!("{} steps, {} of {} values differ{alone}", layer.max_steps, layer.differing, layer.values),
                 format!("{STEP_TOLERANCE} step"),
-                Status::of(layer.max_steps <= STEP_TOLERANCE),
+                Status::of(layer.max_steps <= STEP_TOLERANCE && !layer.differs_in_place),
             ));
         }
+        rows.push(row(
+            "float ends of model.qdq.onnx",
+            self.network.ends.clone().unwrap_or_else(|| "as its int8 part".to_owned()),
+            "identical".to_owned(),
+            Status::of(self.network.ends.is_none()),
+        ));
         rows.push(row(
             "whole int8 network, runtime vs tract",
             format!("{:.2} % same class, {} steps of 1/256", 100.0 * self.network.agreement, self.network.max_steps),

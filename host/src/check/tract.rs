@@ -1,7 +1,6 @@
 //! tract as the judge: ONNX models, whole or a part of them, on values in our layout (H, W, C).
 
-use anyhow::{Context as _, anyhow, bail};
-use ocelli::ir::Shape;
+use anyhow::{Context as _, anyhow, bail, ensure};
 use prost::Message;
 use std::collections::HashSet;
 use std::path::Path;
@@ -42,11 +41,8 @@ impl TractModel {
             let model = model.with_input_fact(0, fact)?;
             // tract 0.23.9 optimizes what lies between a dequantization and a quantization to a table of single values, a softmax
             // too; quantized networks are therefore run as they are written
-            if datum == i8::datum_type() {
-                model.into_typed()?.into_runnable()
-            } else {
-                model.into_optimized()?.into_runnable()
-            }
+            let quantized = part.graph.iter().flat_map(|g| &g.node).any(|node| node.op_type == "DequantizeLinear");
+            if quantized { model.into_typed()?.into_runnable() } else { model.into_optimized()?.into_runnable() }
         };
         let plan = build().map_err(|e| anyhow!("tract cannot run the part from '{from}' to '{to}': {e:#}"))?;
         Ok(Self { plan, input })
@@ -69,6 +65,8 @@ impl TractModel {
     }
 
     fn run<I: Datum + Copy, O: Datum + Copy>(&self, values: &[I]) -> anyhow::Result<Vec<O>> {
+        let needed = self.input.iter().product::<usize>();
+        ensure!(values.len() == needed, "the ONNX file takes {:?}, got {} values", self.input, values.len());
         let run = || -> TractResult<Vec<O>> {
             let nchw = match self.input[..] {
                 [_, c, h, w] => turn(values, [h * w, c]),
@@ -90,17 +88,6 @@ impl TractModel {
 /// Transposes `[rows, columns]`.
 fn turn<T: Copy>(values: &[T], [rows, columns]: [usize; 2]) -> Vec<T> {
     (0..columns).flat_map(|c| (0..rows).map(move |r| values[r * columns + c])).collect()
-}
-
-/// The shape of a value by name, without the batch, as height, width, channels.
-#[must_use]
-pub fn shape_of(proto: &ModelProto, name: &str) -> Option<Shape> {
-    let graph = proto.graph.as_ref()?;
-    match batch_of_one(value_info(graph, name)?).ok()?.1[..] {
-        [_, c] => Some(Shape::new(1, 1, c as u32)),
-        [_, c, h, w] => Some(Shape::new(h as u32, w as u32, c as u32)),
-        _ => None,
-    }
 }
 
 fn value_info<'g>(graph: &'g GraphProto, name: &str) -> Option<&'g ValueInfoProto> {
@@ -131,6 +118,9 @@ fn cut(proto: &ModelProto, from: &str, to: &str) -> anyhow::Result<ModelProto> {
     Ok(ModelProto { graph: Some(part), ..proto.clone() })
 }
 
+/// Longest axis that a value may have.
+const MAX_SIDE: i64 = 1 << 20;
+
 /// Type and dimensions of a value for a batch of one.
 fn batch_of_one(info: &ValueInfoProto) -> anyhow::Result<(DatumType, Vec<usize>)> {
     use tract_onnx::pb::tensor_proto::DataType;
@@ -144,9 +134,9 @@ fn batch_of_one(info: &ValueInfoProto) -> anyhow::Result<(DatumType, Vec<usize>)
     };
     let dims = tensor.shape.as_ref().map_or(&[][..], |s| &s.dim);
     let dims = dims.iter().enumerate().map(|(axis, dim)| match dim.value {
-        Some(dimension::Value::DimValue(n)) if n > 0 => Ok(n as usize),
+        Some(dimension::Value::DimValue(n)) if (1..=MAX_SIDE).contains(&n) => Ok(n as usize),
         _ if axis == 0 => Ok(1),
-        _ => bail!("'{}' has no fixed size along axis {axis}", info.name),
+        _ => bail!("'{}' has no usable size along axis {axis}", info.name),
     });
     Ok((datum, dims.collect::<anyhow::Result<_>>()?))
 }

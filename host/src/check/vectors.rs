@@ -47,8 +47,10 @@ struct CaseTensor {
 pub enum Outcome {
     /// Every value is as expected.
     Passed,
-    /// Some value differs, or the case could not be run.
+    /// Some value differs.
     Failed(String),
+    /// The case is broken, or its operator is not supported.
+    NotRun(String),
 }
 
 /// The cases of a folder (`*.json`), sorted by name.
@@ -68,8 +70,9 @@ pub fn list(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 #[must_use]
 pub fn run(path: &Path) -> Outcome {
     match try_run(path) {
-        Ok(()) => Outcome::Passed,
-        Err(error) => Outcome::Failed(format!("{error:#}")),
+        Ok(None) => Outcome::Passed,
+        Ok(Some(difference)) => Outcome::Failed(difference),
+        Err(error) => Outcome::NotRun(format!("{error:#}")),
     }
 }
 
@@ -82,20 +85,26 @@ pub fn read(path: &Path) -> anyhow::Result<Case> {
     serde_json::from_str(&text).with_context(|| format!("{} is not an operator case", path.display()))
 }
 
-fn try_run(path: &Path) -> anyhow::Result<()> {
+/// The first difference from what the case expects.
+fn try_run(path: &Path) -> anyhow::Result<Option<String>> {
     let case = read(path)?;
     let network = case.network()?;
     let bytes = ModelBytes::new(&compile(&network)?);
     let output = bytes.with_session(|session| {
         Ok(session.run_frame(&case.input()?).context("the input has the wrong size")?.to_vec())
     })?;
-    let expected = case.expected()?;
-    ensure!(output.len() == expected.len(), "{} outputs, expected {}", output.len(), expected.len());
-    if let Some(at) = output.iter().zip(&expected).position(|(a, b)| a != b) {
-        let wrong = output.iter().zip(&expected).filter(|(a, b)| a != b).count();
-        bail!("element {at} is {}, expected {} ({wrong} of {} differ)", output[at], expected[at], output.len());
+    Ok(first_difference(&output, &case.expected()?))
+}
+
+/// The first difference between a case's output and what it expects, in words.
+#[must_use]
+pub fn first_difference(output: &[i8], expected: &[i8]) -> Option<String> {
+    if output.len() != expected.len() {
+        return Some(format!("{} outputs, expected {}", output.len(), expected.len()));
     }
-    Ok(())
+    let at = output.iter().zip(expected).position(|(a, b)| a != b)?;
+    let wrong = output.iter().zip(expected).filter(|(a, b)| a != b).count();
+    Some(format!("element {at} is {}, expected {} ({wrong} of {} differ)", output[at], expected[at], output.len()))
 }
 
 impl Case {

@@ -2,7 +2,7 @@
 
 use super::Verdict;
 use super::ui::{bar, load_evaluation, percent, spinner, table};
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use ocelli_firmware_tools::boards::find;
 use ocelli_host::check::vectors::{self, Outcome};
 use ocelli_host::check::{self, CheckReport, DeviceRunner, not_available, run_device};
@@ -38,7 +38,7 @@ pub struct Args {
     /// Images to run on the board.
     #[arg(long, default_value_t = 100)]
     device_images: usize,
-    /// Instead: run every operator case (*.json) of a folder; exit code 1 when one fails.
+    /// Instead: run every operator case (*.json) of a folder; exit code 1 when one fails, 2 when one cannot be run.
     #[arg(long, conflicts_with_all = ["model", "data", "labels", "no_device"])]
     vectors: Option<PathBuf>,
     /// Print JSON.
@@ -97,26 +97,31 @@ fn run_vectors(folder: &Path, json: bool) -> anyhow::Result<Verdict> {
     let outcomes: Vec<(&PathBuf, Outcome)> =
         files.iter().map(|file| (file, vectors::run(file))).inspect(|_| bar.inc(1)).collect();
     bar.finish_and_clear();
-    let failed = outcomes.iter().filter(|(_, outcome)| *outcome != Outcome::Passed).count();
-    let passed = outcomes.len() - failed;
+    let count = |wanted: fn(&Outcome) -> bool| outcomes.iter().filter(|(_, outcome)| wanted(outcome)).count();
+    let passed = count(|outcome| *outcome == Outcome::Passed);
+    let failed = count(|outcome| matches!(outcome, Outcome::Failed(_)));
+    let not_run = outcomes.len() - passed - failed;
+    let reasons = outcomes.iter().filter_map(|(file, outcome)| match outcome {
+        Outcome::Passed => None,
+        Outcome::Failed(why) => Some((file, "FAILED", why)),
+        Outcome::NotRun(why) => Some((file, "not run", why)),
+    });
     if json {
-        let failures: Vec<_> = outcomes
-            .iter()
-            .filter_map(|(file, outcome)| match outcome {
-                Outcome::Failed(why) => Some(serde_json::json!({ "case": file, "why": why })),
-                Outcome::Passed => None,
-            })
-            .collect();
-        let report = serde_json::json!({ "passed": passed, "failed": failed, "failures": failures });
+        let cases: Vec<_> =
+            reasons.map(|(file, what, why)| serde_json::json!({ "case": file, "outcome": what, "why": why })).collect();
+        let report = serde_json::json!({ "passed": passed, "failed": failed, "not_run": not_run, "cases": cases });
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        for (file, outcome) in &outcomes {
-            if let Outcome::Failed(why) = outcome {
-                let name = file.file_name().context("a case without a name")?;
-                println!("FAILED {}: {why}", name.display());
-            }
+        for (file, what, why) in reasons {
+            let name = file.file_name().context("a case without a name")?;
+            println!("{what} {}: {why}", name.display());
         }
-        println!("{passed} passed, {failed} failed");
+        let others = if not_run == 0 { String::new() } else { format!(", {not_run} not run") };
+        println!("{passed} passed, {failed} failed{others}");
     }
-    Ok(if failed == 0 { Verdict::Done } else { Verdict::Differs })
+    if failed > 0 {
+        return Ok(Verdict::Differs);
+    }
+    ensure!(not_run == 0, "{not_run} of {} cases could not be run", outcomes.len());
+    Ok(Verdict::Done)
 }

@@ -1,10 +1,11 @@
 //! `ocelli compile`
 
 use super::Verdict;
-use super::ui::{load, spinner, thousands};
+use super::ui::{load_training, spinner, thousands};
 use anyhow::ensure;
 use ocelli_firmware_tools::boards::{Board, find};
-use ocelli_host::data::{DataSource, Dataset, Split};
+use ocelli_host::compile::LayerCost;
+use ocelli_host::data::Dataset;
 use ocelli_host::model::ModelBytes;
 use ocelli_host::network::{Network, Weights};
 use ocelli_host::quantize::{Calibration, QuantizationConfig, QuantizedNetwork, quantize};
@@ -37,20 +38,27 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Verdict> {
-    let Trained { network, weights, mut config } = Trained::open(&args.run)?;
+    let mut trained = Trained::open(&args.run)?;
+    let config = &mut trained.config;
     if let Some(data) = &args.data {
         config.dataset.path.clone_from(data);
     }
     if let Some(images) = args.calibration_images {
         config.quantization.calibration_images = images;
     }
+    if let Some(board) = &args.board {
+        config.target.board.clone_from(board);
+    }
     config.validate()?;
-    let board = find(args.board.as_deref().unwrap_or(&config.target.board))?;
+    let Trained { network, weights, config, .. } = &trained;
+    let board = find(&config.target.board)?;
     let folder = RunFolder::create(&args.run)?;
-    let source = DataSource::open(&config.dataset.path, config.dataset.labels.as_deref())?;
-    let training = load(&source, Split::Train, &network.input)?;
-    let quantized = quantize_with(&network, &weights, &training, &config.quantization)?;
+    // the images set aside for validation stay aside
+    let (training, _) = load_training(&config.dataset, network, config.training.seed)?;
+    trained.check_labels(&training.labels)?;
+    let quantized = quantize_with(network, weights, &training, &config.quantization)?;
     write_checked(&folder, &quantized, board)?;
+    folder.write_config(config)?;
     report(&folder, board, args.json)
 }
 
@@ -70,21 +78,25 @@ pub fn quantize_with(
 
 /// Writes the compiled model, unless the board cannot hold it.
 pub fn write_checked(folder: &RunFolder, quantized: &QuantizedNetwork, board: &Board) -> anyhow::Result<()> {
-    let bytes = ModelBytes::new(&ocelli_host::compile::compile(quantized)?);
-    let (flash, ram) = (bytes.as_slice().len(), bytes.model()?.arena_bytes());
-    let fits = |needed: usize, has: u32| needed < has as usize;
-    ensure!(
-        fits(flash, board.flash_bytes) && fits(ram as usize, board.ram_bytes),
-        "the network does not fit {}: {} bytes of constants ({} bytes of flash), {} bytes of working memory ({} bytes of RAM); \
-         see `ocelli summary {}` for the layer to blame",
-        board.name,
-        thousands(flash as u64),
-        thousands(u64::from(board.flash_bytes)),
-        thousands(u64::from(ram)),
-        thousands(u64::from(board.ram_bytes)),
-        folder.path().display()
-    );
-    folder.write_compiled(quantized)
+    let file = ocelli_host::compile::compile(quantized)?;
+    let cost = ocelli_host::compile::cost(&ocelli_host::compile::planned(quantized)?, file.len());
+    for (what, needed, has, of_layer) in [
+        ("flash", cost.flash_bytes, board.flash_bytes, (|c| c.flash_bytes) as fn(&LayerCost) -> u64),
+        ("RAM", cost.ram_bytes, board.ram_bytes, |c| c.ram_bytes),
+    ] {
+        let largest = cost.layers.iter().max_by_key(|(_, layer)| of_layer(layer));
+        let (layer, bytes) = largest.map_or(("", 0), |(name, layer)| (name.as_str(), of_layer(layer)));
+        ensure!(
+            needed < u64::from(has),
+            "the network does not fit {}: it needs {} bytes of {what}, the board has {}; layer '{layer}' alone needs {}: make it \
+             smaller, or pool before it",
+            board.name,
+            thousands(needed),
+            thousands(u64::from(has)),
+            thousands(bytes)
+        );
+    }
+    folder.write_compiled(quantized, &file)
 }
 
 fn report(folder: &RunFolder, board: &Board, json: bool) -> anyhow::Result<Verdict> {

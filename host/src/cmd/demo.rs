@@ -56,7 +56,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
 
     let place = config.dataset.path.canonicalize().unwrap_or_else(|_| config.dataset.path.clone());
     println!("1. data     {}", place.display());
-    let (training, test) = load_training(&config.dataset, &network.input, config.training.seed)?;
+    let (training, test) = load_training(&config.dataset, &network, config.training.seed)?;
     println!(
         "            {} digits to train on, {} to test on",
         thousands(training.len() as u64),
@@ -87,7 +87,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
 
 fn config(args: &Args) -> Config {
     Config {
-        dataset: DatasetConfig { path: args.data.clone(), labels: None, validation_fraction: 0.1 },
+        dataset: DatasetConfig { path: args.data.clone(), ..DatasetConfig::default() },
         network: NetworkConfig { file: NETWORK.to_owned() },
         training: TrainingConfig {
             epochs: args.epochs,

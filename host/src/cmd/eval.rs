@@ -38,10 +38,11 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let (data, guesses, loss) = if args.float {
         let run = if args.model.is_file() { args.model.parent().unwrap_or(&args.model) } else { &args.model };
-        let Trained { network, weights, .. } = Trained::open(run)?;
-        let data = load_evaluation(&args.data, args.labels.as_deref(), &network.input)?;
+        let trained = Trained::open(run)?;
+        let data = load_evaluation(&args.data, args.labels.as_deref(), &trained.network.input)?;
+        trained.check_labels(&data.labels)?;
         let spinner = spinner("evaluating");
-        let evaluation = evaluate(&network, &weights, &data, &device("flex")?)?;
+        let evaluation = evaluate(&trained.network, &trained.weights, &data, &device("flex")?)?;
         spinner.finish_and_clear();
         let guesses = guesses(&evaluation.logits, data.labels.len());
         (data, guesses, Some(evaluation.score.loss))

@@ -4,7 +4,7 @@ use super::Verdict;
 use super::ui::{table, thousands};
 use ocelli_host::network::Network;
 use ocelli_host::network::summary::summarize;
-use ocelli_host::run::names;
+use ocelli_host::run::{names, read_labels};
 use std::path::Path;
 
 /// Print a network's layers, parameters, MACs, flash and RAM
@@ -22,9 +22,12 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Verdict> {
-    let inside = Path::new(&args.network).join(names::NETWORK);
-    let name = if inside.is_file() { inside.display().to_string() } else { args.network.clone() };
-    let summary = summarize(&Network::open(&name)?)?;
+    let path = Path::new(&args.network);
+    let folder = if path.file_name() == Some(names::MODEL.as_ref()) { path.parent() } else { Some(path) };
+    let inside = |name: &str| folder.map(|folder| folder.join(name)).filter(|file| file.is_file());
+    let name = inside(names::NETWORK).map_or_else(|| args.network.clone(), |file| file.display().to_string());
+    let labels = inside(names::LABELS).map(|file| read_labels(&file)).transpose()?;
+    let summary = summarize(&Network::open(&name)?, labels.as_deref())?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&summary)?);
         return Ok(Verdict::Done);

@@ -2,14 +2,12 @@
 
 use super::Verdict;
 use super::ui::{TrainingBar, load_training, percent, table};
-use anyhow::Context;
-use ocelli_host::config::{Config, DatasetConfig, NetworkConfig, TargetConfig};
+use ocelli_host::config::Config;
 use ocelli_host::data::Dataset;
 use ocelli_host::network::{Network, Weights};
-use ocelli_host::quantize::QuantizationConfig;
 use ocelli_host::report::plots::curves_png;
 use ocelli_host::run::{RunFolder, names};
-use ocelli_host::train::{History, TrainingConfig, train};
+use ocelli_host::train::{History, train};
 use std::path::PathBuf;
 
 /// Train a network and write a run folder
@@ -57,6 +55,12 @@ pub struct Args {
     /// flex, or ndarray (slow; for comparison).
     #[arg(long)]
     backend: Option<String>,
+    /// Training images observed for calibration when the network is compiled.
+    #[arg(long)]
+    calibration_images: Option<usize>,
+    /// The board that it is for.
+    #[arg(long)]
+    board: Option<String>,
     /// Folder to write.
     #[arg(long, default_value = "runs/latest")]
     out: PathBuf,
@@ -66,9 +70,16 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let config = args.config()?;
     let network = Network::open(&config.network.file)?;
     let folder = RunFolder::create(&args.out)?;
-    let (training, validation) = load_training(&config.dataset, &network.input, config.training.seed)?;
+    let (training, validation) = load_training(&config.dataset, &network, config.training.seed)?;
     let (weights, history) = train_into(&folder, &config, &network, &training, &validation)?;
     print_history(&history);
+    let guessing = (training.labels.len() as f64).ln();
+    if let Some(last) = history.rows.last().filter(|row| row.loss > guessing) {
+        eprintln!(
+            "warning: the network has learned nothing: a loss of {:.4}, guessing gives {guessing:.4}; lower learning_rate ({})",
+            last.loss, config.training.learning_rate
+        );
+    }
     println!(
         "{} parameters trained on {} images; run folder: {}",
         super::ui::thousands(weights.iter().map(|(_, l)| (l.kernel.len() + l.bias.len()) as u64).sum()),
@@ -114,23 +125,8 @@ fn print_history(history: &History) {
 impl Args {
     /// The configuration file, or defaults, with the flags over it.
     fn config(&self) -> anyhow::Result<Config> {
-        let mut config = match &self.config {
-            Some(path) => Config::read(path)?,
-            None => Config {
-                dataset: DatasetConfig {
-                    path: self.data.clone().context("which dataset? give --data FOLDER or a config.toml")?,
-                    labels: None,
-                    validation_fraction: 0.1,
-                },
-                network: NetworkConfig {
-                    file: self.network.clone().context("which network? give --network NET or a config.toml")?,
-                },
-                training: TrainingConfig::default(),
-                quantization: QuantizationConfig::default(),
-                target: TargetConfig::default(),
-            },
-        };
-        let Config { dataset, network, training, .. } = &mut config;
+        let mut config = self.config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
+        let Config { dataset, network, training, quantization, target } = &mut config;
         set(&mut dataset.path, self.data.as_ref());
         dataset.labels = self.labels.clone().or(dataset.labels.take());
         set(&mut dataset.validation_fraction, self.validation_fraction.as_ref());
@@ -142,6 +138,8 @@ impl Args {
         set(&mut training.schedule, self.schedule.as_ref());
         set(&mut training.seed, self.seed.as_ref());
         set(&mut training.backend, self.backend.as_ref());
+        set(&mut quantization.calibration_images, self.calibration_images.as_ref());
+        set(&mut target.board, self.board.as_ref());
         config.validate()?;
         Ok(config)
     }

@@ -1,9 +1,12 @@
 //! Progress bars, warnings and tables. Progress goes to standard error; results go to standard output.
 
+use anyhow::ensure;
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
+use ocelli::image::InputSpec;
 use ocelli_host::config::DatasetConfig;
 use ocelli_host::data::{DataSource, Dataset, Split};
+use ocelli_host::network::Network;
 use ocelli_host::train::BatchReport;
 use std::path::Path;
 use std::time::Duration;
@@ -27,7 +30,7 @@ pub fn spinner(what: &str) -> ProgressBar {
 }
 
 /// Loads a set, with a bar; files that could not be read are named as warnings.
-pub fn load(source: &DataSource, split: Split, spec: &ocelli::image::InputSpec) -> anyhow::Result<Dataset> {
+pub fn load(source: &DataSource, split: Split, spec: &InputSpec) -> anyhow::Result<Dataset> {
     let bar = bar("loading pictures", 0);
     let set = source.load(split, spec, &mut |done, of| {
         bar.set_length(of as u64);
@@ -43,24 +46,33 @@ pub fn load(source: &DataSource, split: Split, spec: &ocelli::image::InputSpec) 
     Ok(set)
 }
 
-/// Loads the set that a network is judged on.
-pub fn load_evaluation(data: &Path, labels: Option<&Path>, spec: &ocelli::image::InputSpec) -> anyhow::Result<Dataset> {
+/// Loads the set that a network is judged on; says so when the images that it was trained on are among them.
+pub fn load_evaluation(data: &Path, labels: Option<&Path>, spec: &InputSpec) -> anyhow::Result<Dataset> {
     let source = DataSource::open(data, labels)?;
-    load(&source, source.evaluation_split(), spec)
+    let split = source.evaluation_split();
+    if split == Split::Train {
+        eprintln!("note: {} has neither a test nor a validation set: all its images are used", data.display());
+    }
+    load(&source, split, spec)
 }
 
 /// Loads training and validation images: the dataset's own validation or test set, or a share of the training images.
-pub fn load_training(
-    config: &DatasetConfig,
-    spec: &ocelli::image::InputSpec,
-    seed: u64,
-) -> anyhow::Result<(Dataset, Dataset)> {
+pub fn load_training(config: &DatasetConfig, network: &Network, seed: u64) -> anyhow::Result<(Dataset, Dataset)> {
     let source = DataSource::open(&config.path, config.labels.as_deref())?;
-    let training = load(&source, Split::Train, spec)?;
-    match source.evaluation_split() {
-        Split::Train => Ok(training.split_off(config.validation_fraction, seed)),
-        held_out => Ok((training, load(&source, held_out, spec)?)),
-    }
+    network.check_labels(source.labels())?;
+    let training = load(&source, Split::Train, &network.input)?;
+    let (training, validation) = match source.evaluation_split() {
+        Split::Train => training.split_off(config.validation_fraction, seed),
+        held_out => (training, load(&source, held_out, &network.input)?),
+    };
+    ensure!(
+        !validation.is_empty() && !training.is_empty(),
+        "{} images to train on and {} to validate on: both need some; add pictures or change validation_fraction ({})",
+        training.len(),
+        validation.len(),
+        config.validation_fraction
+    );
+    Ok((training, validation))
 }
 
 /// Shows a training: a bar over the images of each epoch, and a line an epoch where there is no terminal.
@@ -72,7 +84,7 @@ pub struct TrainingBar {
 impl TrainingBar {
     /// A bar for `epochs` epochs of `images` images.
     pub fn new(epochs: usize, images: usize) -> Self {
-        Self { bar: bar("training", (epochs * images) as u64), epochs }
+        Self { bar: bar("training", (epochs as u64).saturating_mul(images as u64)), epochs }
     }
 
     /// Shows a batch.

@@ -19,9 +19,18 @@ use std::collections::BTreeMap;
 /// # Errors
 /// When an operator's numbers are outside what the format can hold; the error names it.
 pub fn compile(network: &QuantizedNetwork) -> anyhow::Result<Vec<u8>> {
+    let file = planned(network)?;
+    file.to_bytes().map_err(|error| anyhow::anyhow!("the compiled network is not valid: {}", name_op(&file, error)))
+}
+
+/// The records of a quantized network, everything in its place in the arena.
+///
+/// # Errors
+/// When an operator's numbers are outside what the format can hold; the error names it.
+pub fn planned(network: &QuantizedNetwork) -> anyhow::Result<ModelFile> {
     let mut file = lower(network)?;
     plan::plan(&mut file)?;
-    file.to_bytes().map_err(|error| anyhow::anyhow!("the compiled network is not valid: {}", name_op(&file, error)))
+    Ok(file)
 }
 
 /// What a layer costs on a chip.
@@ -49,13 +58,11 @@ pub struct Cost {
 /// Compiles a network with placeholder weights and reports its memory.
 ///
 /// # Errors
-/// When the network's shapes do not fit.
-pub fn measure(network: &Network) -> anyhow::Result<Cost> {
+/// When the network's shapes do not fit, or the labels are not one a class.
+pub fn measure(network: &Network, labels: &[String]) -> anyhow::Result<Cost> {
     let weights = Weights::glorot(network, &mut ChaCha8Rng::seed_from_u64(0))?;
     let calibration = Calibration::constant(network, Range { min: -1.0, max: 1.0 })?;
-    let labels: Vec<String> = (0..network.classes()?).map(|class| class.to_string()).collect();
-    let mut file = lower(&quantize(network, &weights, &calibration, &labels)?)?;
-    plan::plan(&mut file)?;
+    let file = planned(&quantize(network, &weights, &calibration, labels)?)?;
     Ok(cost(&file, file.to_bytes()?.len()))
 }
 

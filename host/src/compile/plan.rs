@@ -1,7 +1,7 @@
 //! Ring heights and arena offsets. The heights come from a run of the runtime's own schedule, not from a formula.
 
 use anyhow::ensure;
-use ocelli::model::records::{MAX_STEPS, Tensor, kind};
+use ocelli::model::records::{MAX_SCHEDULE, Tensor, kind};
 use ocelli::model::write::ModelFile;
 use ocelli::schedule::Graph;
 
@@ -24,7 +24,12 @@ pub fn ring_rows(file: &ModelFile) -> anyhow::Result<Vec<u32>> {
     let tensors: Vec<Tensor> = file.tensors.iter().map(|t| Tensor { rows: t.h, ..*t }).collect();
     let graph = Graph { ops: &ops, tensors: &tensors };
     let steps: u64 = (0..ops.len()).map(|op| u64::from(graph.steps(op))).sum();
-    ensure!(steps <= u64::from(MAX_STEPS), "the network computes {steps} rows a frame, more than {MAX_STEPS}");
+    let schedule = steps * ops.len() as u64;
+    ensure!(
+        schedule <= MAX_SCHEDULE,
+        "the network has {} operators and computes {steps} rows a frame: more than a schedule may have ({schedule} of {MAX_SCHEDULE})",
+        ops.len()
+    );
     let mut heights = vec![1; tensors.len()];
     let mut made_before = vec![0; tensors.len()];
     let mut needed_before = vec![0; tensors.len()];

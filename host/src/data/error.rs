@@ -9,7 +9,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum DataError {
     /// The operating system refuses to read a file or folder.
-    #[error("{path}: cannot be read ({source}): check the path and its permissions")]
+    #[error("{path}: cannot be read: check the path and its permissions")]
     Unreadable {
         /// File or folder.
         path: PathBuf,

@@ -27,7 +27,10 @@ fn parse(bytes: &[u8]) -> Result<Vec<String>, String> {
     match names.iter().position(String::is_empty) {
         Some(line) => Err(format!("line {} is empty", line + 1)),
         None if names.is_empty() => Err("there are no names in it".to_owned()),
-        None => Ok(names),
+        None => match names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
+            Some((line, name)) => Err(format!("line {} repeats the name '{name}'", line + 1)),
+            None => Ok(names),
+        },
     }
 }
 
@@ -43,6 +46,7 @@ mod tests {
     #[test]
     fn what_is_no_list_of_names_is_refused() {
         assert!(parse(b"cat\n\ndog").unwrap_err().contains("line 2"));
+        assert!(parse(b"cat\ndog\ncat").unwrap_err().contains("line 3 repeats the name 'cat'"));
         assert!(parse(b"\n \n").unwrap_err().contains("no names"));
         assert!(parse(&[0xff, 0xfe, 0]).unwrap_err().contains("not text"));
         assert!(parse(&vec![b'a'; 2 << 20]).unwrap_err().contains("larger"));

@@ -1,4 +1,4 @@
-//! Exchange formats. Layouts are turned here: ONNX is NCHW and OIHW, and a flattened picture runs C, H, W there and H, W, C here.
+//! Exchange formats. Layouts are turned here: ONNX is NCHW and OIHW; before a flatten a picture is turned to H, W, C order, ours.
 
 pub mod onnx;
 mod proto;

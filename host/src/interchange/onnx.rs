@@ -1,8 +1,6 @@
 //! Float ONNX out: operator set 13, batch dimension `N`, input `[N, C, H, W]` already normalized.
 
-use super::proto::{
-    dense_to_chw, dims, floats, int, model, node, ohwi_to_oihw, starts_flat, tensor, value, window_attributes,
-};
+use super::proto::{Rank, dims, floats, int, model, node, ohwi_to_oihw, tensor, value, window_attributes};
 use crate::network::{Network, NetworkError, Weights, color_name, resize_name};
 use ocelli::ir::{Activation, Op, Shape};
 use tract_onnx::pb::tensor_proto::DataType;
@@ -18,10 +16,9 @@ pub const INPUT: &str = "input";
 pub fn export(network: &Network, weights: &Weights, labels: &[String]) -> Result<ModelProto, NetworkError> {
     let mut graph = GraphProto { name: network.name.clone(), ..GraphProto::default() };
     let nodes = network.nodes()?;
-    let flat = nodes.first().is_some_and(|node| starts_flat(&node.op));
-    graph.input.push(value(INPUT, DataType::Float, &dims(network.input.shape, flat)));
+    let mut rank = Rank::of_input(nodes.first().map(|node| &node.op));
+    graph.input.push(value(INPUT, DataType::Float, &dims(network.input.shape, rank.flat)));
     let mut before = INPUT.to_owned();
-    let mut flattened: Option<Shape> = None;
     for item in nodes {
         let name = item.name.as_str();
         // an activation becomes a node of its own, which then bears the layer's name
@@ -29,26 +26,22 @@ pub fn export(network: &Network, weights: &Weights, labels: &[String]) -> Result
             Activation::None => name.to_owned(),
             Activation::Relu | Activation::Relu6 => format!("{name}.linear"),
         };
-        let kernel = format!("{name}.kernel");
-        let bias = format!("{name}.bias");
+        let (kernel, bias) = (format!("{name}.kernel"), format!("{name}.bias"));
         if let Some(shape) = item.op.weight_shape(item.input) {
             let layer = weights.layer(name).ok_or_else(|| NetworkError::Invalid {
                 name: network.name.clone(),
                 message: format!("layer '{name}' has no weights"),
             })?;
             let [o, kh, kw, i] = shape.map(|n| n as usize);
-            graph.initializer.push(match (item.op, flattened.take()) {
-                (Op::Conv2d { .. }, _) => floats(&kernel, &[o, i, kh, kw], ohwi_to_oihw(&layer.kernel, [o, kh, kw, i])),
-                (_, Some(picture)) => floats(&kernel, &[o, i], dense_to_chw(&layer.kernel, o, picture)),
+            graph.initializer.push(match item.op {
+                Op::Conv2d { .. } => floats(&kernel, &[o, i, kh, kw], ohwi_to_oihw(&layer.kernel, [o, kh, kw, i])),
                 _ => floats(&kernel, &[o, i], layer.kernel.iter().copied()),
             });
             graph.initializer.push(floats(&bias, &[o], layer.bias.iter().copied()));
         }
-        if item.op == Op::Flatten {
-            flattened = Some(item.input);
-        }
+        let source = rank.prepare(&mut graph, &item.op, item.input, name, &before);
         graph.node.push(
-            operator(&item.op, item.input, &linear, [&before, &kernel, &bias]).map_err(|source| {
+            operator(&item.op, item.input, &linear, [&source, &kernel, &bias]).map_err(|source| {
                 NetworkError::Shape { index: 0, layer: name.to_owned(), input: item.input, source }
             })?,
         );
@@ -95,7 +88,8 @@ pub(super) fn push_activation(graph: &mut GraphProto, activation: Activation, in
 }
 
 /// What another program must know to prepare a picture and to name a class.
-fn metadata(network: &Network, labels: &[String]) -> [(&'static str, String); 5] {
+#[must_use]
+pub fn metadata(network: &Network, labels: &[String]) -> [(&'static str, String); 5] {
     let channels = network.input.color.channels() as usize;
     let list = |values: [f32; 3]| values.iter().take(channels).map(f32::to_string).collect::<Vec<_>>().join(",");
     [

@@ -75,9 +75,39 @@ pub(super) fn dims(shape: Shape, flat: bool) -> Vec<u32> {
     if flat { vec![shape.c] } else { vec![shape.c, shape.h, shape.w] }
 }
 
-/// Whether a network that begins with this operator takes `[N, c]` and no picture.
-pub(super) const fn starts_flat(first: &Op) -> bool {
-    matches!(first, Op::Dense { .. } | Op::Softmax)
+/// Follows the rank of the running value: a picture `[N, C, H, W]`, or flat `[N, C]`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rank {
+    /// Whether the value is `[N, C]`.
+    pub flat: bool,
+}
+
+impl Rank {
+    /// Of the input of a network: `[N, C]` when its first operator takes no picture.
+    pub fn of_input(first: Option<&Op>) -> Self {
+        Self { flat: matches!(first, Some(Op::Dense { .. } | Op::Softmax)) }
+    }
+
+    /// Makes the value flat where `op` needs that; a picture is first turned to H, W, C order, ours. Returns the name of the value
+    /// that `op` is to read.
+    pub fn prepare(&mut self, graph: &mut GraphProto, op: &Op, input: Shape, name: &str, before: &str) -> String {
+        if self.flat || op.window().is_some() {
+            return before.to_owned();
+        }
+        let mut before = before.to_owned();
+        if (input.h, input.w) != (1, 1) {
+            let turned = format!("{name}.nhwc");
+            graph.node.push(node("Transpose", &turned, &[&before], vec![ints("perm", [0_i64, 2, 3, 1])]));
+            before = turned;
+        }
+        self.flat = true;
+        if *op == Op::Flatten {
+            return before; // it makes the value flat itself
+        }
+        let flattened = format!("{name}.flat");
+        graph.node.push(node("Flatten", &flattened, &[&before], vec![int("axis", 1)]));
+        flattened
+    }
 }
 
 pub(super) fn model(graph: GraphProto, metadata: &[(&str, String)]) -> ModelProto {
@@ -127,13 +157,6 @@ pub(super) fn ohwi_to_oihw<T: Copy>(values: &[T], [o, h, w, i]: [usize; 4]) -> V
 pub(super) fn oihw_to_ohwi<T: Copy>(values: &[T], [o, h, w, i]: [usize; 4]) -> Vec<T> {
     // the same turn with the roles of cells and channels exchanged
     ohwi_to_oihw(values, [o, i, 1, h * w])
-}
-
-/// Reorders the columns of dense weights `[out, in]` behind a flatten of `picture` from H, W, C order to C, H, W.
-pub(super) fn dense_to_chw<T: Copy>(values: &[T], outputs: usize, picture: Shape) -> Vec<T> {
-    let [h, w, c] = [picture.h, picture.w, picture.c].map(|n| n as usize);
-    // a dense row is a filter of the picture's size
-    ohwi_to_oihw(values, [outputs, h, w, c])
 }
 
 #[cfg(test)]

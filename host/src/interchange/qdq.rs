@@ -2,13 +2,11 @@
 //! The int8 tensor of layer `L` is the value `L.int8`.
 
 use super::onnx::{INPUT, operator, push_activation};
-use super::proto::{
-    dense_to_chw, dims, floats, int, int8s, int32s, model, node, ohwi_to_oihw, oihw_to_ohwi, starts_flat, value,
-};
+use super::proto::{Rank, dims, floats, int, int8s, int32s, model, node, ohwi_to_oihw, oihw_to_ohwi, value};
 use crate::network::Network;
 use crate::quantize::{QuantParams, QuantizedLayer, QuantizedNetwork, QuantizedWeights};
 use anyhow::{Context, ensure};
-use ocelli::ir::{Activation, Op, Shape, ShapeError};
+use ocelli::ir::{Activation, Op, ShapeError};
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, ModelProto};
 
@@ -24,23 +22,19 @@ pub fn int8_name(layer: &str) -> String {
 /// When the shapes do not fit.
 pub fn export(network: &QuantizedNetwork) -> Result<ModelProto, ShapeError> {
     let mut graph = GraphProto { name: "quantized".to_owned(), ..GraphProto::default() };
-    let mut flat = network.layers.first().is_some_and(|layer| starts_flat(&layer.node.op));
-    graph.input.push(value(INPUT, DataType::Float, &dims(network.input_shape, flat)));
+    let mut rank = Rank::of_input(network.layers.first().map(|layer| &layer.node.op));
+    graph.input.push(value(INPUT, DataType::Float, &dims(network.input_shape, rank.flat)));
     let mut before = quantize(&mut graph, INPUT, INPUT, network.input);
-    graph.value_info.push(value(&int8_name(INPUT), DataType::Int8, &dims(network.input_shape, flat)));
-    let mut flattened: Option<Shape> = None;
+    graph.value_info.push(value(&int8_name(INPUT), DataType::Int8, &dims(network.input_shape, rank.flat)));
     let mut output_shape = network.input_shape;
     for (index, layer) in network.layers.iter().enumerate() {
-        flat |= layer.node.op == Op::Flatten;
-        let picture = flattened.take();
-        before = push_layer(&mut graph, layer, network.input_of(index), &before, picture)?;
-        if layer.node.op == Op::Flatten {
-            flattened = Some(layer.node.input);
-        }
+        let (op, name) = (&layer.node.op, &layer.node.name);
+        before = rank.prepare(&mut graph, op, layer.node.input, name, &before);
+        before = push_layer(&mut graph, layer, network.input_of(index), &before)?;
         output_shape = layer.node.output;
-        graph.value_info.push(value(&int8_name(&layer.node.name), DataType::Int8, &dims(output_shape, flat)));
+        graph.value_info.push(value(&int8_name(name), DataType::Int8, &dims(output_shape, rank.flat)));
     }
-    graph.output.push(value(&before, DataType::Float, &dims(output_shape, flat)));
+    graph.output.push(value(&before, DataType::Float, &dims(output_shape, rank.flat)));
     Ok(model(graph, &[("labels", network.labels.join("\n"))]))
 }
 
@@ -50,12 +44,11 @@ fn push_layer(
     layer: &QuantizedLayer,
     input: QuantParams,
     before: &str,
-    picture: Option<Shape>,
 ) -> Result<String, ShapeError> {
     let name = layer.node.name.as_str();
     let (kernel, bias) = (format!("{name}.kernel"), format!("{name}.bias"));
     if let Some(weights) = &layer.weights {
-        push_weights(graph, &layer.node.op, weights, input, picture, [&kernel, &bias]);
+        push_weights(graph, &layer.node.op, weights, input, [&kernel, &bias]);
     }
     let linear = format!("{name}.linear");
     graph.node.push(operator(&layer.node.op, layer.node.input, &linear, [before, &kernel, &bias])?);
@@ -81,19 +74,11 @@ fn quantize(graph: &mut GraphProto, float: &str, layer: &str, params: QuantParam
     dequantized
 }
 
-fn push_weights(
-    graph: &mut GraphProto,
-    op: &Op,
-    weights: &QuantizedWeights,
-    input: QuantParams,
-    picture: Option<Shape>,
-    names: [&str; 2],
-) {
+fn push_weights(graph: &mut GraphProto, op: &Op, weights: &QuantizedWeights, input: QuantParams, names: [&str; 2]) {
     let [o, kh, kw, i] = weights.shape;
     let scales: Vec<f32> = (0..o).map(|channel| weights.scale(channel)).collect();
-    let (shape, values) = match (op, picture) {
-        (Op::Conv2d { .. }, _) => (vec![o, i, kh, kw], ohwi_to_oihw(&weights.kernel, weights.shape)),
-        (_, Some(picture)) => (vec![o, i], dense_to_chw(&weights.kernel, o, picture)),
+    let (shape, values) = match op {
+        Op::Conv2d { .. } => (vec![o, i, kh, kw], ohwi_to_oihw(&weights.kernel, weights.shape)),
         _ => (vec![o, i], weights.kernel.clone()),
     };
     let [kernel, bias] = names;
@@ -123,12 +108,7 @@ pub fn import(network: &Network, proto: &ModelProto, labels: &[String]) -> anyho
         Ok(QuantParams { scale: f32s(scale)[0], zero_point: i32::from(zero_point[0] as i8) })
     };
     let mut layers = Vec::new();
-    let mut picture: Option<Shape> = None;
     for node in network.nodes()? {
-        let flattened = picture.take();
-        if node.op == Op::Flatten {
-            picture = Some(node.input);
-        }
         let weights = match node.op.weight_shape(node.input) {
             None => None,
             Some(shape) => {
@@ -136,11 +116,7 @@ pub fn import(network: &Network, proto: &ModelProto, labels: &[String]) -> anyho
                 let name = |part: &str| format!("{}.{part}", node.name);
                 let stored = constant(graph, &name("kernel.int8"), DataType::Int8, o * h * w * i)?;
                 let stored: Vec<i8> = stored.iter().map(|&b| b as i8).collect();
-                let kernel = match (node.op, flattened) {
-                    (Op::Conv2d { .. }, _) => oihw_to_ohwi(&stored, shape),
-                    (_, Some(p)) => oihw_to_ohwi(&stored, [o, p.h as usize, p.w as usize, p.c as usize]),
-                    _ => stored,
-                };
+                let kernel = if node.op.window().is_some() { oihw_to_ohwi(&stored, shape) } else { stored };
                 let bias = constant(graph, &name("bias.int32"), DataType::Int32, o)?;
                 let bias = bias.chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
                 let scales = f32s(constant(graph, &name("kernel.scale"), DataType::Float, o)?);

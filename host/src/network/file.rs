@@ -342,7 +342,7 @@ mod tests {
                 "name = \"t\"\n[input]\nheight = 8\nwidth = 8\ncolor = \"gray\"\n{layer}\n[[layer]]\ntype = \"flatten\"\n\
                  [[layer]]\ntype = \"dense\"\nunits = 2\n[[layer]]\ntype = \"softmax\"\n"
             );
-            Network::from_toml(&text, "net.toml").map_err(|e| e.to_string())
+            Network::from_toml(&text, "net.toml").map_err(|e| format!("{:#}", anyhow::Error::from(e)))
         };
         assert!(net("").is_ok());
         for (layer, expected) in [
@@ -357,6 +357,12 @@ mod tests {
             ("[[layer]]\ntype = \"conv2d\"\nfilters = 4\nkernel = 3\npadding = \"full\"", "padding = \"full\""),
             ("[[layer]]\ntype = \"dropout\"\nrate = 1.5", "rate = 1.5"),
             ("[[layer]]\ntype = \"dense\"\nunits = 4", "add a flatten layer"),
+            (
+                "[[layer]]\ntype = \"flatten\"\n[[layer]]\ntype = \"conv2d\"\nfilters = 4\nkernel = 1",
+                "before the flatten",
+            ),
+            ("[[layer]]\ntype = \"conv2d\"\nfilters = 4000000000\nkernel = 3", "'conv2d'"),
+            ("[[layer]]\ntype = \"conv2d\"\nfilters = 20000000\nkernel = 3", "make it smaller"),
         ] {
             let error = net(layer).unwrap_err();
             assert!(error.contains(expected), "{layer}: {error}");

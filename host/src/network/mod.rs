@@ -14,6 +14,9 @@ use ocelli::image::{ColorOrder, InputSpec, Resize};
 use ocelli::ir::{Op, Shape, ShapeError};
 use std::path::{Path, PathBuf};
 
+/// Most weights, or outputs, of a layer: what fits a common machine's memory while training.
+const MAX_ELEMENTS: u64 = 1 << 28;
+
 /// A chain of layers over a picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
@@ -63,7 +66,7 @@ pub struct Node {
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
     /// The file cannot be read.
-    #[error("cannot read the network {path}: {source}")]
+    #[error("cannot read the network {path}")]
     Read {
         /// The file.
         path: PathBuf,
@@ -79,7 +82,7 @@ pub enum NetworkError {
         message: String,
     },
     /// A layer cannot take its input.
-    #[error("layer {index} '{layer}' cannot take its input of {input}: {source}")]
+    #[error("layer {index} '{layer}' cannot take its input of {input}")]
     Shape {
         /// Index of the layer, from 1.
         index: usize,
@@ -166,6 +169,24 @@ impl Network {
         }
         if nodes.iter().filter(|node| node.op == Op::Softmax).count() != 1 {
             return invalid("softmax may only be the last layer");
+        }
+        let flat_from = nodes.iter().position(|node| node.op == Op::Flatten).unwrap_or(nodes.len());
+        if let Some(late) = nodes.iter().skip(flat_from).find(|node| node.op.window().is_some()) {
+            return invalid(&format!(
+                "layer '{}' slides a window over a flat input: move it before the flatten",
+                late.name
+            ));
+        }
+        for node in &nodes {
+            let shape = node.op.weight_shape(node.input).unwrap_or([0; 4]).map(u64::from);
+            let weights = shape.into_iter().fold(1, u64::saturating_mul);
+            let values = u64::from(node.output.elements().unwrap_or(u32::MAX));
+            if weights.max(values) > MAX_ELEMENTS {
+                return invalid(&format!(
+                    "layer '{}' has {weights} weights and {values} outputs, more than {MAX_ELEMENTS}: make it smaller",
+                    node.name
+                ));
+            }
         }
         if last.output.c < 2 {
             return invalid("a classifier needs at least two classes");

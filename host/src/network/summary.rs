@@ -43,12 +43,14 @@ pub struct Summary {
     pub ram_bytes: u64,
 }
 
-/// Makes the table. Flash and RAM are those of the compiled network: it is compiled with placeholder weights.
+/// Makes the table. Flash and RAM are those of the compiled network: it is compiled with placeholder weights, and with numbers for
+/// labels where none are given.
 ///
 /// # Errors
-/// When the network's shapes do not fit.
-pub fn summarize(network: &Network) -> anyhow::Result<Summary> {
-    let compiled = crate::compile::measure(network)?;
+/// When the network's shapes do not fit, or the labels are not one a class.
+pub fn summarize(network: &Network, labels: Option<&[String]>) -> anyhow::Result<Summary> {
+    let numbers: Vec<String> = (0..network.classes()?).map(|class| class.to_string()).collect();
+    let compiled = crate::compile::measure(network, labels.unwrap_or(&numbers))?;
     let nodes = network.nodes()?;
     let mut layers = Vec::new();
     let mut shape = network.input.shape;
@@ -100,10 +102,10 @@ mod tests {
     #[test]
     fn parameter_counts_are_those_keras_prints() {
         // keras.io "Simple MNIST convnet": 320, 18,496, 16,010; total 34,826. TensorFlow's CNN tutorial: 122,570.
-        let mnist = summarize(&Network::open("mnist-cnn").unwrap()).unwrap();
+        let mnist = summarize(&Network::open("mnist-cnn").unwrap(), None).unwrap();
         let counts: Vec<u64> = mnist.layers.iter().map(|l| l.parameters).filter(|&p| p > 0).collect();
         assert_eq!(counts, [320, 18_496, 16_010]);
         assert_eq!(mnist.parameters, 34_826);
-        assert_eq!(summarize(&Network::open("cifar-cnn").unwrap()).unwrap().parameters, 122_570);
+        assert_eq!(summarize(&Network::open("cifar-cnn").unwrap(), None).unwrap().parameters, 122_570);
     }
 }

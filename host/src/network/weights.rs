@@ -29,7 +29,7 @@ pub struct LayerWeights {
 #[derive(Debug, thiserror::Error)]
 pub enum WeightError {
     /// The file cannot be read.
-    #[error("cannot read the weights {path}: {source}")]
+    #[error("cannot read the weights {path}")]
     Read {
         /// The file.
         path: PathBuf,

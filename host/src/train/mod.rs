@@ -153,7 +153,7 @@ pub fn train(
     let training_device = device.clone().autodiff();
     let mut module = Classifier::new(network, &start, &training_device)?;
     let mut optimizer = optimizer(&config.optimizer)?;
-    let steps = config.epochs * training.len().div_ceil(config.batch_size);
+    let steps = config.epochs.saturating_mul(training.len().div_ceil(config.batch_size));
     let mut schedule = schedule(config, steps)?;
     let criterion = CrossEntropyLossConfig::new().init(&training_device);
     let mut history = History::default();

@@ -65,6 +65,8 @@ impl WindowParams {
     #[must_use]
     pub fn pixel<'r>(&self, row: &'r [i8], x: usize, kx: usize) -> Option<&'r [i8]> {
         let column = (x * self.stride[1] + kx * self.dilation[1]).checked_sub(self.pad[1])?;
-        row.get(column * self.c_in..(column + 1) * self.c_in)
+        // right of a hostile file's image the products may not fit 32 bits
+        let start = column.checked_mul(self.c_in)?;
+        row.get(start..start.checked_add(self.c_in)?)
     }
 }

@@ -53,10 +53,12 @@ pub enum LoadError {
         /// The rule that is broken.
         error: ShapeError,
     },
-    /// Two tensors share memory, or one lies outside the arena.
+    /// Something shares memory with something else, lies outside the arena, or not at a multiple of 4 bytes.
     Memory {
-        /// Index of the tensor.
-        tensor: u16,
+        /// What it is.
+        what: Region,
+        /// Index of the tensor or operator.
+        index: u16,
     },
     /// The sum of an operator's products could leave 32 bits.
     Overflow {
@@ -72,6 +74,18 @@ pub enum LoadError {
         /// Bytes that the model needs.
         needed: u32,
     },
+}
+
+/// What holds a part of the arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Region {
+    /// The ring of a tensor.
+    Tensor,
+    /// The accumulators of an operator.
+    Accumulators,
+    /// The counters of the schedule.
+    State,
 }
 
 impl fmt::Display for LoadError {
@@ -99,8 +113,13 @@ impl fmt::Display for LoadError {
             Self::Field { what } => write!(f, "invalid model file: {what}"),
             Self::Op { op, what } => write!(f, "invalid model file: operator {op}: {what}"),
             Self::Shape { op, error } => write!(f, "invalid model file: operator {op}: {error}"),
-            Self::Memory { tensor } => {
-                write!(f, "invalid model file: tensor {tensor} does not have memory of its own in the arena")
+            Self::Memory { what, index } => {
+                let what = match what {
+                    Region::Tensor => "the ring of tensor",
+                    Region::Accumulators => "the accumulators of operator",
+                    Region::State => "the schedule's state",
+                };
+                write!(f, "invalid model file: {what} {index} does not have aligned memory of its own in the arena")
             }
             Self::Overflow { op } => write!(f, "operator {op}: the sum of products could overflow 32 bits"),
             Self::Stalls => {

@@ -7,7 +7,7 @@ mod validate;
 #[cfg(feature = "alloc")]
 pub mod write;
 
-pub use error::LoadError;
+pub use error::{LoadError, Region};
 pub use read::{Constants, Model, Strings};
 
 /// Bytes aligned for [`Model::parse`]: `static MODEL: Aligned<[u8; N]> = Aligned(*include_bytes!(..))`.

@@ -62,10 +62,13 @@ impl<'m> Model<'m> {
     /// When the file is not one, is of another version, was damaged, or states anything that could make a run fail; see
     /// [`LoadError`].
     pub fn parse(bytes: &'m [u8]) -> Result<Self, LoadError> {
-        let model = Self::parse_without_checksum(bytes)?;
+        check_head(bytes)?;
         let (body, stored) = bytes.split_last_chunk::<4>().ok_or(LoadError::NotAModel)?;
         let (computed, stored) = (crc32(body), u32::from_le_bytes(*stored));
-        if computed == stored { Ok(model) } else { Err(LoadError::Checksum { computed, stored }) }
+        if computed != stored {
+            return Err(LoadError::Checksum { computed, stored });
+        }
+        Self::parse_without_checksum(bytes)
     }
 
     /// As [`parse`](Self::parse), for a file whose integrity is known by other means; all structure checks are made.
@@ -73,24 +76,7 @@ impl<'m> Model<'m> {
     /// # Errors
     /// As [`parse`](Self::parse) but for the checksum.
     pub fn parse_without_checksum(bytes: &'m [u8]) -> Result<Self, LoadError> {
-        if !bytes.starts_with(&MAGIC) {
-            return Err(LoadError::NotAModel);
-        }
-        let version = bytes.get(8..10).and_then(|b| <[u8; 2]>::try_from(b).ok()).map(u16::from_le_bytes);
-        match version {
-            Some(VERSION) => {}
-            Some(found) => return Err(LoadError::Version { found, supported: VERSION }),
-            None => return Err(LoadError::NotAModel),
-        }
-        let found = u32::try_from(bytes.len()).map_err(|_| LoadError::Field { what: "file of 4 GiB or more" })?;
-        let head = bytes.get(..size_of::<Header>()).ok_or(LoadError::Length { found, expected: 0 })?;
-        if bytes.as_ptr().align_offset(ALIGN) != 0 {
-            return Err(LoadError::Misaligned);
-        }
-        let header: &Header = bytemuck::try_from_bytes(head).map_err(|_| LoadError::Misaligned)?;
-        if header.file_bytes != found {
-            return Err(LoadError::Length { found, expected: header.file_bytes });
-        }
+        let header = check_head(bytes)?;
         let count = usize::from(header.op_count);
         let tensors = table(bytes, header.tensors, count + 1).ok_or(LoadError::Field { what: "tensors" })?;
         let ops = table(bytes, header.ops, count).ok_or(LoadError::Field { what: "ops" })?;
@@ -208,6 +194,30 @@ impl Tensor {
     }
 }
 
+/// Magic, version and length; the header when they are right.
+fn check_head(bytes: &[u8]) -> Result<&Header, LoadError> {
+    if !bytes.starts_with(&MAGIC) {
+        return Err(LoadError::NotAModel);
+    }
+    let version = bytes.get(8..10).and_then(|b| <[u8; 2]>::try_from(b).ok()).map(u16::from_le_bytes);
+    match version {
+        Some(VERSION) => {}
+        Some(found) => return Err(LoadError::Version { found, supported: VERSION }),
+        None => return Err(LoadError::NotAModel),
+    }
+    let found = u32::try_from(bytes.len()).map_err(|_| LoadError::Field { what: "file of 4 GiB or more" })?;
+    let shortest = size_of::<Header>() as u32 + 4;
+    if found < shortest {
+        return Err(LoadError::Length { found, expected: shortest });
+    }
+    if bytes.as_ptr().align_offset(ALIGN) != 0 {
+        return Err(LoadError::Misaligned);
+    }
+    let head = bytes.get(..size_of::<Header>()).ok_or(LoadError::NotAModel)?;
+    let header: &Header = bytemuck::try_from_bytes(head).map_err(|_| LoadError::Misaligned)?;
+    if header.file_bytes == found { Ok(header) } else { Err(LoadError::Length { found, expected: header.file_bytes }) }
+}
+
 /// Products that are summed for one output of a conv2d or dense operator.
 pub(super) fn taps(record: &OpRecord, input: &Tensor) -> Option<u64> {
     let inputs = match record.kind {
@@ -218,12 +228,12 @@ pub(super) fn taps(record: &OpRecord, input: &Tensor) -> Option<u64> {
     Some(u64::from(cells) * u64::from(inputs))
 }
 
-/// `count` values at `offset`, before the CRC; an empty table has the offset [`NONE`] and no bytes.
+/// `count` values at `offset`, a multiple of [`ALIGN`], before the CRC; an empty table has the offset [`NONE`] and no bytes.
 fn table<T: bytemuck::AnyBitPattern>(bytes: &[u8], offset: u32, count: usize) -> Option<&[T]> {
     if count == 0 {
         return (offset == NONE).then_some(&[]);
     }
-    let start = to_usize(offset);
+    let start = Some(to_usize(offset)).filter(|start| start.is_multiple_of(ALIGN))?;
     let end = start.checked_add(count.checked_mul(size_of::<T>())?)?;
     let body = bytes.get(..bytes.len().checked_sub(4)?)?;
     bytemuck::try_cast_slice(body.get(start..end)?).ok()

@@ -10,8 +10,10 @@ pub const VERSION: u16 = 1;
 pub const ALIGN: usize = 4;
 /// Most operators a model may have.
 pub const MAX_OPS: usize = 512;
-/// Most steps (rows computed) one inference may take; bounds the time that checking a file takes.
-pub const MAX_STEPS: u32 = 1 << 20;
+/// Most steps (rows computed) of a frame times operators; bounds the time that the schedule and its check at load take.
+pub const MAX_SCHEDULE: u64 = 1 << 22;
+/// Most multiply-accumulates, or values looked at by pools, of a frame; bounds the time that a run takes.
+pub const MAX_WORK: u64 = 1 << 36;
 /// Value of an op's `weights`, `bias`, `multipliers`, `shifts` or `scratch` offset that is not used.
 pub const NONE: u32 = u32::MAX;
 
@@ -68,7 +70,7 @@ pub struct Tensor {
     pub rows: u32,
     /// Arena offset of the ring.
     pub offset: u32,
-    /// Index of the last operator that reads the tensor; its producer's index when nothing does.
+    /// Index of the last operator that reads the tensor; for the network's output, which none reads, its producer's.
     pub last_reader: u32,
     /// Real value of one step.
     pub scale: f32,

@@ -1,8 +1,8 @@
 //! All that must hold of a model file before it may run, CRC or not: after these checks no step of a run can leave a slice.
 
 use super::read::taps;
-use super::records::{MAX_OPS, MAX_STEPS, OpRecord, Tensor, kind};
-use super::{LoadError, Model};
+use super::records::{ALIGN, MAX_OPS, MAX_SCHEDULE, MAX_WORK, OpRecord, Tensor, kind};
+use super::{LoadError, Model, Region};
 use crate::image::{ColorOrder, Resize};
 use crate::ir::{Activation, Op, Padding, Shape, ShapeError, Window};
 use crate::quant::Multiplier;
@@ -13,15 +13,34 @@ pub(super) fn check(model: &Model<'_>) -> Result<(), LoadError> {
     for (index, tensor) in model.graph().tensors.iter().enumerate() {
         check_tensor(model, index, tensor)?;
     }
-    let mut steps = 0_u32;
-    for (index, op) in model.graph().ops.iter().enumerate() {
+    let graph = model.graph();
+    let (mut steps, mut work) = (0_u64, 0_u64);
+    for (index, op) in graph.ops.iter().enumerate() {
         check_op(model, index, op)?;
-        steps = steps.saturating_add(model.graph().steps(index));
+        steps = steps.saturating_add(u64::from(graph.steps(index)));
+        work = work.saturating_add(work_of(model, index).unwrap_or(u64::MAX));
     }
-    if steps > MAX_STEPS {
-        return Err(LoadError::Field { what: "more rows than MAX_STEPS" });
+    if steps.saturating_mul(graph.ops.len() as u64) > MAX_SCHEDULE {
+        return Err(LoadError::Field { what: "more rows and operators than a schedule may have" });
+    }
+    if work > MAX_WORK {
+        return Err(LoadError::Field { what: "more work a frame than any device should do" });
     }
     check_memory(model)
+}
+
+/// Products (or values looked at) of an operator for one frame.
+fn work_of(model: &Model<'_>, op: usize) -> Option<u64> {
+    let graph = model.graph();
+    let record = graph.ops.get(op)?;
+    let input = graph.tensors.get(to_usize(record.input))?;
+    let outputs = u64::from(graph.tensors.get(op + 1)?.shape().elements()?);
+    let each = match record.kind {
+        kind::CONV2D | kind::DENSE => taps(record, input)?,
+        kind::MAX_POOL2D | kind::AVERAGE_POOL2D => u64::from(record.kernel[0]) * u64::from(record.kernel[1]),
+        _ => 1,
+    };
+    outputs.checked_mul(each)
 }
 
 fn check_header(model: &Model<'_>) -> Result<(), LoadError> {
@@ -191,15 +210,11 @@ fn check_constants(
     Ok(())
 }
 
-/// Every ring, accumulator and the state must have bytes of its own inside the arena.
+/// Every ring, accumulator and the state must have bytes of its own inside the arena, words at multiples of four.
 fn check_memory(model: &Model<'_>) -> Result<(), LoadError> {
     let header = model.header();
-    let ops = model.graph().ops;
-    let state_bytes = 2 * (u32::from(header.op_count) + 1);
-    if !header.state.is_multiple_of(2) {
-        return Err(LoadError::Field { what: "state" });
-    }
-    let tensors = model.graph().tensors;
+    let (ops, tensors) = (model.graph().ops, model.graph().tensors);
+    let count = tensors.len() + ops.len() + 1;
     // Region `i`: the rings, then the accumulators of each op, then the state.
     let region = |i: usize| -> Option<(u32, u32)> {
         let (start, bytes) = if let Some(tensor) = tensors.get(i) {
@@ -208,22 +223,29 @@ fn check_memory(model: &Model<'_>) -> Result<(), LoadError> {
             if op.kind != kind::DENSE {
                 return Some((0, 0));
             }
-            let units = tensors.get(i - tensors.len() + 1)?.c;
-            (op.scratch, if op.scratch.is_multiple_of(4) { units.checked_mul(4)? } else { return None })
+            (op.scratch, tensors.get(i - tensors.len() + 1)?.c.checked_mul(4)?)
         } else {
-            (header.state, state_bytes)
+            (header.state, 2 * (u32::from(header.op_count) + 1))
         };
         let end = start.checked_add(bytes)?;
-        (end <= header.arena_bytes).then_some((start, end))
+        (to_usize(start).is_multiple_of(ALIGN) && end <= header.arena_bytes).then_some((start, end))
     };
-    let count = tensors.len() + ops.len() + 1;
+    let name = |i: usize| {
+        let (what, index) = if i < tensors.len() {
+            (Region::Tensor, i)
+        } else if i < count - 1 {
+            (Region::Accumulators, i - tensors.len())
+        } else {
+            (Region::State, 0)
+        };
+        LoadError::Memory { what, index: u16::try_from(index).unwrap_or(u16::MAX) }
+    };
     for i in 0..count {
-        let refused = LoadError::Memory { tensor: u16::try_from(i).unwrap_or(u16::MAX) };
-        let (start, end) = region(i).ok_or(refused)?;
+        let (start, end) = region(i).ok_or(name(i))?;
         for other in 0..i {
-            let (other_start, other_end) = region(other).ok_or(refused)?;
+            let (other_start, other_end) = region(other).ok_or(name(other))?;
             if start < other_end && other_start < end {
-                return Err(refused);
+                return Err(name(i));
             }
         }
     }

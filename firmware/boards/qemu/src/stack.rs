@@ -8,13 +8,24 @@ unsafe extern "C" {
     static mut _stack_end: u32;
 }
 
+/// The stack has no unused word left: it may have grown into the variables below it, and no result can be relied on.
+#[derive(Clone, Copy, Debug, defmt::Format)]
+pub struct StackOverflow;
+
 /// Bytes of stack that have been written to since the start.
-pub fn deepest_bytes() -> usize {
-    let (mut word, top) = (&raw const _stack_end, &raw const _stack_start);
+///
+/// # Errors
+/// When that is all of the stack.
+pub fn deepest_bytes() -> Result<u32, StackOverflow> {
+    let (bottom, top) = (&raw const _stack_end, &raw const _stack_start);
+    let mut word = bottom;
     // SAFETY: `_stack_end..top` is RAM that holds the stack and nothing else, aligned to words; it is read as volatile
     // because the compiler knows of no object there.
     while word < top && unsafe { word.read_volatile() } == STACK_PAINT_VALUE {
         word = word.wrapping_add(1);
     }
-    top.addr() - word.addr()
+    if word == bottom {
+        return Err(StackOverflow);
+    }
+    Ok(u32::try_from(top.addr() - word.addr()).unwrap_or(u32::MAX))
 }

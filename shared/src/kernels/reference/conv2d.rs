@@ -12,6 +12,9 @@ use crate::quant::requantize;
 /// # Arithmetic
 /// `out = clamp(requantize(bias[o] + sum((x - input_zero_point) * w[o])))`; cells outside the image contribute nothing.
 ///
+/// # Panics
+/// When `c_in` or `c_out` is zero.
+///
 /// # Source
 /// TensorFlow Lite Micro, `reference_integer_ops::ConvPerChannel`.
 pub fn conv2d_row(

@@ -6,7 +6,16 @@ use crate::quant::{OutputStage, requantize};
 /// Adds the products of input values `first..first + row.len()` to the accumulators; the first call starts from the bias.
 ///
 /// # Shapes
-/// `row`: part of a flat input; `weights`: `[c_out, inputs]`; `accumulators`: `[c_out]`.
+/// `row`: part of a flat input; `weights`: `[c_out, inputs]`; `bias` and `accumulators`: `[c_out]`.
+///
+/// # Arithmetic
+/// `acc[o] = bias[o] + sum((x - input_zero_point) * w[o])` over the calls of a frame.
+///
+/// # Panics
+/// When there is not one bias an accumulator.
+///
+/// # Source
+/// TensorFlow Lite Micro, `reference_integer_ops::FullyConnectedPerChannel`.
 pub fn dense_accumulate(
     row: &[i8],
     first: usize,

@@ -8,6 +8,9 @@ use crate::quant::clamp_i8;
 /// # Shapes
 /// `rows`: ring of `[w, c]` rows; `output`: `[out_w, c]`.
 ///
+/// # Panics
+/// When `c_in` is zero.
+///
 /// # Source
 /// TensorFlow Lite Micro, `reference_integer_ops::MaxPool`.
 pub fn max_pool2d_row(p: &WindowParams, rows: Rows<'_>, y: u32, output: &mut [i8]) {
@@ -31,6 +34,9 @@ pub fn max_pool2d_row(p: &WindowParams, rows: Rows<'_>, y: u32, output: &mut [i8
 ///
 /// # Arithmetic
 /// `out = clamp(round(sum / count))`, ties away from zero; the zero point cancels out.
+///
+/// # Panics
+/// When `c_in` is zero.
 ///
 /// # Source
 /// TensorFlow Lite Micro, `reference_integer_ops::AveragePool`.

@@ -31,14 +31,13 @@ impl SoftmaxScale {
         Self { factor, diff_min: i32::try_from(diff_min).unwrap_or(i32::MIN) }
     }
 
-    /// The factor for an input scale (beta is 1).
+    /// The factor for an input scale (beta is 1); `None` for a scale of 16 or more, which the format cannot hold.
     ///
     /// # Source
     /// TensorFlow Lite `PreprocessSoftmaxScaling` (`kernels/internal/quantization_util.cc`).
     #[must_use]
     pub fn factor_for(input_scale: f32) -> Option<Multiplier> {
-        let real = f64::from(input_scale) * f64::from(1_u32 << (31 - DIFF_INTEGER_BITS));
-        Multiplier::from_real(real.min(f64::from(i32::MAX)))
+        Multiplier::from_real(f64::from(input_scale) * f64::from(1_u32 << (31 - DIFF_INTEGER_BITS)))
     }
 }
 
@@ -46,6 +45,10 @@ impl SoftmaxScale {
 ///
 /// # Shapes
 /// `input` and `output`: `[c]`.
+///
+/// # Arithmetic
+/// `out = round(256 e_i / sum(e)) - 128` with `e_i = exp(scale (x_i - max(x)))` in Q0.31, summed in Q12.19; differences below
+/// `diff_min` count as zero.
 ///
 /// # Source
 /// TensorFlow Lite Micro `reference_ops::Softmax` (int8); exponential and reciprocal as gemmlowp's `fixedpoint.h` has them.
@@ -65,7 +68,9 @@ pub fn softmax_row(scale: SoftmaxScale, input: &[i8], output: &mut [i8]) {
     let reciprocal = one_over_one_plus_x((normalized - (1 << 31)) as i32);
     for (out, &value) in output.iter_mut().zip(input) {
         *out = exponential(value).map_or(i8::MIN, |e| {
-            let probability = divide_by_pot(high_mul(reciprocal, e), (bits_over_unit + 31 - 8).clamp(0, 31));
+            // 512 and more nearly equal scores shift everything out; TensorFlow Lite leaves that undefined
+            let shift = bits_over_unit + 31 - 8;
+            let probability = if shift > 31 { 0 } else { divide_by_pot(high_mul(reciprocal, e), shift) };
             (probability - 128).clamp(-128, 127) as i8
         });
     }
@@ -117,4 +122,20 @@ fn one_over_one_plus_x(x: i32) -> i32 {
 
 fn shift_left_saturating(x: i32, bits: u32) -> i32 {
     (i64::from(x) << bits).clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_equal_scores_share_nothing_that_can_be_shown() {
+        let scale = SoftmaxScale::new(SoftmaxScale::factor_for(0.1).unwrap());
+        for (classes, expected) in [(2, 0), (256, -127), (300, -127), (600, -128), (2000, -128)] {
+            let input = std::vec![5; classes];
+            let mut output = std::vec![0; classes];
+            softmax_row(scale, &input, &mut output);
+            assert!(output.iter().all(|&q| q == expected), "{classes}: {}", output[0]);
+        }
+    }
 }

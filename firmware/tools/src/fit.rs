@@ -1,0 +1,186 @@
+//! Whether a firmware fits a board: first by its model alone, for a linker's refusal says nothing of the network, and then by
+//! the sizes of the whole image.
+
+use crate::boards::Board;
+use crate::elf::Sizes;
+use ocelli::image::FrameConverter;
+use ocelli::model::{LoadError, Model};
+use std::fmt;
+
+/// RAM that must be left to the stack, several times the deepest that was measured (some 1.2 KiB).
+pub const STACK_BYTES: u32 = 8 << 10;
+
+/// A kind of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// Where code and model lie.
+    Flash,
+    /// Where variables and the stack lie.
+    Ram,
+}
+
+/// A firmware needs more memory than its board has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the firmware needs {needed} bytes of {memory} ({parts}), {board} has {available}: {}", memory.remedy())]
+pub struct TooLarge {
+    /// The board's name.
+    pub board: &'static str,
+    /// The memory that is too small.
+    pub memory: Memory,
+    /// Bytes needed.
+    pub needed: u64,
+    /// What they are needed for.
+    pub parts: String,
+    /// Bytes that there are.
+    pub available: u64,
+}
+
+/// Bytes of memory that a model takes on every board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ModelNeeds {
+    file: u64,
+    arena: u64,
+    converter: u64,
+}
+
+impl ModelNeeds {
+    /// Reads them from a model file.
+    pub(crate) fn of(file: &[u8]) -> Result<Self, LoadError> {
+        // A model is read in place, at a multiple of four bytes.
+        let mut padded = vec![0; file.len() + 4];
+        let start = padded.as_ptr().align_offset(4);
+        let aligned = padded.get_mut(start..start + file.len()).ok_or(LoadError::Misaligned)?;
+        aligned.copy_from_slice(file);
+        let model = Model::parse(aligned)?;
+        let scratch_words = FrameConverter::scratch_words(model.input_shape());
+        Ok(Self { file: bytes(file.len()), arena: model.arena_bytes().into(), converter: 4 * bytes(scratch_words) })
+    }
+
+    /// Refuses a model that leaves the board no room for the stack, or for the model itself.
+    pub(crate) fn check(self, board: &Board) -> Result<(), TooLarge> {
+        let Self { file, arena, converter } = self;
+        let row = u64::from(board.row_bytes);
+        check(board, Memory::Flash, file, || "for the model alone, without the code".into())?;
+        check(board, Memory::Ram, arena + converter + row + u64::from(STACK_BYTES), || {
+            format!("working memory {arena}, picture converter {converter}, camera row {row}, stack {STACK_BYTES}")
+        })
+    }
+}
+
+/// Refuses an image that is larger than the board's memory, the stack included.
+pub(crate) fn check_image(board: &Board, sizes: Sizes) -> Result<(), TooLarge> {
+    let Sizes { flash_bytes, ram_static_bytes } = sizes;
+    check(board, Memory::Flash, flash_bytes, || "code and model".into())?;
+    check(board, Memory::Ram, ram_static_bytes + u64::from(STACK_BYTES), || {
+        format!("variables {ram_static_bytes}, stack {STACK_BYTES}")
+    })
+}
+
+fn check(board: &Board, memory: Memory, needed: u64, parts: impl FnOnce() -> String) -> Result<(), TooLarge> {
+    let available = u64::from(match memory {
+        Memory::Flash => board.flash_bytes,
+        Memory::Ram => board.ram_bytes,
+    });
+    if needed <= available {
+        return Ok(());
+    }
+    Err(TooLarge { board: board.name, memory, needed, parts: parts(), available })
+}
+
+fn bytes(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
+
+impl Memory {
+    const fn remedy(self) -> &'static str {
+        match self {
+            Self::Flash => "use a network with fewer weights or a board with more flash",
+            Self::Ram => "use a smaller input picture, fewer channels or a board with more RAM",
+        }
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Flash => "flash",
+            Self::Ram => "RAM",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boards::BOARDS;
+    use crate::build::{BuildError, build};
+    use crate::toolchain::Toolchain;
+
+    /// The golden model, 4x4 gray to two scores, that asks for `arena_bytes` of working memory.
+    fn golden(arena_bytes: u32) -> Vec<u8> {
+        let mut file =
+            std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/tiny-v1.ocelli")).unwrap();
+        file[16..20].copy_from_slice(&arena_bytes.to_le_bytes());
+        let body = file.len() - 4;
+        let checksum = ocelli::model::crc32(&file[..body]);
+        file[body..].copy_from_slice(&checksum.to_le_bytes());
+        file
+    }
+
+    #[test]
+    fn a_model_must_leave_room_for_the_stack() {
+        let board = &BOARDS[0];
+        let needs = ModelNeeds::of(&golden(1 << 20)).unwrap();
+        let rest = (needs.converter + u64::from(board.row_bytes + STACK_BYTES)) as u32;
+        let arena = board.ram_bytes - rest;
+        assert_eq!(ModelNeeds::of(&golden(arena)).unwrap().check(board), Ok(()));
+        let error = ModelNeeds::of(&golden(arena + 4)).unwrap().check(board).unwrap_err();
+        let expected = format!(
+            "the firmware needs 4194308 bytes of RAM (working memory {}, picture converter {}, camera row 2048, stack \
+             8192), qemu-m4 has 4194304: use a smaller input picture, fewer channels or a board with more RAM",
+            arena + 4,
+            needs.converter
+        );
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn a_model_must_fit_the_flash() {
+        let needs = ModelNeeds::of(&golden(1 << 20)).unwrap();
+        let small = Board { flash_bytes: needs.file as u32 - 1, ..BOARDS[0] };
+        let error = needs.check(&small).unwrap_err();
+        assert_eq!((error.memory, error.needed, error.available), (Memory::Flash, needs.file, needs.file - 1));
+        assert_eq!(needs.check(&Board { flash_bytes: needs.file as u32, ..small }), Ok(()));
+    }
+
+    #[test]
+    fn an_image_must_leave_room_for_the_stack() {
+        let board = &BOARDS[0];
+        let free = u64::from(board.ram_bytes - STACK_BYTES);
+        let image = |ram_static_bytes| check_image(board, Sizes { flash_bytes: 1, ram_static_bytes });
+        assert_eq!(image(free), Ok(()));
+        assert_eq!(
+            image(free + 1).unwrap_err().to_string(),
+            "the firmware needs 4194305 bytes of RAM (variables 4186113, stack 8192), qemu-m4 has 4194304: use a smaller \
+             input picture, fewer channels or a board with more RAM"
+        );
+        let code = check_image(board, Sizes { flash_bytes: (4 << 20) + 1, ram_static_bytes: 0 }).unwrap_err();
+        assert_eq!((code.memory, code.needed), (Memory::Flash, 4_194_305));
+    }
+
+    #[test]
+    fn a_model_is_refused_before_anything_is_compiled() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.ocelli");
+        let refusal = |file: &[u8]| {
+            std::fs::write(&path, file).unwrap();
+            // There is no such toolchain: cargo could not be called.
+            let toolchain = Toolchain::Debian { sysroot: dir.path().to_owned() };
+            build(&BOARDS[0], &toolchain, &path, None).unwrap_err()
+        };
+        assert!(matches!(refusal(&golden(4 << 20)), BuildError::TooLarge(TooLarge { memory: Memory::Ram, .. })));
+        let mut damaged = golden(4096);
+        damaged[40] ^= 1;
+        assert!(matches!(refusal(&damaged), BuildError::Model { error: LoadError::Checksum { .. }, .. }));
+    }
+}
