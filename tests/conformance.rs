@@ -129,7 +129,7 @@ fn a_wrong_float_weight_in_the_onnx_file_is_found() {
     kernel.raw_data[..4].copy_from_slice(&(value + 0.01).to_le_bytes());
     let report = check(&bundle, 20);
     assert!(report.float.max_difference > check::FLOAT_TOLERANCE);
-    assert_eq!(failed(&report), ["float logits, Burn vs tract"]);
+    assert_eq!(failed(&report), ["float logits, Burn vs tract", "float probabilities, Burn vs tract"]);
 }
 
 /// Networks that end or begin in other ways than flatten, dense, softmax.

@@ -263,6 +263,7 @@ fn window(record: &OpRecord, input: &Tensor, output: &Tensor) -> WindowParams {
         stride: record.stride.map(usize::from),
         dilation: record.dilation.map(usize::from),
         pad: [record.pads[0], record.pads[1]].map(usize::from),
+        width: to_usize(input.w),
         c_in: to_usize(input.c),
         c_out: to_usize(output.c),
         output: output_stage(record, output),

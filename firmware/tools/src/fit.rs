@@ -7,7 +7,7 @@ use ocelli::image::FrameConverter;
 use ocelli::model::{LoadError, Model};
 use std::fmt;
 
-/// RAM that must be left to the stack, several times the deepest that was measured (some 1.2 KiB).
+/// RAM that must be left to the stack, several times the deepest that was measured (1,312 bytes).
 pub const STACK_BYTES: u32 = 8 << 10;
 
 /// A kind of memory.

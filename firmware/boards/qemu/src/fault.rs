@@ -1,11 +1,24 @@
-//! What ends a run that went wrong: a line in the log and a failing exit code.
+//! What ends a run that went wrong: a message and a failing exit code.
 
+use crate::stack;
 use core::panic::PanicInfo;
 use cortex_m_rt::{ExceptionFrame, exception};
 use semihosting::process::ExitCode;
+use semihosting::sys::arm_compat::sys_write0;
+
+/// The deepest stack in bytes. Ends the run when that was all of it: no result can be relied on.
+///
+/// To be called before an error is logged: the log's own state is among the variables that the stack would have grown into.
+pub fn check_stack() -> u32 {
+    stack::deepest_bytes().unwrap_or_else(|| {
+        sys_write0(c"stack overflow: the variables may be damaged\n");
+        ExitCode::FAILURE.exit_process()
+    })
+}
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
+    check_stack();
     let (file, line) = info.location().map_or(("?", 0), |place| (place.file(), place.line()));
     defmt::error!("panicked at {=str}:{=u32}: {=str}", file, line, info.message().as_str().unwrap_or("(formatted)"));
     ExitCode::FAILURE.exit_process()
@@ -14,6 +27,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 // SAFETY: the handler never returns and touches no memory that the interrupted code may have left half written.
 #[exception]
 unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
+    check_stack();
     defmt::error!("hard fault at {=u32:#010x}, called from {=u32:#010x}", frame.pc(), frame.lr());
     ExitCode::FAILURE.exit_process()
 }

@@ -40,6 +40,7 @@ fn main() -> ! {
             ExitCode::SUCCESS.exit_process()
         }
         Err(error) => {
+            fault::check_stack();
             defmt::error!("{}", error);
             ExitCode::FAILURE.exit_process()
         }

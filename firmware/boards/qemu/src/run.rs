@@ -1,8 +1,8 @@
 //! The bench's loop: a frame in, its scores and ticks out.
 
 use crate::clock::{CALIBRATION_INSTRUCTIONS, Clock};
+use crate::fault;
 use crate::file_camera::{FileCamera, OpenError, ReadError};
-use crate::stack::{self, StackOverflow};
 use ocelli_app::bench::{RESULTS_FILE, ResultsHeader};
 use ocelli_app::classify::{Classifier, ClassifyError, Memory, SetupError};
 use semihosting::fs::File;
@@ -24,8 +24,6 @@ pub enum RunError {
     },
     /// The results file cannot be written.
     Results,
-    /// The frames were classified, but the stack was too small for it.
-    Stack(StackOverflow),
 }
 
 /// Classifies all frames; returns how many there were.
@@ -47,8 +45,7 @@ pub fn run(model: &[u8], memory: Memory<'_>, clock: Clock) -> Result<u32, RunErr
         results.append(bytemuck::cast_slice(scores))?;
         results.append(&ticks.to_le_bytes())?;
     }
-    let deepest = stack::deepest_bytes().map_err(RunError::Stack)?;
-    results.append(&deepest.to_le_bytes())?;
+    results.append(&fault::check_stack().to_le_bytes())?;
     Ok(camera.frames())
 }
 

@@ -8,15 +8,9 @@ unsafe extern "C" {
     static mut _stack_end: u32;
 }
 
-/// The stack has no unused word left: it may have grown into the variables below it, and no result can be relied on.
-#[derive(Clone, Copy, Debug, defmt::Format)]
-pub struct StackOverflow;
-
-/// Bytes of stack that have been written to since the start.
-///
-/// # Errors
-/// When that is all of the stack.
-pub fn deepest_bytes() -> Result<u32, StackOverflow> {
+/// Bytes of stack that have been written to since the start; `None` when no word was left unused: the stack may have grown
+/// into the variables below it.
+pub fn deepest_bytes() -> Option<u32> {
     let (bottom, top) = (&raw const _stack_end, &raw const _stack_start);
     let mut word = bottom;
     // SAFETY: `_stack_end..top` is RAM that holds the stack and nothing else, aligned to words; it is read as volatile
@@ -25,7 +19,7 @@ pub fn deepest_bytes() -> Result<u32, StackOverflow> {
         word = word.wrapping_add(1);
     }
     if word == bottom {
-        return Err(StackOverflow);
+        return None;
     }
-    Ok(u32::try_from(top.addr() - word.addr()).unwrap_or(u32::MAX))
+    u32::try_from(top.addr() - word.addr()).ok()
 }

@@ -1,6 +1,6 @@
 //! 2-D convolution.
 
-use crate::kernels::{Rows, WindowParams};
+use crate::kernels::{Rows, Run, WindowParams};
 use crate::model::Constants;
 use crate::quant::requantize;
 
@@ -27,14 +27,19 @@ pub fn conv2d_row(
 ) {
     let [kh, kw] = p.kernel;
     for (x, pixel_out) in output.chunks_exact_mut(p.c_out).enumerate() {
+        let runs = p.runs(x);
         let filters = constants.weights.chunks_exact(kh * kw * p.c_in);
         for (o, (out, (filter, &bias))) in pixel_out.iter_mut().zip(filters.zip(constants.bias)).enumerate() {
             let mut acc = bias; // cannot overflow: bounded when the model was loaded
             for (ky, filter_row) in filter.chunks_exact(kw * p.c_in).enumerate() {
                 let Some(row) = rows.get(p.input_row(y, ky)) else { continue };
-                for (kx, taps) in filter_row.chunks_exact(p.c_in).enumerate() {
-                    let Some(pixel) = p.pixel(row, x, kx) else { continue };
-                    for (&value, &weight) in pixel.iter().zip(taps) {
+                for Run { input, kernel, len } in runs.clone() {
+                    let (Some(values), Some(taps)) =
+                        (row.get(input..input + len), filter_row.get(kernel..kernel + len))
+                    else {
+                        continue; // not for a window inside its image
+                    };
+                    for (&value, &weight) in values.iter().zip(taps) {
                         acc += (i32::from(value) - input_zero_point) * i32::from(weight);
                     }
                 }

@@ -1,6 +1,6 @@
 //! Max and average pooling.
 
-use crate::kernels::{Rows, WindowParams};
+use crate::kernels::{Rows, Run, WindowParams};
 use crate::quant::clamp_i8;
 
 /// Computes output row `y`: the largest value of each window and channel inside the image.
@@ -58,12 +58,11 @@ pub fn average_pool2d_row(p: &WindowParams, rows: Rows<'_>, y: u32, output: &mut
 
 /// Calls `visit` with the channels of each cell of a window that lies inside the image.
 fn for_each_pixel(p: &WindowParams, rows: Rows<'_>, y: u32, x: usize, mut visit: impl FnMut(&[i8])) {
+    let runs = p.runs(x);
     for ky in 0..p.kernel[0] {
         let Some(row) = rows.get(p.input_row(y, ky)) else { continue };
-        for kx in 0..p.kernel[1] {
-            if let Some(pixel) = p.pixel(row, x, kx) {
-                visit(pixel);
-            }
+        for Run { input, len, .. } in runs.clone() {
+            row.get(input..input + len).into_iter().flat_map(|run| run.chunks_exact(p.c_in)).for_each(&mut visit);
         }
     }
 }
