@@ -96,8 +96,8 @@ impl CheckReport {
         }
         rows.push(row(
             "float ends of model.qdq.onnx",
-            self.network.ends.clone().unwrap_or_else(|| "as its int8 part".to_owned()),
-            "identical".to_owned(),
+            self.network.ends.clone().unwrap_or_else(|| "as the model's pixel table and scores".to_owned()),
+            format!("{STEP_TOLERANCE} step"),
             Status::of(self.network.ends.is_none()),
         ));
         rows.push(row(

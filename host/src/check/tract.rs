@@ -64,6 +64,22 @@ impl TractModel {
         self.run(values)
     }
 
+    /// Runs one image of floats `[h, w, c]` to int8 values.
+    ///
+    /// # Errors
+    /// When tract fails.
+    pub fn run_f32_to_i8(&self, values: &[f32]) -> anyhow::Result<Vec<i8>> {
+        self.run(values)
+    }
+
+    /// Runs int8 values `[h, w, c]` to floats.
+    ///
+    /// # Errors
+    /// When tract fails.
+    pub fn run_i8_to_f32(&self, values: &[i8]) -> anyhow::Result<Vec<f32>> {
+        self.run(values)
+    }
+
     fn run<I: Datum + Copy, O: Datum + Copy>(&self, values: &[I]) -> anyhow::Result<Vec<O>> {
         let needed = self.input.iter().product::<usize>();
         ensure!(values.len() == needed, "the ONNX file takes {:?}, got {} values", self.input, values.len());
