@@ -4,6 +4,7 @@ use crate::support::every_operator;
 use ocelli_host::compile::{lower, ring_rows, with_heights};
 use ocelli_host::model::ModelBytes;
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 /// The output and the working memory of the network with rings of these heights.
 fn run(heights: &dyn Fn(usize, u32, u32) -> u32, frame: &[i8]) -> anyhow::Result<(Vec<i8>, u32)> {
@@ -43,7 +44,7 @@ fn one_row_less_is_refused_at_load() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, rng_seed: RngSeed::Fixed(11), ..ProptestConfig::default() })]
     #[test]
     fn any_taller_rings_give_the_same_bytes(extra in proptest::collection::vec(0_u32..9, 16)) {
         let (shortest, _) = run(&|_, least, _| least, &frame()).unwrap();

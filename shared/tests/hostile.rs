@@ -7,6 +7,7 @@ use ocelli::model::records::{ALIGN, MAGIC, VERSION};
 use ocelli::model::{Model, crc32};
 use ocelli::runtime::Session;
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 /// A model with every operator (28x28 gray, ten classes); `tests/model_file.rs` writes it.
 const EVERY_OPERATOR: &[u8] = include_bytes!("../../tests/golden/every-operator-v1.ocelli");
@@ -56,7 +57,7 @@ fn the_undamaged_file_is_let_in_and_its_tables_end_where_the_tests_think() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, rng_seed: RngSeed::Fixed(11), ..ProptestConfig::default() })]
     #[test]
     fn noise_is_no_model(mut bytes in proptest::collection::vec(any::<u8>(), 0..600), dressed in any::<bool>()) {
         if dressed && bytes.len() > 16 {
