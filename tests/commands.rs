@@ -102,6 +102,11 @@ fn own_photos_go_all_the_way() {
     assert_eq!(check["passed"], true);
     let eval = json(&["eval", "run", "photos", "--json", "--confusion", "confusion.png"], at);
     assert_eq!(eval["accuracy"], 1.0, "{eval}");
+    // on the run's own pictures: the quarter of 48 that the training set aside
+    assert_eq!((&eval["images"], &eval["may_include_training_images"]), (&12.into(), &false.into()));
+    photos(&at.join("others"));
+    let eval = json(&["eval", "run", "others", "--json"], at);
+    assert_eq!((&eval["images"], &eval["may_include_training_images"]), (&48.into(), &true.into()));
     assert!(image::open(at.join("confusion.png")).unwrap().width() > 100);
     assert!(json(&["eval", "run", "photos", "--float", "--json"], at)["loss"].as_f64().unwrap() < 0.5);
     let guesses =

@@ -234,7 +234,12 @@ impl Bundle {
 /// # Errors
 /// When there is none.
 pub fn model_path(argument: &Path) -> anyhow::Result<PathBuf> {
-    let path = if argument.is_dir() { argument.join(names::MODEL) } else { argument.to_owned() };
+    if argument.is_dir() {
+        let (path, run) = (argument.join(names::MODEL), argument.display());
+        ensure!(path.is_file(), "there is no model file {}: compile one with `ocelli compile {run}`", path.display());
+        return Ok(path);
+    }
+    let path = argument.to_owned();
     ensure!(
         path.is_file(),
         "there is no model file {}: compile one with `ocelli compile RUN`, RUN being the folder of a training",

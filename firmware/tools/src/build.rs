@@ -117,6 +117,16 @@ pub(crate) fn build_cases(
     Ok(image)
 }
 
+/// Flags that keep the places of sources and registry out of the image: panic messages name files, and the image's size and bytes
+/// must not depend on where the repository lies.
+fn remapped_paths(sources: &Path) -> String {
+    let root = sources.join("../../..").canonicalize().unwrap_or_else(|_| sources.to_owned());
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".cargo")));
+    let maps = [(Some(root), "ocelli"), (home, "cargo")].into_iter().filter_map(|(from, to)| Some((from?, to)));
+    let flags: Vec<String> = maps.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display())).collect();
+    flags.join("\u{1f}") // cargo's separator
+}
+
 /// Compiles a program of the firmware's package: where cargo puts the ELF file, and its bytes.
 fn compile(
     board: &'static Board,
@@ -146,6 +156,7 @@ fn compile(
         .env("OCELLI_BOARD", board.name)
         .env("OCELLI_ROW_BYTES", board.row_bytes.to_string())
         .env("DEFMT_LOG", "info")
+        .env("CARGO_ENCODED_RUSTFLAGS", remapped_paths(&sources))
         .stdin(Stdio::null());
     if let Some(model) = model {
         cargo.env("OCELLI_MODEL", model);

@@ -89,7 +89,7 @@ impl CheckReport {
             let alone = if layer.differs_in_place { "; not what the whole network computes" } else { "" };
             rows.push(row(
                 &format!("layer {}, runtime vs tract", layer.name),
-                format!("{} steps, {} of {} values differ{alone}", layer.max_steps, layer.differing, layer.values),
+                format!("{}, {} of {} values differ{alone}", steps(layer.max_steps), layer.differing, layer.values),
                 format!("{STEP_TOLERANCE} step"),
                 Status::of(layer.max_steps <= STEP_TOLERANCE && !layer.differs_in_place),
             ));
@@ -102,13 +102,17 @@ impl CheckReport {
         ));
         rows.push(row(
             "whole int8 network, runtime vs tract",
-            format!("{:.2} % same class, {} steps of 1/256", 100.0 * self.network.agreement, self.network.max_steps),
+            format!("{:.2} % same class, {} of 1/256", 100.0 * self.network.agreement, steps(self.network.max_steps)),
             String::new(),
             Status::Info,
         ));
         rows.extend(self.device.as_ref().map(device_row));
         rows
     }
+}
+
+fn steps(count: u32) -> String {
+    if count == 1 { "1 step".to_owned() } else { format!("{count} steps") }
 }
 
 fn device_row(device: &DeviceOutcome) -> Row {

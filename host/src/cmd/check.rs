@@ -20,10 +20,11 @@ use std::path::{Path, PathBuf};
 /// or when device and host differ in one byte. Where the board cannot be emulated the command fails (exit code 2); --no-device leaves it out.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A model.ocelli, or its run folder.
+    /// A model.ocelli, or its run folder (required but with --vectors).
     #[arg(required_unless_present = "vectors")]
     model: Option<PathBuf>,
-    /// Folder of the dataset; its test set is used, else its validation set, else all of it.
+    /// Folder of the dataset; its test set is used, else its validation set, else what the training set aside (required but with
+    /// --vectors).
     #[arg(required_unless_present = "vectors")]
     data: Option<PathBuf>,
     /// Text file with one label a line, in place of the dataset's own names.
@@ -56,7 +57,8 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         bail!("{missing} (or leave the board out with --no-device)");
     }
     let bundle = Bundle::open(model)?;
-    let data = load_evaluation(data, args.labels.as_deref(), &bundle.model.input_spec()?)?;
+    let evaluation = load_evaluation(data, args.labels.as_deref(), &bundle.model.input_spec()?, bundle.path.parent())?;
+    let data = evaluation.set;
     let spinner = spinner("checking");
     let mut device = |data: &_| {
         let mut progress = |done| spinner.set_message(format!("{}: {done} images", board.name));
@@ -68,7 +70,10 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let report = report?;
     if args.json {
         let rows = report.rows();
-        let json = serde_json::json!({ "passed": report.passed(), "rows": rows, "report": report });
+        let json = serde_json::json!({
+            "passed": report.passed(), "rows": rows, "report": report,
+            "may_include_training_images": evaluation.may_include_training,
+        });
         println!("{}", serde_json::to_string_pretty(&json)?);
     } else {
         print(&report);

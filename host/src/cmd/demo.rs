@@ -9,14 +9,14 @@ use ocelli_firmware_tools::boards::find;
 use ocelli_host::check::{self, CheckReport, DeviceOutcome, Status, run_device};
 use ocelli_host::config::{Config, DatasetConfig, NetworkConfig, TargetConfig};
 use ocelli_host::data::Dataset;
-use ocelli_host::files::write_atomically;
+use ocelli_host::files::{relative_to, write_atomically};
 use ocelli_host::network::Network;
 use ocelli_host::quantize::QuantizationConfig;
 use ocelli_host::report::plots::confusion_png;
 use ocelli_host::report::{confusion, screen_png};
 use ocelli_host::run::{Bundle, RunFolder, names};
 use ocelli_host::train::{History, TrainingConfig, argmax};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// The digits that ship with Ocelli.
@@ -54,8 +54,8 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let board = find(&config.target.board)?;
     let folder = RunFolder::create(&args.out)?;
 
-    let place = config.dataset.path.canonicalize().unwrap_or_else(|_| config.dataset.path.clone());
-    println!("1. data     {}", place.display());
+    let here = std::env::current_dir()?;
+    println!("1. data     {}", relative_to(&config.dataset.path, &here)?.display());
     let (training, test) = load_training(&config.dataset, &network, config.training.seed)?;
     println!(
         "            {} digits to train on, {} to test on",
@@ -76,13 +76,20 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let report = check_all(&bundle, &test, board)?;
 
     let summary = Summary { images: test.len(), report: &report, bundle: &bundle };
-    let files =
-        [names::MODEL, names::ONNX, names::HISTORY, names::CURVES, names::CONFUSION, names::SCREEN, names::REPORT];
     write_reports(&folder, &config, &history, &report, &test)?;
     println!("\n{}", table(&["", "result", "allowed", ""], summary.rows()?, 4));
-    println!("run folder {}: {}, {}", folder.path().display(), names::CONFIG, files.join(", "));
+    println!("run folder {}: {}", folder.path().display(), files_of(folder.path())?.join(", "));
     println!("{} s in all", began.elapsed().as_secs());
     Ok(if report.passed() { Verdict::Done } else { Verdict::Differs })
+}
+
+/// Names of a folder's files, sorted.
+fn files_of(folder: &Path) -> anyhow::Result<Vec<String>> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut files =
+        entries.map(|e| Ok(e?.file_name().to_string_lossy().into_owned())).collect::<std::io::Result<Vec<String>>>()?;
+    files.sort();
+    Ok(files)
 }
 
 fn config(args: &Args) -> Config {

@@ -1,7 +1,7 @@
 //! `ocelli eval`
 
 use super::Verdict;
-use super::ui::{load_evaluation, percent, spinner, table};
+use super::ui::{Evaluation, load_evaluation, percent, spinner, table};
 use ocelli_host::check::scores;
 use ocelli_host::model::ModelBytes;
 use ocelli_host::report::confusion;
@@ -19,7 +19,7 @@ use std::path::PathBuf;
 pub struct Args {
     /// A model.ocelli, or a run folder.
     model: PathBuf,
-    /// Folder of the dataset; its test set is used, else its validation set, else all of it.
+    /// Folder of the dataset; its test set is used, else its validation set, else what the training set aside.
     data: PathBuf,
     /// Text file with one label a line, in place of the dataset's own names.
     #[arg(long)]
@@ -36,19 +36,20 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Verdict> {
-    let (data, guesses, loss) = if args.float {
-        let run = if args.model.is_file() { args.model.parent().unwrap_or(&args.model) } else { &args.model };
+    let run = if args.model.is_file() { args.model.parent().unwrap_or(&args.model) } else { &args.model };
+    let load = |spec| load_evaluation(&args.data, args.labels.as_deref(), spec, Some(run));
+    let (data, guesses, loss, may_include_training) = if args.float {
         let trained = Trained::open(run)?;
-        let data = load_evaluation(&args.data, args.labels.as_deref(), &trained.network.input)?;
+        let Evaluation { set: data, may_include_training } = load(&trained.network.input)?;
         trained.check_labels(&data.labels)?;
         let spinner = spinner("evaluating");
         let evaluation = evaluate(&trained.network, &trained.weights, &data, &device("flex")?)?;
         spinner.finish_and_clear();
         let guesses = guesses(&evaluation.logits, data.labels.len());
-        (data, guesses, Some(evaluation.score.loss))
+        (data, guesses, Some(evaluation.score.loss), may_include_training)
     } else {
         let model = ModelBytes::read(&model_path(&args.model)?)?;
-        let data = load_evaluation(&args.data, args.labels.as_deref(), &model.input_spec()?)?;
+        let Evaluation { set: data, may_include_training } = load(&model.input_spec()?)?;
         let labels: Vec<&str> = model.model()?.labels().collect();
         anyhow::ensure!(
             labels == data.labels,
@@ -60,7 +61,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         let scores = scores(&model, &data)?;
         spinner.finish_and_clear();
         let guesses = guesses(&scores, data.labels.len());
-        (data, guesses, None)
+        (data, guesses, None, may_include_training)
     };
     let matrix = confusion(data.labels.len(), &data.targets, &guesses);
     let right: usize = matrix.iter().enumerate().map(|(class, row)| row[class]).sum();
@@ -71,6 +72,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     if args.json {
         let report = serde_json::json!({
             "images": data.len(), "accuracy": accuracy, "loss": loss, "labels": data.labels, "confusion": matrix,
+            "may_include_training_images": may_include_training,
         });
         println!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(Verdict::Done);

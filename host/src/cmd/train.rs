@@ -28,37 +28,37 @@ pub struct Args {
     /// Text file with one label a line, in place of the dataset's own names.
     #[arg(long)]
     labels: Option<PathBuf>,
-    /// Share of the training images set aside when the dataset has no validation or test set.
+    /// Share of the training images set aside when the dataset has no validation or test set [default: 0.1].
     #[arg(long)]
     validation_fraction: Option<f64>,
     /// A net.toml, or the name of a built-in network (mnist-cnn, cifar-cnn).
     #[arg(long)]
     network: Option<String>,
-    /// Passes over the training images.
+    /// Passes over the training images [default: 10].
     #[arg(long)]
     epochs: Option<usize>,
-    /// Images a step.
+    /// Images a step [default: 32].
     #[arg(long)]
     batch_size: Option<usize>,
-    /// adam or sgd.
+    /// adam or sgd [default: adam].
     #[arg(long)]
     optimizer: Option<String>,
-    /// Step size.
+    /// Step size [default: 0.001].
     #[arg(long)]
     learning_rate: Option<f64>,
-    /// constant, or cosine (down to zero).
+    /// constant, or cosine (down to zero) [default: constant].
     #[arg(long)]
     schedule: Option<String>,
-    /// Seed of weights, order and dropout.
+    /// Seed of weights, order and dropout [default: 1].
     #[arg(long)]
     seed: Option<u64>,
-    /// flex, or ndarray (slow; for comparison).
+    /// flex, or ndarray (slow; for comparison) [default: flex].
     #[arg(long)]
     backend: Option<String>,
-    /// Training images observed for calibration when the network is compiled.
+    /// Training images observed for calibration when the network is compiled [default: 512].
     #[arg(long)]
     calibration_images: Option<usize>,
-    /// The board that it is for.
+    /// The board that it is for [default: qemu-m4].
     #[arg(long)]
     board: Option<String>,
     /// Folder to write.
@@ -76,7 +76,8 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let guessing = (training.labels.len() as f64).ln();
     if let Some(last) = history.rows.last().filter(|row| row.loss > guessing) {
         eprintln!(
-            "warning: the network has learned nothing: a loss of {:.4}, guessing gives {guessing:.4}; lower learning_rate ({})",
+            "warning: the network has learned nothing: a loss of {:.4}, guessing gives {guessing:.4}; train longer or lower \
+             learning_rate ({})",
             last.loss, config.training.learning_rate
         );
     }

@@ -4,9 +4,10 @@ use anyhow::ensure;
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use ocelli::image::InputSpec;
-use ocelli_host::config::DatasetConfig;
+use ocelli_host::config::{Config, DatasetConfig};
 use ocelli_host::data::{DataSource, Dataset, Split};
 use ocelli_host::network::Network;
+use ocelli_host::run::names;
 use ocelli_host::train::BatchReport;
 use std::path::Path;
 use std::time::Duration;
@@ -17,7 +18,7 @@ const NAMED_FILES: usize = 5;
 /// A bar over `length` things.
 pub fn bar(what: &str, length: u64) -> ProgressBar {
     let bar = ProgressBar::new(length).with_message(what.to_owned());
-    let style = ProgressStyle::with_template("{msg:<32} {wide_bar} {pos}/{len} {per_sec} eta {eta}");
+    let style = ProgressStyle::with_template("{msg:<32} {wide_bar} {pos}/{len} eta {eta}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar
 }
@@ -46,14 +47,47 @@ pub fn load(source: &DataSource, split: Split, spec: &InputSpec) -> anyhow::Resu
     Ok(set)
 }
 
-/// Loads the set that a network is judged on; says so when the images that it was trained on are among them.
-pub fn load_evaluation(data: &Path, labels: Option<&Path>, spec: &InputSpec) -> anyhow::Result<Dataset> {
+/// The set that a network is judged on.
+pub struct Evaluation {
+    /// The pictures.
+    pub set: Dataset,
+    /// Whether the network may have been trained on some of them.
+    pub may_include_training: bool,
+}
+
+/// Loads the set that a network is judged on: the dataset's test or validation set; else, where `run` was trained on this dataset,
+/// the pictures that it set aside; else all pictures, and says so.
+pub fn load_evaluation(
+    data: &Path,
+    labels: Option<&Path>,
+    spec: &InputSpec,
+    run: Option<&Path>,
+) -> anyhow::Result<Evaluation> {
     let source = DataSource::open(data, labels)?;
     let split = source.evaluation_split();
-    if split == Split::Train {
-        eprintln!("note: {} has neither a test nor a validation set: all its images are used", data.display());
+    let set = load(&source, split, spec)?;
+    if split != Split::Train {
+        return Ok(Evaluation { set, may_include_training: false });
     }
-    load(&source, split, spec)
+    let same = |a: &Path, b: &Path| a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b));
+    let config = run.and_then(|run| Config::read(&run.join(names::CONFIG)).ok());
+    if let Some(config) = config.filter(|config| same(&config.dataset.path, data)) {
+        let (training, held_out) = set.split_off(config.dataset.validation_fraction, config.training.seed);
+        eprintln!(
+            "note: {} has neither a test nor a validation set: the {} pictures are used that the training set aside, not the {} \
+             that it saw",
+            data.display(),
+            held_out.len(),
+            training.len()
+        );
+        return Ok(Evaluation { set: held_out, may_include_training: false });
+    }
+    eprintln!(
+        "note: {} has neither a test nor a validation set: all its pictures are used; if the network was trained on them, this is \
+         no measure of how it does on new ones",
+        data.display()
+    );
+    Ok(Evaluation { set, may_include_training: true })
 }
 
 /// Loads training and validation images: the dataset's own validation or test set, or a share of the training images.

@@ -100,6 +100,11 @@ fn draw_panel(
     let high = all().map(|p| p.1).fold(f64::NEG_INFINITY, f64::max);
     let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
     let margin = if high > low { 0.06 * (high - low) } else { 0.05 * high.abs().max(0.1) };
+    // room for the legend beyond the lines
+    let (below, above) = match legend {
+        SeriesLabelPosition::LowerRight => (4.0 * margin, margin),
+        _ => (margin, 4.0 * margin),
+    };
     // a single epoch is a point in the middle
     let x_range = if x_max > 1.0 { 1.0 - 0.03 * x_max..1.03 * x_max } else { 0.5..1.5 };
     let mut chart = ChartBuilder::on(area)
@@ -107,7 +112,7 @@ fn draw_panel(
         .margin(16)
         .x_label_area_size(46)
         .y_label_area_size(64)
-        .build_cartesian_2d(x_range, low - margin..high + margin)?;
+        .build_cartesian_2d(x_range, low - below..high + above)?;
     chart
         .configure_mesh()
         .axis_style(INK.mix(0.6))
