@@ -56,10 +56,11 @@ impl ModelBytes {
     /// # Errors
     /// When the file is refused, or `work` fails.
     pub fn with_session<T>(&self, work: impl FnOnce(&mut Session<'_, '_>) -> anyhow::Result<T>) -> anyhow::Result<T> {
-        let needed = self.model()?.arena_bytes() as usize;
+        let model = self.model()?;
+        let needed = model.arena_bytes() as usize;
         let mut arena = vec![0_u64; needed.div_ceil(8)];
         let arena = bytemuck::cast_slice_mut::<u64, u8>(&mut arena);
-        let mut session = Session::load(self.as_slice(), arena.get_mut(..needed).unwrap_or_default())?;
+        let mut session = Session::with_model(model, arena.get_mut(..needed).unwrap_or_default())?;
         work(&mut session)
     }
 

@@ -44,7 +44,7 @@ impl Graph<'_> {
         tensor.map_or(0, |t| t.h)
     }
 
-    /// Input rows `first..end` that a step needs, inside the image; `first` may lie before `end` only.
+    /// Input rows `first..end` that a step needs, clipped to the image.
     #[must_use]
     pub fn input_rows(&self, op: usize, step: u32) -> (u32, u32) {
         let Some(record) = self.ops.get(op) else { return (0, 0) };

@@ -2,8 +2,7 @@
 
 use super::largest_difference;
 use super::tract::TractModel;
-use crate::compile::ring_rows;
-use crate::compile::with_heights;
+use crate::compile::plan;
 use crate::data::Dataset;
 use crate::interchange::onnx::INPUT;
 use crate::interchange::qdq::int8_name;
@@ -138,7 +137,6 @@ fn isolate(model: &Model<'_>, op: usize) -> anyhow::Result<Vec<u8>> {
     for tensor in &mut file.tensors {
         tensor.last_reader = 0;
     }
-    let heights = ring_rows(&file)?;
-    with_heights(&mut file, &heights)?;
+    plan(&mut file)?;
     Ok(file.to_bytes()?)
 }

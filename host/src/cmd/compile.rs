@@ -4,7 +4,7 @@ use super::Verdict;
 use super::ui::{load_training, spinner, thousands};
 use anyhow::ensure;
 use ocelli_firmware_tools::boards::{Board, find};
-use ocelli_host::compile::LayerCost;
+use ocelli_host::compile::{LayerCost, assemble, cost, planned};
 use ocelli_host::data::Dataset;
 use ocelli_host::model::ModelBytes;
 use ocelli_host::network::{Network, Weights};
@@ -78,8 +78,9 @@ pub fn quantize_with(
 
 /// Writes the compiled model, unless the board cannot hold it.
 pub fn write_checked(folder: &RunFolder, quantized: &QuantizedNetwork, board: &Board) -> anyhow::Result<()> {
-    let file = ocelli_host::compile::compile(quantized)?;
-    let cost = ocelli_host::compile::cost(&ocelli_host::compile::planned(quantized)?, file.len());
+    let planned = planned(quantized)?;
+    let file = assemble(&planned)?;
+    let cost = cost(&planned, file.len());
     for (what, needed, has, of_layer) in [
         ("flash", cost.flash_bytes, board.flash_bytes, (|c| c.flash_bytes) as fn(&LayerCost) -> u64),
         ("RAM", cost.ram_bytes, board.ram_bytes, |c| c.ram_bytes),

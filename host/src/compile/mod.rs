@@ -4,7 +4,7 @@ mod lower;
 mod plan;
 
 pub use lower::{lower, multiplier};
-pub use plan::{ring_rows, with_heights};
+pub use plan::{plan, ring_rows, with_heights};
 
 use crate::network::{Network, Weights};
 use crate::quantize::{Calibration, QuantizedNetwork, Range, quantize};
@@ -19,8 +19,15 @@ use std::collections::BTreeMap;
 /// # Errors
 /// When an operator's numbers are outside what the format can hold; the error names it.
 pub fn compile(network: &QuantizedNetwork) -> anyhow::Result<Vec<u8>> {
-    let file = planned(network)?;
-    file.to_bytes().map_err(|error| anyhow::anyhow!("the compiled network is not valid: {}", name_op(&file, error)))
+    assemble(&planned(network)?)
+}
+
+/// The bytes of a planned file.
+///
+/// # Errors
+/// When an operator's numbers are outside what the format can hold; the error names it.
+pub fn assemble(file: &ModelFile) -> anyhow::Result<Vec<u8>> {
+    file.to_bytes().map_err(|error| anyhow::anyhow!("the compiled network is not valid: {}", name_op(file, error)))
 }
 
 /// The records of a quantized network, everything in its place in the arena.
@@ -29,7 +36,7 @@ pub fn compile(network: &QuantizedNetwork) -> anyhow::Result<Vec<u8>> {
 /// When an operator's numbers are outside what the format can hold; the error names it.
 pub fn planned(network: &QuantizedNetwork) -> anyhow::Result<ModelFile> {
     let mut file = lower(network)?;
-    plan::plan(&mut file)?;
+    plan(&mut file)?;
     Ok(file)
 }
 

@@ -9,7 +9,10 @@ use ocelli::schedule::Graph;
 const REGION_ALIGN: u32 = 4;
 
 /// Chooses the ring of every tensor and gives everything its place in the arena.
-pub(super) fn plan(file: &mut ModelFile) -> anyhow::Result<()> {
+///
+/// # Errors
+/// When the network takes more steps than a device would accept, or its memory does not fit 32 bits.
+pub fn plan(file: &mut ModelFile) -> anyhow::Result<()> {
     let heights = ring_rows(file)?;
     with_heights(file, &heights)
 }
