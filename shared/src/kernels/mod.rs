@@ -1,6 +1,11 @@
 //! Operators as row kernels: the rows a window covers in, one output row out.
 
+pub mod isa;
+mod native;
+pub mod portable;
 pub mod reference;
+
+pub use native::Native;
 
 use crate::quant::OutputStage;
 use crate::to_usize;

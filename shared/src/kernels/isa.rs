@@ -1,0 +1,99 @@
+//! What a set of instructions does fast: the inner loops below the tiled kernels.
+//!
+//! A tile is four neighbouring pixels of an output row. Their windows are laid side by side in a *column* of widened values
+//! (`k` values of each pixel, in an order that is the instruction set's own), and every output channel is accumulated over it.
+
+use crate::quant::OutputStage;
+
+/// Pixels of an output row that are computed together.
+pub const PIXELS: usize = 4;
+
+/// What turns accumulators into int8, one entry an output channel.
+#[derive(Clone, Copy, Debug)]
+pub struct Requantization<'a> {
+    /// Multipliers from accumulator to output scale: 0, or `2^30` and more.
+    pub multipliers: &'a [i32],
+    /// Their shifts, positive to the left, in `-31..=30`.
+    pub shifts: &'a [i8],
+    /// Zero point and clamp.
+    pub stage: OutputStage,
+}
+
+/// The numbers of an int8 addition.
+///
+/// # Source
+/// TensorFlow Lite Micro, `reference_integer_ops::Add` (`kernels/internal/reference/integer_ops/add.h`), `left_shift` 20.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddParams {
+    /// Zero points of both inputs.
+    pub input_zero_points: [i32; 2],
+    /// Multipliers of both inputs and of the sum, each of a real factor below one.
+    pub multipliers: [i32; 3],
+    /// Their shifts, `-31..=0`.
+    pub shifts: [i32; 3],
+    /// Zero point and clamp.
+    pub stage: OutputStage,
+}
+
+/// The inner loops of an instruction set. Every method gives the same bytes as [`Portable`].
+///
+/// Accumulators never leave `-2^30..2^30` (checked when a model is loaded), so that doubling one cannot overflow.
+pub trait Isa {
+    /// A widened value.
+    type Lane: bytemuck::Pod;
+
+    /// Writes `values` to places `first..first + values.len()` of pixel `pixel` (below [`PIXELS`]) of a column.
+    ///
+    /// # Panics
+    /// May panic, and never writes elsewhere, when the column is too short.
+    fn gather(column: &mut [Self::Lane], first: usize, pixel: usize, values: &[i8]);
+
+    /// As [`gather`](Self::gather), `count` times the same value.
+    fn fill(column: &mut [Self::Lane], first: usize, count: usize, pixel: usize, value: i8);
+
+    /// Adds to each channel's accumulators the products of its weights with the column.
+    ///
+    /// # Shapes
+    /// `column`: `4 * k` lanes, `k` a multiple of 4; channel `c` has its `k` weights at `weights[c * stride..]`, aligned to 4 bytes
+    /// (`stride` is a multiple of 4 and `weights` starts at a multiple of 4);
+    /// `accumulators`: `[channels][pixels]`.
+    ///
+    /// # Arithmetic
+    /// `accumulators[c][p] += sum over k of weights[c * stride + k] * column(k, p)`.
+    fn accumulate(column: &[Self::Lane], weights: &[i8], stride: usize, accumulators: &mut [[i32; PIXELS]]);
+
+    /// Turns accumulators into outputs: `out[p * row + c]` for the first `pixels` pixels.
+    ///
+    /// # Shapes
+    /// `accumulators`: `[channels][pixels]`; `out`: starts at the tile's first pixel and channel; a pixel has `row` channels.
+    fn requantize(
+        accumulators: &[[i32; PIXELS]],
+        factors: &Requantization<'_>,
+        out: &mut [i8],
+        row: usize,
+        pixels: usize,
+    );
+
+    /// Computes one pixel of a depthwise convolution with a multiplier of 1.
+    ///
+    /// # Shapes
+    /// `cells`: the window's pixels, `[c]` each (a cell outside the image is a slice of zero points); `weights`: `[cells][stride]`,
+    /// `stride` is `c` rounded up to a multiple of 4; `bias` (zero point folded in) and `out`: `[c]`. Cells need no alignment.
+    ///
+    /// # Arithmetic
+    /// `out[c] = clamp(requantize(bias[c] + sum over cells of cell[c] * weight[c]))`.
+    fn depthwise(
+        cells: &[&[i8]],
+        weights: &[i8],
+        stride: usize,
+        bias: &[i32],
+        factors: &Requantization<'_>,
+        out: &mut [i8],
+    );
+
+    /// The sum of products of two equally long slices. Neither needs an alignment.
+    fn dot(a: &[i8], b: &[i8]) -> i32;
+
+    /// Adds `b` to `a`, in place: `a[i] = clamp(rescaled(a[i]) + rescaled(b[i]))`.
+    fn add(params: &AddParams, a: &mut [i8], b: &[i8]);
+}
