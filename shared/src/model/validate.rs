@@ -122,7 +122,7 @@ fn infer_shape(record: &OpRecord, input: Shape, c_out: u32) -> Option<Result<Sha
         padding: Padding::Explicit(record.pads),
     };
     let op = match record.kind {
-        kind::CONV2D => Op::Conv2d { c_out, window, activation: Activation::None },
+        kind::CONV2D => Op::Conv2d { c_out, window, groups: 1, activation: Activation::None },
         kind::MAX_POOL2D => Op::MaxPool2d { window },
         kind::AVERAGE_POOL2D => Op::AveragePool2d { window },
         // A compiled dense layer takes the flatten before it upon itself.
@@ -131,7 +131,7 @@ fn infer_shape(record: &OpRecord, input: Shape, c_out: u32) -> Option<Result<Sha
         kind::SOFTMAX => Op::Softmax,
         _ => return None,
     };
-    Some(op.infer_shape(input))
+    Some(op.infer_shape(&[input]))
 }
 
 fn check_op(model: &Model<'_>, index: usize, record: &OpRecord) -> Result<(), LoadError> {
