@@ -117,15 +117,16 @@ impl Case {
         let shape = input.shape()?;
         let output = self.output.shape()?;
         let op = self.op(shape, output)?;
-        let inferred = op.infer_shape(shape)?;
+        let inferred = op.infer_shape(&[shape])?;
         ensure!(inferred == output, "the case's output is {output}, the operator makes {inferred}");
         let weights = match op.weight_shape(shape) {
             None => None,
             Some(expected) => Some(self.weights(expected.map(|n| n as usize))?),
         };
-        let node = Node { name: self.op.clone(), op, input: shape, output };
+        let node = Node { name: self.op.clone(), op, inputs: vec![0], input_shapes: vec![shape], output };
         let layers = vec![QuantizedLayer { node, output: self.output.params()?, weights }];
-        Ok(QuantizedNetwork { picture: None, input_shape: shape, input: input.params()?, layers, labels: Vec::new() })
+        let input = input.params()?;
+        Ok(QuantizedNetwork { picture: None, input_shape: shape, input, layers, labels: Vec::new(), unsigned: false })
     }
 
     /// The input's values.
@@ -171,7 +172,7 @@ impl Case {
                 let [_, kh, kw, c_in] = weights[..] else { bail!("weights must be OHWI") };
                 ensure!(c_in == input.c, "grouped convolutions are not supported");
                 let kernel = [u16::try_from(kh)?, u16::try_from(kw)?];
-                Op::Conv2d { c_out: output.c, window: window(kernel)?, activation }
+                Op::Conv2d { c_out: output.c, window: window(kernel)?, groups: 1, activation }
             }
             "dense" => Op::Dense { units: output.c, activation },
             "max_pool2d" => Op::MaxPool2d { window: window(pool_kernel()?)? },
@@ -194,7 +195,7 @@ impl Case {
         ensure!(tensor.zero_point.iter().flatten().all(|&z| z == 0), "weights with zero points are not supported");
         let bias = self.bias.as_ref().map_or_else(|| vec![0; shape[0]], |b| b.data.clone());
         ensure!(bias.len() == shape[0], "one bias an output channel is needed");
-        Ok(QuantizedWeights { shape, kernel, scales, bias })
+        Ok(QuantizedWeights { shape, kernel, zero_point: 0, scales, bias })
     }
 }
 

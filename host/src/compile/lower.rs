@@ -16,10 +16,13 @@ pub fn lower(network: &QuantizedNetwork) -> anyhow::Result<ModelFile> {
     let mut tensors = vec![tensor(network.input_shape, network.input)];
     let mut ops = Vec::new();
     for (index, layer) in network.layers.iter().enumerate() {
+        if layer.node.inputs != [index] {
+            bail!("layer '{}': only chains can be compiled", layer.node.name);
+        }
         if folds_into_next(network, index) {
             continue;
         }
-        let (input, before) = (tensors.len() as u32 - 1, network.input_of(index));
+        let (input, before) = (tensors.len() as u32 - 1, network.params_of(layer.node.inputs[0]));
         let entry = lower_layer(layer, input, before).with_context(|| format!("layer '{}'", layer.node.name))?;
         ops.push(entry);
         tensors.push(tensor(layer.node.output, layer.output));
@@ -58,12 +61,13 @@ fn lower_layer(layer: &QuantizedLayer, input: u32, before: QuantParams) -> anyho
         Op::Dense { .. } => kind::DENSE,
         Op::Flatten => kind::FLATTEN,
         Op::Softmax => kind::SOFTMAX,
+        _ => bail!("this operator cannot be compiled yet"),
     };
     let mut record = OpRecord::new(code, input);
     let activation = layer.node.op.activation();
     (record.act_min, record.act_max) = activation_range(activation, layer.output.scale, layer.output.zero_point);
     if let Some(window) = layer.node.op.window() {
-        set_window(&mut record, window, layer.node.input)?;
+        set_window(&mut record, window, layer.node.input())?;
     }
     let mut entry = OpEntry {
         name: layer.node.name.clone(),
