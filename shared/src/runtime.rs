@@ -371,7 +371,7 @@ impl Job<'_> {
         )
     }
 
-    /// Pixels of the input; at most 2^23.
+    /// Pixels of the input; at most 2^22.
     fn pixels(&self) -> i32 {
         (self.input.h * self.input.w) as i32
     }

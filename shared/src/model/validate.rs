@@ -8,7 +8,7 @@ use super::{Constants, LoadError, Model};
 use crate::image::{ColorOrder, Resize};
 use crate::ir::{Activation, Op, Padding, Shape, ShapeError, Unary, Window};
 use crate::kernels::tiled::{MAX_CELLS, Tile};
-use crate::quant::Multiplier;
+use crate::quant::{Multiplier, SHIFT_RANGE};
 use crate::to_usize;
 
 pub(super) fn check(model: &Model<'_>) -> Result<(), LoadError> {
@@ -111,7 +111,7 @@ fn check_header(model: &Model<'_>) -> Result<(), LoadError> {
 /// The `color` code of a network whose input is no picture.
 pub(super) const NO_PICTURE: u8 = 255;
 /// Most pixels of a picture: sums of as many int8 values stay inside 32 bits.
-const MAX_PIXELS: u64 = 1 << 23;
+const MAX_PIXELS: u64 = 1 << 22;
 
 fn check_tensor(model: &Model<'_>, index: usize, tensor: &Tensor) -> Result<(), LoadError> {
     let field = |what| Err(LoadError::Field { what });
@@ -271,7 +271,9 @@ fn check_constants(model: &Model<'_>, index: usize, record: &OpRecord, input: &T
     for (at, (&multiplier, &shift)) in constants.multipliers.iter().zip(constants.shifts).enumerate() {
         let factor = Multiplier { multiplier, shift: i32::from(shift) };
         // the factors of an addition are of reals below one, so that 29 bits of a shifted input stay so
-        if !factor.is_valid() || (record.kind == kind::ADD && at < 3 && shift > 0) {
+        // a mean's multiplier has been divided by a count, and may have lost its highest bit
+        let of_mean = record.kind == kind::MEAN && multiplier >= 1 << 29 && SHIFT_RANGE.contains(&factor.shift);
+        if !(factor.is_valid() || of_mean) || (record.kind == kind::ADD && at < 3 && shift > 0) {
             return refuse("multipliers or shifts");
         }
     }
