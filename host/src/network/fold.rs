@@ -18,7 +18,7 @@ pub(super) struct Folded {
 pub(super) fn fold(network: &Network) -> Result<Vec<Folded>, NetworkError> {
     let layers = network.wired()?;
     // the tensor that holds what a tensor of the training holds: dropout is passed over
-    let mut seen = vec![0];
+    let mut seen = vec![0_usize];
     for (index, wired) in layers.iter().enumerate() {
         let dropout = matches!(wired.layer.kind, LayerKind::Dropout { .. });
         seen.push(if dropout { seen[wired.inputs[0]] } else { index + 1 });
@@ -28,7 +28,7 @@ pub(super) fn fold(network: &Network) -> Result<Vec<Folded>, NetworkError> {
         wired.inputs.iter().for_each(|&tensor| readers[seen[tensor]] += 1);
     }
     // the tensor among the nodes' for each tensor of the training
-    let mut place = vec![0; seen.len()];
+    let mut place = vec![0_usize; seen.len()];
     let mut nodes: Vec<Folded> = Vec::new();
     for (index, wired) in layers.iter().enumerate() {
         let sources: Vec<usize> = wired.inputs.iter().map(|&tensor| seen[tensor]).collect();
