@@ -196,7 +196,8 @@ impl Case {
     /// When they are of another type than int8 or uint8.
     pub fn input(&self) -> anyhow::Result<Vec<i8>> {
         let tensors = self.tensors();
-        let parts = tensors.iter().map(|tensor| Ok((tensor.int8()?, tensor.shape()?))).collect::<anyhow::Result<Vec<_>>>()?;
+        let parts =
+            tensors.iter().map(|tensor| Ok((tensor.int8()?, tensor.shape()?))).collect::<anyhow::Result<Vec<_>>>()?;
         let pixels = parts.first().map_or(0, |(_, shape)| (shape.h * shape.w) as usize);
         let mut frame = Vec::new();
         for pixel in 0..pixels {
@@ -272,7 +273,11 @@ impl Case {
             "add" => Op::Add { activation },
             "mul" => Op::Mul { activation },
             "concat" => {
-                ensure!(matches!(attrs.axis, Some(3 | -1)), "a concat along axis {:?} is not supported: 3 is", attrs.axis);
+                ensure!(
+                    matches!(attrs.axis, Some(3 | -1)),
+                    "a concat along axis {:?} is not supported: 3 is",
+                    attrs.axis
+                );
                 Op::Concat
             }
             "pad" => {
@@ -375,7 +380,11 @@ impl CaseTensor {
     }
 
     fn int8(&self) -> anyhow::Result<Vec<i8>> {
-        ensure!(matches!(self.dtype.as_str(), "int8" | "uint8"), "the type {} is not supported: int8 and uint8 are", self.dtype);
+        ensure!(
+            matches!(self.dtype.as_str(), "int8" | "uint8"),
+            "the type {} is not supported: int8 and uint8 are",
+            self.dtype
+        );
         self.data.iter().map(|&v| i8::try_from(v - self.offset()).context("a value outside its type")).collect()
     }
 }

@@ -4,7 +4,7 @@ use super::Verdict;
 use super::ui::{load_training, spinner, thousands};
 use anyhow::ensure;
 use ocelli_firmware_tools::boards::{Board, find};
-use ocelli_host::compile::{LayerCost, assemble, cost, planned};
+use ocelli_host::compile::{LayerCost, Options, Target, assemble, cost, planned};
 use ocelli_host::data::Dataset;
 use ocelli_host::model::ModelBytes;
 use ocelli_host::network::{Network, Weights};
@@ -78,7 +78,7 @@ pub fn quantize_with(
 
 /// Writes the compiled model, unless the board cannot hold it.
 pub fn write_checked(folder: &RunFolder, quantized: &QuantizedNetwork, board: &Board) -> anyhow::Result<()> {
-    let planned = planned(quantized)?;
+    let planned = planned(quantized, Options::for_target(Target::of(board)))?.file;
     let file = assemble(&planned)?;
     let cost = cost(&planned, file.len());
     for (what, needed, has, of_layer) in [

@@ -61,7 +61,11 @@ impl Lowering<'_> {
         if node.op == Op::Concat {
             return self.concat(layer);
         }
-        let inputs = node.inputs.iter().map(|&input| Ok(u16::try_from(self.places[input])?)).collect::<anyhow::Result<Vec<_>>>()?;
+        let inputs = node
+            .inputs
+            .iter()
+            .map(|&input| Ok(u16::try_from(self.places[input])?))
+            .collect::<anyhow::Result<Vec<_>>>()?;
         ensure!(inputs.first() != inputs.get(1), "it reads one tensor twice: not supported");
         let before: Vec<QuantParams> = node.inputs.iter().map(|&input| self.network.params_of(input)).collect();
         let mut record = OpRecord::new(kind_of(layer), inputs[0]);
@@ -73,13 +77,8 @@ impl Lowering<'_> {
         if self.network.unsigned && matches!(record.kind, kind::AVERAGE_POOL2D | kind::GLOBAL_AVERAGE_POOL) {
             record.flags |= flag::TIES_UP;
         }
-        let mut entry = OpEntry {
-            name: node.name.clone(),
-            record,
-            weights: Vec::new(),
-            bias: Vec::new(),
-            multipliers: Vec::new(),
-        };
+        let mut entry =
+            OpEntry { name: node.name.clone(), record, weights: Vec::new(), bias: Vec::new(), multipliers: Vec::new() };
         match node.op {
             Op::Pad { cells } => entry.record.pads = cells,
             _ if record.kind == kind::GLOBAL_AVERAGE_POOL => {}
@@ -95,7 +94,8 @@ impl Lowering<'_> {
                 tile::choose(&mut entry.record, node.input(), node.output, target);
             }
         }
-        let (output, one) = (layer.output, |real: f64| Multiplier::from_real(real).context("its scale is out of range"));
+        let (output, one) =
+            (layer.output, |real: f64| Multiplier::from_real(real).context("its scale is out of range"));
         let real = |params: QuantParams| f64::from(params.scale);
         match node.op {
             Op::Softmax => {
@@ -149,7 +149,8 @@ impl Lowering<'_> {
             ensure!(parts.iter().all(|part| part.0 != place), "it reads one tensor twice: not supported");
             parts.push((place, shape));
         }
-        let ((mut left, mut shape), rest) = parts.split_first().map(|(&first, rest)| (first, rest)).context("no inputs")?;
+        let ((mut left, mut shape), rest) =
+            parts.split_first().map(|(&first, rest)| (first, rest)).context("no inputs")?;
         for (index, &(right, other)) in rest.iter().enumerate() {
             let last = index + 1 == rest.len();
             let name = if last { node.name.clone() } else { format!("{}.part{}", node.name, index + 2) };
@@ -243,7 +244,9 @@ fn set_weights(
         // sum((x - zx) (w - zw)) = sum(x (w - zw)) - zx (sum(w) - taps zw)
         let folded = i64::from(before.zero_point) * (values - taps * i64::from(weights.zero_point));
         let bias = i64::from(weights.bias.get(channel).copied().unwrap_or(0)) - folded;
-        entry.bias.push(i32::try_from(bias).with_context(|| format!("output channel {channel}: its bias is too large"))?);
+        entry
+            .bias
+            .push(i32::try_from(bias).with_context(|| format!("output channel {channel}: its bias is too large"))?);
         let factor = multiplier(before.scale, weights.scale(channel), layer.output.scale);
         entry.multipliers.push(factor.with_context(|| format!("output channel {channel}: its scale is out of range"))?);
     }

@@ -23,8 +23,14 @@ pub struct Passes {
 
 impl Passes {
     /// All of them.
-    pub const ALL: Self =
-        Self { fold_padding: true, fold_activations: true, fold_shapes: true, in_place: true, tiles: true, gates: true };
+    pub const ALL: Self = Self {
+        fold_padding: true,
+        fold_activations: true,
+        fold_shapes: true,
+        in_place: true,
+        tiles: true,
+        gates: true,
+    };
     /// None of them.
     pub const NONE: Self = Self {
         fold_padding: false,
@@ -105,7 +111,9 @@ pub fn fold_activations(mut network: QuantizedNetwork) -> QuantizedNetwork {
         let producer = layer.node.inputs[0].checked_sub(1);
         let same = network.params_of(layer.node.inputs[0]) == layer.output;
         let target = producer.filter(|&p| same && only_reader(&network, p) == Some(index));
-        let folded = target.zip(activation).and_then(|(p, activation)| Some((p, clamped(&network.layers[p].node.op, activation)?)));
+        let folded = target
+            .zip(activation)
+            .and_then(|(p, activation)| Some((p, clamped(&network.layers[p].node.op, activation)?)));
         match folded {
             Some((producer, op)) => {
                 network.layers[producer].node.op = op;

@@ -131,7 +131,8 @@ pub fn with_heights(file: &mut ModelFile, heights: &[u32]) -> anyhow::Result<Pac
     // rings that are too short for the schedule leave regions without a life: they are placed all the same, and `load` says no
     let complete = lives_of(&graph, &mut vec![0; ops.len() + 1], &mut lives);
     let too_large = || anyhow::anyhow!("the network needs more than 4 GiB of working memory");
-    let aligned = |bytes: Option<u32>| bytes.and_then(|b| b.checked_next_multiple_of(REGION_ALIGN)).with_context(too_large);
+    let aligned =
+        |bytes: Option<u32>| bytes.and_then(|b| b.checked_next_multiple_of(REGION_ALIGN)).with_context(too_large);
     let (mut regions, mut owners) = (Vec::new(), Vec::new());
     let always = [0, u32::MAX];
     for (index, tensor) in file.tensors.iter().enumerate() {

@@ -3,6 +3,7 @@
 use ocelli::ir::Shape;
 use ocelli::kernels::isa::PIXELS;
 use ocelli::kernels::tiled::{MAX_CELLS, Tile};
+use ocelli::model::Model;
 use ocelli::model::records::{OpRecord, kind, padded};
 use ocelli_firmware_tools::Board;
 
@@ -24,6 +25,13 @@ impl Target {
     pub fn of(board: &Board) -> Self {
         let lane_bytes = lane_bytes(board);
         Self { lane_bytes, scratch_bytes: if lane_bytes == 4 { 1280 } else { 2560 } }
+    }
+
+    /// The core that a model was compiled for: compiling for it again gives the same tiles.
+    #[must_use]
+    pub fn of_model(model: &Model<'_>) -> Self {
+        let header = model.header();
+        Self { lane_bytes: header.lane_bytes, scratch_bytes: header.scratch_bytes }
     }
 }
 
@@ -54,7 +62,8 @@ pub fn choose(record: &mut OpRecord, input: Shape, output: Shape, target: &Targe
     let (kernel_row, channels) = (padded(kw * input.c as usize), output.c as usize);
     if let Some(tile) = cheapest(kh, kernel_row, channels, target) {
         record.tile_values = u16::try_from(tile.values).unwrap_or(0);
-        record.tile_channels = if record.tile_values == 0 { 0 } else { u16::try_from(tile.channels).unwrap_or(u16::MAX) };
+        record.tile_channels =
+            if record.tile_values == 0 { 0 } else { u16::try_from(tile.channels).unwrap_or(u16::MAX) };
     }
 }
 

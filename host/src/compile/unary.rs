@@ -67,7 +67,8 @@ type ToQ4 = Box<dyn Fn(i32) -> i32>;
 
 /// The values at which a sigmoid or tanh has reached its end, and the way from a step to Q4.27.
 fn saturating_range(input: QuantParams) -> anyhow::Result<(Range, ToQ4)> {
-    let factor = Multiplier::from_real(f64::from(input.scale) * f64::from(1 << 27)).context("its scale is out of range")?;
+    let factor =
+        Multiplier::from_real(f64::from(input.scale) * f64::from(1 << 27)).context("its scale is out of range")?;
     let radius = (15.0 * f64::from(1 << 27) / 2.0_f64.powi(factor.shift)).floor();
     let radius = radius.clamp(0.0, f64::from(i32::MAX)) as i32;
     let range = move |x: i32| (x <= -radius).then_some(-128).or((x >= radius).then_some(127));
@@ -156,7 +157,8 @@ impl HardSwish {
         let fine = input.scale / 128.0;
         let to_16_bits = |real: f32| -> anyhow::Result<(i32, i32)> {
             let factor = Multiplier::from_real(f64::from(real)).context("its scale is out of range")?;
-            let rounded = if factor.multiplier >= i32::MAX - (1 << 15) { 32767 } else { (factor.multiplier + (1 << 15)) >> 16 };
+            let rounded =
+                if factor.multiplier >= i32::MAX - (1 << 15) { 32767 } else { (factor.multiplier + (1 << 15)) >> 16 };
             Ok((rounded, factor.shift))
         };
         let (output, relu_ish) = (to_16_bits(fine / output.scale)?, to_16_bits(fine / (3.0 / 32768.0))?);
