@@ -3,3 +3,4 @@
 pub mod onnx;
 mod proto;
 pub mod qdq;
+pub mod tflite;
