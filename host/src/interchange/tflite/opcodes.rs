@@ -1,5 +1,6 @@
 //! The kinds of operators: the names that the schema gives them.
 
+use super::error::short_name;
 use std::fmt;
 
 /// The kind of an operator.
@@ -26,7 +27,7 @@ impl OpCode {
 impl fmt::Display for OpCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Custom(name) => write!(f, "custom operator '{name}'"),
+            Self::Custom(name) => write!(f, "custom operator '{}'", short_name(name)),
             Self::Builtin(code) => match usize::try_from(*code).ok().and_then(|code| NAMES.get(code)) {
                 Some(name) => f.write_str(name),
                 None => write!(f, "operator number {code}, unknown here"),
@@ -57,6 +58,8 @@ pub mod code {
     pub const CALL: i32 = 31;
     pub const CUSTOM: i32 = 32;
     pub const PAD: i32 = 34;
+    pub const BATCH_TO_SPACE_ND: i32 = 37;
+    pub const SPACE_TO_BATCH_ND: i32 = 38;
     pub const TRANSPOSE: i32 = 39;
     pub const MEAN: i32 = 40;
     pub const SUB: i32 = 41;
@@ -158,6 +161,8 @@ mod tests {
             (code::CALL, "CALL"),
             (code::CUSTOM, "CUSTOM"),
             (code::PAD, "PAD"),
+            (code::BATCH_TO_SPACE_ND, "BATCH_TO_SPACE_ND"),
+            (code::SPACE_TO_BATCH_ND, "SPACE_TO_BATCH_ND"),
             (code::TRANSPOSE, "TRANSPOSE"),
             (code::MEAN, "MEAN"),
             (code::SUB, "SUB"),

@@ -6,6 +6,7 @@ use super::opcodes::{OpCode, code};
 use super::options::Options;
 use super::options_read::{self, OptionsError};
 use super::schema::{model, operator, operator_code, subgraph};
+use super::tensors::MAX_RANK;
 use super::{Data, TfliteOperator, TfliteTensor};
 use std::borrow::Cow;
 
@@ -128,6 +129,11 @@ fn check_reshape(operator: &TfliteOperator, tensors: &[TfliteTensor<'_>]) -> Res
     else {
         return Ok(());
     };
+    // the length first: a list that long is not worth looking at
+    let length = tensors[shape].elements();
+    if length > MAX_RANK {
+        return Err(format!("is told to make {length} dimensions, at most {MAX_RANK} are read"));
+    }
     let Some(wanted) = tensors[shape].integers() else { return Ok(()) };
     let output = &tensors[output];
     let agrees = |(&wanted, &size): (&i64, &usize)| wanted == -1 || usize::try_from(wanted) == Ok(size);

@@ -1,6 +1,6 @@
 //! What an operator is told beside its tensors.
 
-use super::schema::{FusedActivation, Padding, TensorType};
+use super::schema::{FusedActivation, Padding};
 
 /// How a window moves over its input. Pairs are `[rows, columns]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,9 +139,8 @@ pub enum Options {
     },
     Quantize,
     Dequantize,
-    Cast {
-        to: TensorType,
-    },
+    /// Converters leave out its options: the types are those of its tensors.
+    Cast,
     /// Any other operator: what it is told is not read.
     Other,
 }

@@ -4,7 +4,7 @@ use super::error::TfliteError;
 use super::flatbuffer::{Field, Scalar, Table};
 use super::opcodes::{OpCode, code};
 use super::options::{Options, Window};
-use super::schema::{FusedActivation, Padding, TensorType, operator};
+use super::schema::{FusedActivation, Padding, operator};
 
 /// Why options cannot be: the file is broken there, or they say something that makes no sense.
 pub(super) enum OptionsError {
@@ -36,7 +36,6 @@ mod table {
     pub const SQUEEZE: u8 = 30;
     pub const STRIDED_SLICE: u8 = 32;
     pub const SPLIT: u8 = 35;
-    pub const CAST: u8 = 37;
     pub const PACK: u8 = 59;
     pub const UNPACK: u8 = 64;
     pub const LEAKY_RELU: u8 = 75;
@@ -149,7 +148,7 @@ pub(super) fn read(operator: Table<'_, '_>, code: &OpCode) -> Result<Options, Op
         code::SPLIT_V => Options::SplitV { num_splits: given.expect(table::SPLIT_V)?.int(0)? },
         code::QUANTIZE => Options::Quantize,
         code::DEQUANTIZE => Options::Dequantize,
-        code::CAST => Options::Cast { to: TensorType::from_code(given.expect(table::CAST)?.signed(1)?) },
+        code::CAST => Options::Cast,
         _ => Options::Other,
     })
 }
@@ -199,10 +198,6 @@ impl Fields<'_, '_> {
 
     fn byte_or(&self, id: u16, default: u8) -> Result<u8, OptionsError> {
         self.number(id, default)
-    }
-
-    fn signed(&self, id: u16) -> Result<i8, OptionsError> {
-        self.number(id, 0)
     }
 
     fn float(&self, id: u16) -> Result<f32, OptionsError> {

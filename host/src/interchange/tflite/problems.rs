@@ -33,6 +33,8 @@ impl fmt::Display for Problem {
 const FULL_INTEGER: &str = "Convert it with full integer quantization (a representative dataset, and the inference types int8), \
      or without any optimization and let Ocelli quantize it.";
 const FIXED_SIZE: &str = "Convert it with an input of fixed height and width.";
+const FIXED_BATCH: &str = "If it is part of a dilated convolution, convert the network with a fixed batch of 1 \
+     (`Input(..., batch_size=1)`): the convolution then stays in one piece.";
 const FLOAT32: &str = "Convert it with its activations in float32, or with full integer quantization.";
 const OWN_WEIGHTS: &str = "Convert it without sparse, 4-bit or external weights.";
 const ONE_PASS: &str = "Export the part of the network that goes from picture to answer without conditions and loops.";
@@ -87,6 +89,7 @@ pub fn report(problems: &[Problem]) -> String {
 fn help(code: &OpCode) -> &'static str {
     match code {
         OpCode::Custom(_) => BUILTIN_ONLY,
+        OpCode::Builtin(code::SPACE_TO_BATCH_ND | code::BATCH_TO_SPACE_ND) => FIXED_BATCH,
         OpCode::Builtin(_) => CHANGE_LAYER,
     }
 }
@@ -120,7 +123,7 @@ fn format_problem(model: &TfliteModel<'_>, operator: &TfliteOperator) -> Option<
 fn moves_only(options: &Options) -> bool {
     matches!(
         options,
-        Options::Cast { .. }
+        Options::Cast
             | Options::Shape
             | Options::Reshape { .. }
             | Options::Squeeze { .. }

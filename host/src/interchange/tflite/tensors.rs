@@ -7,7 +7,7 @@ use super::{Data, TfliteQuantization, TfliteTensor};
 use std::borrow::Cow;
 
 /// Most dimensions of a tensor; TensorFlow Lite's own operators take up to 6.
-const MAX_RANK: usize = 8;
+pub(super) const MAX_RANK: usize = 8;
 /// Most elements of a tensor: far above any network here, far below what could overflow a size in bytes.
 const MAX_ELEMENTS: usize = 0x7fff_ffff;
 
@@ -67,7 +67,7 @@ fn shape(dimensions: &[i32], signature: &[i32]) -> Result<(Vec<usize>, Vec<usize
         return Err(format!("has {} dimensions, at most {MAX_RANK} are read", dimensions.len()));
     }
     if !signature.is_empty() && signature.len() != dimensions.len() {
-        return Err(format!("has shape {dimensions:?} but the signature {signature:?}"));
+        return Err(format!("has {} dimensions but a signature of {}", dimensions.len(), signature.len()));
     }
     let (mut shape, mut unknown) = (Vec::with_capacity(dimensions.len()), Vec::new());
     for (axis, &size) in dimensions.iter().enumerate() {

@@ -3,6 +3,7 @@
 mod build;
 mod edges;
 mod hostile;
+mod problems;
 mod real;
 
 /// A file of the folder `tests/models`.

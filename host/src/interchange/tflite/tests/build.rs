@@ -78,6 +78,42 @@ pub fn relu() -> Model {
     }
 }
 
+/// The bytes of a constant.
+pub fn bytes<const N: usize>(values: impl IntoIterator<Item = [u8; N]>) -> Vec<u8> {
+    values.into_iter().flatten().collect()
+}
+
+/// A float DEPTHWISE_CONV_2D over `[1, 5, 5, 2]` with weights (tensor 2) and bias (tensor 3); its options can be changed.
+pub fn depthwise() -> Model {
+    let mut model = relu();
+    model.tensors[0].shape = vec![1, 5, 5, 2];
+    model.tensors[1].shape = vec![1, 3, 3, 2];
+    let weights = bytes((0..18_u8).map(|i| f32::from(i).to_le_bytes()));
+    model.tensors.push(Tensor { name: "w", shape: vec![1, 3, 3, 2], data: weights, ..Tensor::default() });
+    let bias = bytes([1.5_f32, -2.0].map(f32::to_le_bytes));
+    model.tensors.push(Tensor { name: "b", shape: vec![2], data: bias, ..Tensor::default() });
+    let options =
+        vec![(0, Value::Byte(1)), (1, Value::Int(3)), (2, Value::Int(2)), (3, Value::Int(1)), (4, Value::Byte(3))];
+    let (code, options) = ((4, 4), Some((2, options)));
+    model.operators[0] = Operator { code, options, inputs: vec![0, 2, 3], outputs: vec![1], custom: None };
+    model
+}
+
+/// The same with int8 weights of two scales, and their bias as converters write it: with the weights' axis.
+pub fn depthwise_int8() -> Model {
+    let mut model = depthwise();
+    for tensor in &mut model.tensors[..2] {
+        (tensor.kind, tensor.quantization) = (9, Some((vec![0.5], vec![-3], 0)));
+    }
+    let weights = &mut model.tensors[2];
+    (weights.kind, weights.data) = (9, (0..18).collect());
+    weights.quantization = Some((vec![0.5, 0.25], vec![0, 0], 3));
+    let bias = &mut model.tensors[3];
+    (bias.kind, bias.data) = (2, bytes([7_i32, -9].map(i32::to_le_bytes)));
+    bias.quantization = Some((vec![0.25, 0.125], vec![0, 0], 3));
+    model
+}
+
 impl Model {
     /// The file. Built twice when constants lie behind the FlatBuffer: only then its length is known.
     pub fn file(&self) -> Vec<u8> {
