@@ -1,5 +1,9 @@
 //! Operators as row kernels: the rows a window covers in, one output row out.
 
+#[cfg(ocelli_isa = "armv7em")]
+mod armv7em;
+#[cfg(ocelli_isa = "armv7m")]
+mod armv7m;
 pub mod isa;
 mod native;
 pub mod portable;
