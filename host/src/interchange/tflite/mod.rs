@@ -15,6 +15,7 @@
 mod constants;
 mod error;
 mod flatbuffer;
+mod import;
 pub mod opcodes;
 mod operators;
 mod options;
@@ -25,6 +26,7 @@ mod tensors;
 #[cfg(test)]
 mod tests;
 
+pub use import::{ImportOptions, Imported, import};
 pub use error::{TfliteError, short_name};
 pub use opcodes::OpCode;
 pub use options::{Options, Window};
