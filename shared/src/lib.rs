@@ -16,7 +16,7 @@
 //! # Ok::<(), ocelli::model::LoadError>(())
 //! ```
 #![no_std]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 #[cfg(feature = "alloc")]
 extern crate alloc;

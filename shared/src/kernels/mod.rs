@@ -1,7 +1,11 @@
 //! Operators as row kernels: the rows a window covers in, one output row out.
 
+#[cfg(ocelli_isa = "armv6m")]
+pub mod armv6m;
 pub mod isa;
 mod native;
+#[cfg(any(test, ocelli_isa = "armv6m", ocelli_isa = "riscv32"))]
+mod pairs;
 pub mod portable;
 pub mod reference;
 
