@@ -1,29 +1,27 @@
 //! Products of weights with a column of pixel pairs (see [`pairs`](super::super::pairs)).
 
+use super::reach;
 use crate::kernels::isa::PIXELS;
-use crate::kernels::pairs::{BIAS, Words};
+use crate::kernels::pairs::{self, BIAS, Words};
 use core::arch::naked_asm;
 
-/// See [`Isa::accumulate`](crate::kernels::isa::Isa::accumulate). Does nothing when there are fewer weights than the channels need, or
-/// when they are not aligned as they must be.
+/// See [`Isa::accumulate`](crate::kernels::isa::Isa::accumulate).
 #[inline]
-pub fn accumulate(column: &[Words], weights: &[i8], stride: usize, accumulators: &mut [[i32; PIXELS]]) {
-    let k = column.len();
-    let Some(last) = accumulators.len().checked_sub(1) else { return };
-    let needed = last.checked_mul(stride).and_then(|start| start.checked_add(k));
+pub fn accumulate(column: &[i16], weights: &[i8], stride: usize, accumulators: &mut [[i32; PIXELS]]) {
+    let (k, count) = (pairs::room(column), accumulators.len());
     let aligned = (weights.as_ptr().addr() | stride | k).is_multiple_of(4);
-    if k == 0 || !aligned || needed.is_none_or(|needed| needed > weights.len()) {
+    if k == 0 || count == 0 || !aligned || reach(count, stride, k) > weights.len() {
         return;
     }
-    let columns = column.as_ptr_range();
+    let column = column.as_ptr().cast::<Words>();
     let accumulators = accumulators.as_mut_ptr_range();
-    // SAFETY: the column is not empty and has a multiple of 4 values; every channel's `k` weights lie in `weights` and start at a
-    // multiple of 4; there is at least one channel. From one channel's last weight to the next one's first it is `stride - k` bytes, as
-    // a number modulo 2^32.
+    // SAFETY: the column is not empty, has a multiple of 4 values and is aligned as words must be; every channel's `k` weights lie in
+    // `weights` and start at a multiple of 4; there is at least one channel. From one channel's last weight to the next one's first it
+    // is `stride - k` bytes, as a number modulo 2^32.
     unsafe {
         channels(
-            columns.start,
-            columns.end,
+            column,
+            column.wrapping_add(k),
             weights.as_ptr(),
             accumulators.start,
             stride.wrapping_sub(k),

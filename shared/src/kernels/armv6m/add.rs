@@ -1,6 +1,6 @@
 //! Addition of int8 values.
 
-use super::requantize::{high_mul, rounding_shift};
+use super::requantize::{clamp, high_mul, rounding_shift};
 use crate::kernels::isa::AddParams;
 use core::arch::naked_asm;
 
@@ -114,14 +114,7 @@ unsafe extern "C" fn fast(a: *mut i8, b: *const i8, len: usize, numbers: &Number
         "ldr r6, [r1]",
         "mov r7, r9",
         rounding_shift!(),
-        "cmp r4, r10",
-        "bge 3f",
-        "mov r4, r10",
-        "3:",
-        "cmp r4, r11",
-        "ble 4f",
-        "mov r4, r11",
-        "4:",
+        clamp!(),
         "strb r4, [r0]",
         "adds r0, r0, #1",
         "cmp r0, r12",

@@ -1,8 +1,7 @@
 //! Depthwise convolution, four channels at a time.
 
-use super::requantize::requantize;
-use crate::kernels::isa::{Isa, Requantization};
-use crate::kernels::portable::Portable;
+use super::{reach, requantize};
+use crate::kernels::isa::Requantization;
 use core::arch::naked_asm;
 
 /// Channels whose sums are held on the stack.
@@ -16,7 +15,7 @@ const _: () = {
     assert!(unsafe { words[1].assume_init() } == 3);
 };
 
-/// See [`Isa::depthwise`].
+/// See [`Isa::depthwise`](crate::kernels::isa::Isa::depthwise).
 pub fn depthwise(
     cells: &[&[i8]],
     weights: &[i8],
@@ -27,32 +26,48 @@ pub fn depthwise(
 ) {
     let channels = out.len();
     let block = BLOCK.min(channels & !3);
-    let needed = cells.len().checked_sub(1).and_then(|last| last.checked_mul(stride)?.checked_add(channels));
-    let fits = block != 0
-        && cells.iter().all(|cell| cell.len() >= channels)
-        && needed.is_some_and(|needed| needed <= weights.len())
-        && bias.len() >= channels
-        && factors.multipliers.len() >= channels
-        && factors.shifts.len() >= channels;
-    if !fits {
-        return Portable::depthwise(cells, weights, stride, bias, factors, out);
+    if block == 0 || cells.is_empty() {
+        return one_by_one(cells, weights, stride, bias, factors, out);
+    }
+    if cells.iter().any(|cell| cell.len() < channels)
+        || reach(cells.len(), stride, channels) > weights.len()
+        || channels > bias.len()
+    {
+        return;
     }
     let cells = cells.as_ptr_range();
     let mut sums = [0; BLOCK];
     for first in (0..channels).step_by(block) {
         // The last block ends with the last channel: what it shares with the one before is computed twice.
         let first = first.min(channels - block);
-        // SAFETY: there is at least one cell; `first + block`, both multiples of 4 or not past the channels, is within every cell, the
-        // weights of every cell and the bias.
-        unsafe {
-            fast(cells.start, cells.end, weights.as_ptr(), stride, bias.as_ptr(), first, first + block, &mut sums)
-        };
-        let factors = Requantization {
-            multipliers: factors.multipliers.get(first..).unwrap_or_default(),
-            shifts: factors.shifts.get(first..).unwrap_or_default(),
-            stage: factors.stage,
-        };
-        requantize::<1>(&sums, block, &factors, out.get_mut(first..).unwrap_or_default(), 0, 1);
+        // SAFETY: there is at least one cell; `first + block` channels lie in every cell, in the weights of every cell and in the bias;
+        // `block` is a multiple of 4, not 0, and at most `BLOCK`.
+        unsafe { products(cells.start, cells.end, weights.as_ptr(), stride, bias.as_ptr(), first, first + block, &mut sums) };
+        if let (Some(sums), Some(out)) = (sums.get(..block), out.get_mut(first..)) {
+            requantize::pixel(sums, factors, first, out);
+        }
+    }
+}
+
+/// Fewer than four channels, or no cells.
+#[cold]
+#[inline(never)]
+fn one_by_one(
+    cells: &[&[i8]],
+    weights: &[i8],
+    stride: usize,
+    bias: &[i32],
+    factors: &Requantization<'_>,
+    out: &mut [i8],
+) {
+    for (c, (out, &bias)) in out.chunks_mut(1).zip(bias).enumerate() {
+        let mut sum = bias;
+        for (at, cell) in cells.iter().enumerate() {
+            if let (Some(&value), Some(&weight)) = (cell.get(c), weights.get(at * stride + c)) {
+                sum += i32::from(value) * i32::from(weight);
+            }
+        }
+        requantize::pixel(&[sum], factors, c, out);
     }
 }
 
@@ -62,7 +77,7 @@ pub fn depthwise(
 /// `cells..cells_end` is not empty; `end - first` is a multiple of 4, not 0, and at most [`BLOCK`]; `end` channels lie in every cell, in
 /// the weights of every cell and in `bias`.
 #[unsafe(naked)]
-unsafe extern "C" fn fast(
+unsafe extern "C" fn products(
     cells: *const &[i8],
     cells_end: *const &[i8],
     weights: *const i8,

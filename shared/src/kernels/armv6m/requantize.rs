@@ -1,66 +1,40 @@
 //! Accumulators to int8, by four multiplications of 16 bits.
 
-use crate::kernels::isa::Requantization;
+use super::reach;
+use crate::kernels::isa::{PIXELS, Requantization};
 use crate::quant::{self, Multiplier, OutputStage};
 use core::arch::naked_asm;
 
-/// Turns accumulators into outputs: `out[p * row + c]` from `accumulators[c * PITCH + p]`, for channels `c` below `channels` and pixels
-/// `p` below `pixels`.
-///
-/// What the slices have no place for is left out, as [`Portable`](crate::kernels::portable::Portable) does.
-pub fn requantize<const PITCH: usize>(
-    accumulators: &[i32],
-    channels: usize,
-    factors: &Requantization<'_>,
-    out: &mut [i8],
-    row: usize,
-    pixels: usize,
-) {
-    let needed = pixels.checked_sub(1).and_then(|before| before.checked_mul(row)?.checked_add(channels));
-    let fits = pixels <= PITCH
-        && needed.is_some_and(|needed| needed <= out.len())
-        && channels * PITCH <= accumulators.len()
-        && channels <= factors.multipliers.len().min(factors.shifts.len());
-    let mut c = 0;
-    loop {
-        if fits && c < channels {
-            let mut job = Job {
-                multipliers: factors.multipliers.as_ptr().wrapping_add(c),
-                shifts: factors.shifts.as_ptr().wrapping_add(c),
-                out: out.as_mut_ptr().wrapping_add(c),
-                end: accumulators.as_ptr().wrapping_add(channels * PITCH),
-                read_bytes: size_of::<i32>() * pixels,
-                skipped_bytes: size_of::<i32>() * (PITCH - pixels),
-                row,
-                zero_point: factors.stage.zero_point,
-                act_min: factors.stage.act_min.into(),
-                act_max: factors.stage.act_max.into(),
-            };
-            // SAFETY: there are a multiplier, a shift and `PITCH` accumulators for each channel from `c` to `channels`, at least one,
-            // `pixels` is in `1..=PITCH`, and `out` has a place for each output.
-            unsafe { fast(accumulators.as_ptr().wrapping_add(c * PITCH), &mut job) };
-            c = job.out.addr() - out.as_ptr().addr();
-        }
-        if c >= channels {
-            return;
-        }
-        for p in 0..pixels {
-            if let (Some(&acc), Some(out)) = (accumulators.get(c * PITCH + p), out.get_mut(p * row + c)) {
-                *out = slow(acc, factors.multiplier(c), &factors.stage);
-            }
-        }
-        c += 1;
+/// See [`Isa::requantize`](crate::kernels::isa::Isa::requantize).
+#[inline]
+pub fn tile(accumulators: &[[i32; PIXELS]], factors: &Requantization<'_>, out: &mut [i8], row: usize, pixels: usize) {
+    let channels = accumulators.len();
+    if channels == 0 || !(1..=PIXELS).contains(&pixels) || reach(pixels, row, channels) > out.len() {
+        return;
     }
+    let accumulators = accumulators.as_flattened().as_ptr_range();
+    let Some(mut job) = Job::new(accumulators.end, channels, factors, 0, out) else { return };
+    job.row = row;
+    job.read_bytes = size_of::<i32>() * pixels;
+    // SAFETY: there are as many multipliers and shifts as channels, at least one; `pixels` is in `1..=PIXELS`, and `out` has a place for
+    // each output.
+    unsafe { fast_tile(accumulators.start, &mut job) };
 }
 
-/// A factor of 1 or more, which is rare: it needs all 64 bits of the product.
-#[cold]
+/// The same for one pixel's channels from `first` on, whose accumulators are next to one another.
 #[inline(never)]
-fn slow(acc: i32, multiplier: Multiplier, stage: &OutputStage) -> i8 {
-    quant::requantize(acc, multiplier, stage)
+pub fn pixel(accumulators: &[i32], factors: &Requantization<'_>, first: usize, out: &mut [i8]) {
+    if accumulators.is_empty() || accumulators.len() > out.len() {
+        return;
+    }
+    let channels = accumulators.len();
+    let accumulators = accumulators.as_ptr_range();
+    let Some(mut job) = Job::new(accumulators.end, channels, factors, first, out) else { return };
+    // SAFETY: there are as many multipliers, shifts and places in `out` as accumulators, at least one.
+    unsafe { fast_pixel(accumulators.start, &mut job) };
 }
 
-/// What [`fast`] works on; the pointers to a channel's numbers move on with the channels.
+/// What the loops work on.
 #[repr(C)]
 struct Job {
     multipliers: *const i32,
@@ -68,13 +42,47 @@ struct Job {
     out: *mut i8,
     /// The end of the accumulators.
     end: *const i32,
-    /// Bytes of a channel's accumulators that are read, and those that are not.
-    read_bytes: usize,
-    skipped_bytes: usize,
+    stage: Stage,
     row: usize,
+    /// Bytes of a channel's accumulators that are read.
+    read_bytes: usize,
+}
+
+/// An [`OutputStage`] in words.
+#[repr(C)]
+struct Stage {
     zero_point: i32,
     act_min: i32,
     act_max: i32,
+}
+
+impl Job {
+    /// For `channels` channels from `first` on; `None` when there are not as many factors.
+    #[inline]
+    fn new(end: *const i32, channels: usize, factors: &Requantization<'_>, first: usize, out: &mut [i8]) -> Option<Self> {
+        let last = first + channels;
+        if last > factors.multipliers.len() || last > factors.shifts.len() {
+            return None;
+        }
+        let OutputStage { zero_point, act_min, act_max } = factors.stage;
+        Some(Self {
+            multipliers: factors.multipliers.as_ptr().wrapping_add(first),
+            shifts: factors.shifts.as_ptr().wrapping_add(first),
+            out: out.as_mut_ptr(),
+            end,
+            stage: Stage { zero_point, act_min: act_min.into(), act_max: act_max.into() },
+            row: 0,
+            read_bytes: size_of::<i32>(),
+        })
+    }
+}
+
+/// An output whose factor is 1 or more (a negative shift to the right), which is rare: that needs all 64 bits of the product.
+#[cold]
+extern "C" fn slow(acc: i32, multiplier: i32, right: i32, stage: &Stage) -> i32 {
+    let stage =
+        OutputStage { zero_point: stage.zero_point, act_min: stage.act_min as i8, act_max: stage.act_max as i8 };
+    quant::requantize(acc, Multiplier { multiplier, shift: -right }, &stage).into()
 }
 
 /// `r4 = round(r4 * multiplier / 2^31)`, ties up, for a multiplier of `r2 + (r3 << 16)`, both positive, and `|r4| < 2^30`.
@@ -116,15 +124,31 @@ macro_rules! rounding_shift {
     };
 }
 
-pub(super) use {high_mul, rounding_shift};
+/// Clamps `r4` to `r10..=r11`.
+macro_rules! clamp {
+    () => {
+        concat!(
+            "cmp r4, r10\n",
+            "bge 98f\n",
+            "mov r4, r10\n",
+            "98:\n",
+            "cmp r4, r11\n",
+            "ble 99f\n",
+            "mov r4, r11\n",
+            "99:\n",
+        )
+    };
+}
 
-/// Channel after channel, until the end or a shift to the left. An output takes 30 instructions, a channel 26 more.
+pub(super) use {clamp, high_mul, rounding_shift};
+
+/// Channel after channel: an output takes 30 instructions, a channel 27 more.
 ///
 /// # Safety
-/// `accumulators` is a channel's first, below `job.end` by whole channels, at least one, of `read_bytes + skipped_bytes` bytes each;
-/// `read_bytes` is a multiple of 4 and not 0; there are a multiplier and a shift for each channel, and room for the outputs.
+/// `accumulators..job.end` holds [`PIXELS`] accumulators for each channel, at least one; `job.read_bytes` is a multiple of 4 in `4..=16`;
+/// there are a multiplier and a shift for each channel, and room for the outputs, each pixel's `job.row` after the one before.
 #[unsafe(naked)]
-unsafe extern "C" fn fast(accumulators: *const i32, job: &mut Job) {
+unsafe extern "C" fn fast_tile(accumulators: *const i32, job: &mut Job) {
     naked_asm!(
         "push {{r4, r5, r6, r7, lr}}",
         "mov r4, r8",
@@ -133,20 +157,19 @@ unsafe extern "C" fn fast(accumulators: *const i32, job: &mut Job) {
         "mov r7, r11",
         "push {{r1, r4, r5, r6, r7}}",
         "movs r7, r1",
-        "ldr r4, [r7, #24]",
-        "mov r12, r4", // row
-        "ldr r4, [r7, #28]",
+        "ldr r4, [r7, #16]",
         "mov r9, r4", // zero point
-        "ldr r4, [r7, #32]",
+        "ldr r4, [r7, #20]",
         "mov r10, r4", // smallest output
-        "ldr r4, [r7, #36]",
+        "ldr r4, [r7, #24]",
         "mov r11, r4", // largest output
-        "2:",          // a channel
+        "2:", // a channel
+        "ldr r4, [r7, #28]",
+        "mov r12, r4", // row
         "ldr r5, [r7, #4]",
         "movs r6, #0",
         "ldrsb r6, [r5, r6]",
         "rsbs r6, r6, #0",
-        "bmi 9f",
         "mov r8, r6", // shift to the right
         "adds r5, r5, #1",
         "str r5, [r7, #4]",
@@ -154,43 +177,137 @@ unsafe extern "C" fn fast(accumulators: *const i32, job: &mut Job) {
         "ldmia r5!, {{r3}}",
         "str r5, [r7, #0]",
         "uxth r2, r3",
-        "lsrs r3, r3, #16",
         "ldr r1, [r7, #8]",
         "adds r5, r1, #1",
         "str r5, [r7, #8]",
-        "ldr r5, [r7, #16]",
+        "ldr r5, [r7, #32]",
         "adds r5, r5, r0",
         "mov lr, r5",
+        "cmp r6, #0",
+        "blt 6f",
+        "lsrs r3, r3, #16",
         "3:", // a pixel
         "ldmia r0!, {{r4}}",
         high_mul!(),
         "mov r6, r8",
         "mov r7, r9",
         rounding_shift!(),
-        "cmp r4, r10",
-        "bge 4f",
-        "mov r4, r10",
-        "4:",
-        "cmp r4, r11",
-        "ble 5f",
-        "mov r4, r11",
-        "5:",
+        clamp!(),
         "strb r4, [r1]",
         "add r1, r12",
         "cmp r0, lr",
         "bne 3b",
         "ldr r7, [sp]",
-        "ldr r5, [r7, #20]",
-        "adds r0, r0, r5",
+        "5:", // the next channel's accumulators are 16 bytes from this one's first
+        "adds r0, r0, #{pitch}",
+        "ldr r5, [r7, #32]",
+        "subs r0, r0, r5",
         "ldr r5, [r7, #12]",
         "cmp r0, r5",
         "bne 2b",
-        "9:",
         "pop {{r1, r4, r5, r6, r7}}",
         "mov r8, r4",
         "mov r9, r5",
         "mov r10, r6",
         "mov r11, r7",
         "pop {{r4, r5, r6, r7, pc}}",
+        "6:", // a channel whose factor is 1 or more
+        "movs r4, r1",
+        "movs r5, r3",
+        "movs r6, r0",
+        "mov r7, lr",
+        "7:",
+        "ldmia r6!, {{r0}}",
+        "movs r1, r5",
+        "mov r2, r8",
+        "ldr r3, [sp]",
+        "adds r3, r3, #16",
+        "bl {slow}",
+        "strb r0, [r4]",
+        "ldr r3, [sp]",
+        "ldr r3, [r3, #28]",
+        "adds r4, r4, r3",
+        "cmp r6, r7",
+        "bne 7b",
+        "movs r0, r6",
+        "ldr r7, [sp]",
+        "b 5b",
+        pitch = const size_of::<[i32; PIXELS]>(),
+        slow = sym slow,
+    )
+}
+
+/// One pixel's channels: 42 instructions an output.
+///
+/// # Safety
+/// As [`fast_tile`]'s, with one accumulator for each channel, whatever `job.read_bytes` and `job.row`.
+#[unsafe(naked)]
+unsafe extern "C" fn fast_pixel(accumulators: *const i32, job: &mut Job) {
+    naked_asm!(
+        "push {{r4, r5, r6, r7, lr}}",
+        "mov r4, r8",
+        "mov r5, r9",
+        "mov r6, r10",
+        "mov r7, r11",
+        "push {{r4, r5, r6, r7}}",
+        "ldmia r1!, {{r2, r3, r4, r5}}",
+        "mov r8, r2", // multipliers
+        "mov r12, r3", // shifts
+        "mov lr, r5", // end of the accumulators
+        "push {{r1}}", // stage
+        "ldmia r1!, {{r2, r3, r5}}",
+        "mov r9, r2", // zero point
+        "mov r10, r3", // smallest output
+        "mov r11, r5", // largest output
+        "movs r1, r4",
+        "2:", // a channel
+        "mov r5, r8",
+        "ldmia r5!, {{r3}}",
+        "mov r8, r5",
+        "ldmia r0!, {{r4}}",
+        "mov r5, r12",
+        "movs r6, #0",
+        "ldrsb r6, [r5, r6]",
+        "adds r5, r5, #1",
+        "mov r12, r5",
+        "rsbs r6, r6, #0",
+        "bmi 6f",
+        "push {{r6}}",
+        "uxth r2, r3",
+        "lsrs r3, r3, #16",
+        high_mul!(),
+        "pop {{r6}}",
+        "mov r7, r9",
+        rounding_shift!(),
+        "3:",
+        clamp!(),
+        "strb r4, [r1]",
+        "adds r1, r1, #1",
+        "cmp r0, lr",
+        "bne 2b",
+        "pop {{r2, r4, r5, r6, r7}}",
+        "mov r8, r4",
+        "mov r9, r5",
+        "mov r10, r6",
+        "mov r11, r7",
+        "pop {{r4, r5, r6, r7, pc}}",
+        "6:", // a channel whose factor is 1 or more
+        "mov r5, r12",
+        "mov r7, lr",
+        "movs r2, r6",
+        "mov r12, r1",
+        "movs r6, r0",
+        "movs r0, r4",
+        "mov r4, r12",
+        "movs r1, r3",
+        "ldr r3, [sp]",
+        "bl {slow}",
+        "mov r12, r5",
+        "mov lr, r7",
+        "movs r1, r4",
+        "movs r4, r0",
+        "movs r0, r6",
+        "b 3b",
+        slow = sym slow,
     )
 }
