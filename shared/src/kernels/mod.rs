@@ -4,8 +4,12 @@
 mod armv7em;
 #[cfg(ocelli_isa = "armv7m")]
 mod armv7m;
+#[cfg(ocelli_isa = "armv6m")]
+pub mod armv6m;
 pub mod isa;
 mod native;
+#[cfg(any(test, ocelli_isa = "armv6m", ocelli_isa = "riscv32"))]
+mod pairs;
 pub mod portable;
 pub mod reference;
 pub mod tiled;
