@@ -1,5 +1,6 @@
 //! Operators as row kernels: the rows a window covers in, one output row out.
 
+pub mod blocked;
 pub mod isa;
 mod native;
 pub mod portable;
