@@ -1,9 +1,8 @@
 //! Operators as row kernels: the rows a window covers in, one output row out.
 
+pub mod blocked;
 #[cfg(ocelli_isa = "armv7em")]
 mod armv7em;
-#[cfg(ocelli_isa = "armv7m")]
-mod armv7m;
 #[cfg(ocelli_isa = "armv6m")]
 pub mod armv6m;
 pub mod isa;
