@@ -174,7 +174,7 @@ pub enum Op {
         /// Fused activation.
         activation: Activation,
     },
-    /// Sum of two tensors of one shape.
+    /// Sum of two tensors of one shape; the second may be `1x1xc`, a summand for each channel.
     Add {
         /// Fused activation.
         activation: Activation,
@@ -224,7 +224,7 @@ pub enum ShapeError {
         /// Window size with dilation.
         window: u32,
     },
-    /// Padding as large as the window would make outputs that see no input.
+    /// Padding as large as a pool's window would make outputs that see no input.
     PaddingTooLarge {
         /// 0 for rows, 1 for columns.
         axis: u8,
@@ -334,9 +334,6 @@ impl Window {
                 }
                 Padding::Explicit(p) => (u32::from(p[axis]), u32::from(p[axis + 2])),
             };
-            if before >= window || after >= window {
-                return Err(ShapeError::PaddingTooLarge { axis: axis as u8 });
-            }
             let padded = n.checked_add(before + after).ok_or(ShapeError::TooLarge)?;
             if padded < window {
                 let padding = before + after;
@@ -405,7 +402,7 @@ impl Op {
         }
         let shape = match (self, inputs) {
             (Self::Add { .. } | Self::Mul { .. }, &[first, other]) => {
-                let broadcast = matches!(self, Self::Mul { .. }) && other == Shape::new(1, 1, first.c);
+                let broadcast = other == Shape::new(1, 1, first.c);
                 if first != other && !broadcast {
                     return Err(ShapeError::Mismatch { first, other });
                 }
@@ -448,7 +445,14 @@ impl Op {
                 Shape { h, w, c: input.c.checked_mul(multiplier).ok_or(ShapeError::TooLarge)? }
             }
             Self::MaxPool2d { window } | Self::MinPool2d { window } | Self::AveragePool2d { window } => {
-                let [h, w] = window.resolve(input)?.out;
+                let ResolvedWindow { out: [h, w], pads } = window.resolve(input)?;
+                for axis in 0..2_u8 {
+                    // a window of padding only has no largest value and no mean
+                    let i = usize::from(axis);
+                    if pads[i] >= window.kernel[i] || pads[i + 2] >= window.kernel[i] {
+                        return Err(ShapeError::PaddingTooLarge { axis });
+                    }
+                }
                 Shape { h, w, c: input.c }
             }
             Self::GlobalAveragePool | Self::GlobalMaxPool => Shape::new(1, 1, input.c),

@@ -111,6 +111,26 @@ pub const fn multiply_by_quantized_multiplier(x: i32, m: Multiplier) -> i32 {
     rounding_divide_by_pot(saturating_rounding_doubling_high_mul(shifted, m.multiplier), right)
 }
 
+/// `x * m`, rounded once, half away from zero, and saturated.
+///
+/// # Source
+/// TensorFlow Lite's fully connected kernel for uint8, which multiplies by the real factor.
+#[inline]
+#[must_use]
+pub const fn multiply_rounding_once(x: i32, m: Multiplier) -> i32 {
+    let product = x as i64 * m.multiplier as i64;
+    let right = 31 - m.shift; // 1 to 62 for shifts in range
+    let half = 1_i64 << (right - 1);
+    let rounded = if product >= 0 { (product + half) >> right } else { -((half - product) >> right) };
+    if rounded > i32::MAX as i64 {
+        i32::MAX
+    } else if rounded < i32::MIN as i64 {
+        i32::MIN
+    } else {
+        rounded as i32
+    }
+}
+
 /// An accumulator to an int8 output.
 ///
 /// # Arithmetic

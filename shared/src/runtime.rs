@@ -367,7 +367,10 @@ impl Job<'_> {
             |row, sums| {
                 reference::dense_accumulate::<Native>(row, first, inputs, weight_zero_point, &self.constants, sums);
             },
-            |sums, out| reference::dense_finish(sums, &self.constants, &self.stage(), out),
+            |sums, out| {
+                let once = self.record.has(flag::ROUND_ONCE);
+                reference::dense_finish(sums, &self.constants, once, &self.stage(), out);
+            },
         )
     }
 
@@ -423,6 +426,11 @@ impl Job<'_> {
         Some((bytemuck::cast_slice_mut(out), bytemuck::cast_slice(second)))
     }
 
+    /// The row of the second input: of the same height, or one value a channel.
+    fn other_row(&self, other: &Tensor) -> u32 {
+        if other.h == self.output.h { self.step } else { 0 }
+    }
+
     fn add(&self, arena: &mut [u8]) -> Made {
         let other = self.other?;
         let factors = [0, 1, 2].map(|i| self.constants.multiplier(i));
@@ -432,15 +440,16 @@ impl Job<'_> {
             shifts: factors.map(|factor| factor.shift),
             stage: self.stage(),
         };
-        let (row, second) = self.copied(arena, slot(other, self.step)?)?;
-        Native::add(&params, row, second);
+        let (row, second) = self.copied(arena, slot(other, self.other_row(other))?)?;
+        for row in row.chunks_exact_mut(second.len().max(1)) {
+            Native::add(&params, row, second);
+        }
         Some((self.step, slot(self.output, self.step)?))
     }
 
     fn mul(&self, arena: &mut [u8]) -> Made {
         let other = self.other?;
-        let y = if other.h == self.output.h { self.step } else { 0 };
-        let (row, second) = self.copied(arena, slot(other, y)?)?;
+        let (row, second) = self.copied(arena, slot(other, self.other_row(other))?)?;
         let zero_points = [self.input.zero_point, other.zero_point];
         reference::mul_row(row, second, zero_points, self.constants.multiplier(0), &self.stage());
         Some((self.step, slot(self.output, self.step)?))

@@ -58,8 +58,8 @@ impl Graph<'_> {
         if pace(record) == Pace::Accumulate {
             return (step.min(h), step.saturating_add(1).min(h));
         }
-        if h != self.height(op + 1) && record.kind == kind::MUL {
-            return (0, h); // one factor a channel: needed for every row
+        if input == 1 && h != self.height(op + 1) {
+            return (0, h); // one value a channel: needed for every row
         }
         let start = i64::from(step) * i64::from(record.stride[0]) - i64::from(record.pads[0]);
         let last = start + i64::from(record.kernel[0].max(1) - 1) * i64::from(record.dilation[0]);

@@ -1,7 +1,7 @@
 //! What a model file says of its layers: the only place here that reads its records.
 
 use ocelli::model::Model;
-use ocelli::model::records::kind;
+use ocelli::model::records::{NONE, kind};
 
 /// A layer as the model file has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,29 +24,25 @@ pub(crate) fn layers(model: &Model<'_>) -> Vec<Layer> {
     names.enumerate().map(layer).collect()
 }
 
-/// Bytes of the arena that hold accumulators.
+/// Bytes of the arena that hold accumulators, and what convolutions gather.
 pub(crate) fn scratch_bytes(model: &Model<'_>) -> u64 {
     let graph = model.graph();
     let outputs = graph.tensors.iter().skip(1);
-    graph
-        .ops
-        .iter()
-        .zip(outputs)
-        .filter(|(op, _)| op.kind == kind::DENSE)
-        .map(|(_, output)| 4 * u64::from(output.c))
-        .sum()
+    let accumulators = graph.ops.iter().zip(outputs).filter(|(op, _)| op.accumulators != NONE);
+    accumulators.map(|(_, output)| 4 * u64::from(output.c)).sum::<u64>() + u64::from(model.header().scratch_bytes)
 }
 
 /// Multiply-accumulates of operator `op`; `None` for a record that a checked model does not have.
 fn macs(model: &Model<'_>, op: usize) -> Option<u64> {
     let graph = model.graph();
     let record = graph.ops.get(op)?;
-    let input = graph.tensors.get(usize::try_from(record.input).ok()?)?;
+    let input = graph.tensors.get(usize::from(record.inputs[0]))?;
     let output = graph.tensors.get(op + 1)?;
     let outputs = u64::from(output.shape().elements()?);
     let cells = u64::from(record.kernel[0]) * u64::from(record.kernel[1]);
     match record.kind {
-        kind::CONV2D => outputs.checked_mul(cells.checked_mul(input.c.into())?),
+        kind::CONV2D => outputs.checked_mul(cells.checked_mul((input.c / u32::from(record.groups)).into())?),
+        kind::DEPTHWISE_CONV2D => outputs.checked_mul(cells),
         kind::DENSE => outputs.checked_mul(input.shape().elements()?.into()),
         _ => Some(0),
     }

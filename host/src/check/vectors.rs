@@ -147,10 +147,11 @@ impl Case {
     /// When the operator is not supported or a field is missing.
     pub fn network(&self) -> anyhow::Result<QuantizedNetwork> {
         let tensors = self.tensors();
-        let shapes = tensors.iter().map(|tensor| tensor.shape()).collect::<anyhow::Result<Vec<_>>>()?;
+        let mut shapes = tensors.iter().map(|tensor| tensor.shape()).collect::<anyhow::Result<Vec<_>>>()?;
         let output = self.output.shape()?;
-        let first = *shapes.first().context("the case has no input")?;
         let op = self.op(&shapes, output)?;
+        let largest = shapes.iter().max_by_key(|shape| shape.h * shape.w);
+        let first = *largest.context("the case has no input")?;
         let mut network = QuantizedNetwork {
             picture: None,
             input_shape: first,
@@ -175,14 +176,30 @@ impl Case {
                 inputs.push(network.layers.len());
             }
         }
-        let inferred = op.infer_shape(&shapes)?;
+        let mut large_first = shapes.clone();
+        large_first.sort_by_key(|shape| std::cmp::Reverse(shape.h * shape.w));
+        let inferred = op.infer_shape(&large_first)?;
         ensure!(inferred == output, "the case's output is {output}, the operator makes {inferred}");
         let weights = match op.weight_shape(first) {
             None => None,
             Some(expected) => Some(self.weights(&op, expected.map(|n| n as usize))?),
         };
+        if shapes.len() == 2 && shapes[0].h * shapes[0].w < shapes[1].h * shapes[1].w {
+            inputs.swap(0, 1); // one value a channel comes second: sums and products do not mind
+            shapes.swap(0, 1);
+        }
         let node = Node { name: self.op.clone(), op, inputs, input_shapes: shapes, output };
         network.layers.push(QuantizedLayer { node, output: self.output.params()?, weights });
+        if let (true, Some(clamp)) = (is_pool(&op), clamp_of(self.activation()?)) {
+            let node = Node {
+                name: format!("{}_clamp", self.op),
+                op: Op::Unary(clamp),
+                inputs: vec![network.layers.len()],
+                input_shapes: vec![output],
+                output,
+            };
+            network.layers.push(QuantizedLayer { node, output: self.output.params()?, weights: None });
+        }
         Ok(network)
     }
 
@@ -198,7 +215,7 @@ impl Case {
         let tensors = self.tensors();
         let parts =
             tensors.iter().map(|tensor| Ok((tensor.int8()?, tensor.shape()?))).collect::<anyhow::Result<Vec<_>>>()?;
-        let pixels = parts.first().map_or(0, |(_, shape)| (shape.h * shape.w) as usize);
+        let pixels = parts.iter().map(|(_, shape)| (shape.h * shape.w) as usize).max().unwrap_or(0);
         let mut frame = Vec::new();
         for pixel in 0..pixels {
             for (values, shape) in &parts {
@@ -219,15 +236,19 @@ impl Case {
         self.output.int8()
     }
 
-    fn op(&self, inputs: &[Shape], output: Shape) -> anyhow::Result<Op> {
-        let (attrs, input) = (&self.attrs, inputs[0]);
-        let activation = match attrs.activation.as_deref() {
+    fn activation(&self) -> anyhow::Result<Activation> {
+        Ok(match self.attrs.activation.as_deref() {
             None | Some("none") => Activation::None,
             Some("relu") => Activation::Relu,
             Some("relu6") => Activation::Relu6,
             Some("relu_n1_to_1") => Activation::ReluN1To1,
             Some(other) => bail!("the activation '{other}' is not supported"),
-        };
+        })
+    }
+
+    fn op(&self, inputs: &[Shape], output: Shape) -> anyhow::Result<Op> {
+        let (attrs, input) = (&self.attrs, inputs[0]);
+        let activation = self.activation()?;
         let window = |kernel: [u16; 2]| -> anyhow::Result<Window> {
             let padding = match &attrs.padding {
                 Some(PaddingAttribute::Name(name)) if name == "same" => Padding::Same,
@@ -238,10 +259,7 @@ impl Case {
             let stride = attrs.stride.context("attrs.stride is missing")?.values();
             Ok(Window { kernel, stride, dilation: attrs.dilation.map_or([1, 1], OneOrTwo::values), padding })
         };
-        let pool = || {
-            ensure!(activation == Activation::None, "pools with an activation are not supported");
-            window(attrs.kernel.context("attrs.kernel is missing")?.values())
-        };
+        let pool = || window(attrs.kernel.context("attrs.kernel is missing")?.values());
         let kernel = || -> anyhow::Result<[u16; 2]> {
             let weights = &self.weights.as_ref().context("weights are missing")?.shape;
             let [.., kh, kw, _] = weights[..] else { bail!("weights must be OHWI") };
@@ -318,6 +336,19 @@ impl Case {
         let bias = self.bias.as_ref().map_or_else(|| vec![0; channels], |b| b.data.clone());
         ensure!(bias.len() == channels, "one bias an output channel is needed");
         Ok(QuantizedWeights { shape, kernel, zero_point, scales, bias })
+    }
+}
+
+const fn is_pool(op: &Op) -> bool {
+    matches!(op, Op::MaxPool2d { .. } | Op::MinPool2d { .. } | Op::AveragePool2d { .. })
+}
+
+const fn clamp_of(activation: Activation) -> Option<Unary> {
+    match activation {
+        Activation::None => None,
+        Activation::Relu => Some(Unary::Relu),
+        Activation::Relu6 => Some(Unary::Relu6),
+        Activation::ReluN1To1 => Some(Unary::ReluN1To1),
     }
 }
 

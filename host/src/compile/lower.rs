@@ -77,6 +77,9 @@ impl Lowering<'_> {
         if self.network.unsigned && matches!(record.kind, kind::AVERAGE_POOL2D | kind::GLOBAL_AVERAGE_POOL) {
             record.flags |= flag::TIES_UP;
         }
+        if self.network.unsigned && record.kind == kind::DENSE {
+            record.flags |= flag::ROUND_ONCE;
+        }
         let mut entry =
             OpEntry { name: node.name.clone(), record, weights: Vec::new(), bias: Vec::new(), multipliers: Vec::new() };
         match node.op {
@@ -89,7 +92,7 @@ impl Lowering<'_> {
             }
         }
         if let Some(weights) = &layer.weights {
-            set_weights(&mut entry, layer, weights, before[0])?;
+            set_weights(&mut entry, layer, weights, before[0], self.network.unsigned)?;
             if let Some(target) = self.tile_target {
                 tile::choose(&mut entry.record, node.input(), node.output, target);
             }
@@ -219,6 +222,7 @@ fn set_weights(
     layer: &QuantizedLayer,
     weights: &QuantizedWeights,
     before: QuantParams,
+    unsigned: bool,
 ) -> anyhow::Result<()> {
     let op = &layer.node.op;
     let [o, kh, kw, i] = weights.shape;
@@ -247,7 +251,12 @@ fn set_weights(
         entry
             .bias
             .push(i32::try_from(bias).with_context(|| format!("output channel {channel}: its bias is too large"))?);
-        let factor = multiplier(before.scale, weights.scale(channel), layer.output.scale);
+        let scale = weights.scale(channel);
+        let factor = if unsigned && !matches!(op, Op::Dense { .. }) {
+            multiplier(before.scale * scale, 1.0, layer.output.scale) // their product in single precision
+        } else {
+            multiplier(before.scale, scale, layer.output.scale)
+        };
         entry.multipliers.push(factor.with_context(|| format!("output channel {channel}: its scale is out of range"))?);
     }
     Ok(())

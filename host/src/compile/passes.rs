@@ -86,11 +86,6 @@ fn padded(op: &Op, cells: [u16; 4]) -> Option<Op> {
     let mut sum = [0; 4];
     for (side, sum) in sum.iter_mut().enumerate() {
         *sum = own[side].checked_add(cells[side])?;
-        // a window that sees padding only is not one of the format
-        let covered = u32::from(window.kernel[side % 2] - 1) * u32::from(window.dilation[side % 2]) + 1;
-        if u32::from(*sum) >= covered {
-            return None;
-        }
     }
     window.padding = Padding::Explicit(sum);
     Some(op)

@@ -28,7 +28,11 @@ pub fn lookup_table(unary: Unary, input: QuantParams, output: QuantParams) -> an
     Ok(match unary {
         Unary::Requantize => table(&rescaled),
         Unary::Relu => table(&|x| rescaled(x).max(output.zero_point)),
-        Unary::Relu6 => table(&|x| rescaled(x).clamp(output.zero_point, step(6.0))),
+        // TensorFlow Lite Micro clamps at the input's scale and rescales nothing
+        Unary::Relu6 => {
+            let six = (6.0 / input.scale).round() as i32;
+            table(&|x| x.clamp(0, six) + input.zero_point)
+        }
         Unary::ReluN1To1 => table(&|x| rescaled(x).clamp(step(-1.0), step(1.0))),
         Unary::LeakyRelu { alpha } => {
             let slope = factor(f64::from(input.scale * alpha / output.scale))?;

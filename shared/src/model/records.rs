@@ -175,8 +175,10 @@ pub mod flag {
     pub const IN_PLACE: u8 = 2;
     /// An average pool's ties round up, as TensorFlow Lite's uint8 kernels do, and not away from zero.
     pub const TIES_UP: u8 = 4;
+    /// A dense layer's sums are rounded once, as TensorFlow Lite's uint8 kernel does, and not twice.
+    pub const ROUND_ONCE: u8 = 8;
     /// All of them.
-    pub const ALL: u8 = WAITS | IN_PLACE | TIES_UP;
+    pub const ALL: u8 = WAITS | IN_PLACE | TIES_UP | ROUND_ONCE;
 }
 
 /// `layout` values: how the weights of conv2d and depthwise_conv2d lie. Dense is `[out, in]`, rows padded as below.

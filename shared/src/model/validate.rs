@@ -184,7 +184,9 @@ fn check_op(model: &Model<'_>, index: usize, record: &OpRecord) -> Result<(), Re
     if has_two != matches!(record.kind, kind::ADD | kind::MUL | kind::CONCAT) {
         return refuse("inputs: another number than the operator takes");
     }
-    if record.flags & !flag::ALL != 0 || (record.has(flag::TIES_UP) && !is_average(record.kind)) {
+    let of_other_kind = (record.has(flag::TIES_UP) && !is_average(record.kind))
+        || (record.has(flag::ROUND_ONCE) && record.kind != kind::DENSE);
+    if record.flags & !flag::ALL != 0 || of_other_kind {
         return refuse("flags");
     }
     if record.act_min > record.act_max {

@@ -3,7 +3,7 @@
 use crate::kernels::isa::Isa;
 use crate::model::Constants;
 use crate::model::records::padded;
-use crate::quant::{OutputStage, requantize};
+use crate::quant::{OutputStage, clamp_i8, multiply_rounding_once, requantize};
 
 /// Adds the products of input values `first..first + row.len()` to the accumulators; the first call starts from the bias.
 ///
@@ -45,12 +45,17 @@ pub fn dense_accumulate<I: Isa>(
 /// Turns the accumulators into the output row.
 ///
 /// # Arithmetic
-/// `out = clamp(requantize(acc))`, one multiplier an output.
+/// `out = clamp(requantize(acc))`, one multiplier an output; rounded once, half away from zero, where `once` is set.
 ///
 /// # Source
-/// TensorFlow Lite Micro, `reference_integer_ops::FullyConnectedPerChannel`.
-pub fn dense_finish(accumulators: &[i32], constants: &Constants<'_>, output: &OutputStage, row: &mut [i8]) {
+/// TensorFlow Lite Micro, `reference_integer_ops::FullyConnectedPerChannel`; TensorFlow Lite's `FullyConnected` for uint8.
+pub fn dense_finish(accumulators: &[i32], constants: &Constants<'_>, once: bool, stage: &OutputStage, row: &mut [i8]) {
     for (o, (out, &acc)) in row.iter_mut().zip(accumulators).enumerate() {
-        *out = requantize(acc, constants.multiplier(o), output);
+        let factor = constants.multiplier(o);
+        *out = if once {
+            clamp_i8(multiply_rounding_once(acc, factor).saturating_add(stage.zero_point), stage)
+        } else {
+            requantize(acc, factor, stage)
+        };
     }
 }
