@@ -36,7 +36,7 @@ impl fmt::Display for OpCode {
     }
 }
 
-/// Numbers of the operators that this reader treats in a way of their own. A test holds them to [`NAMES`].
+/// Numbers of the operators that this reader treats in a way of their own. A test holds them to the list of names.
 #[allow(missing_docs)] // the names say it all
 pub mod code {
     pub const ADD: i32 = 0;

@@ -13,7 +13,7 @@ pub struct Window {
     pub dilation: [u32; 2],
 }
 
-/// An operator's kind with its options. What is not in this list is [`Options::Other`]; its [`OpCode`] names it.
+/// An operator's kind with its options. What is not in this list is [`Options::Other`]; its [`OpCode`](super::OpCode) names it.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // variants and fields have the schema's names; their units are with the types
 pub enum Options {
