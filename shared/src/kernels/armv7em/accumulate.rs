@@ -1,6 +1,7 @@
 //! Products of a column with the weights of all channels.
 
 use super::column::{BLOCK, place};
+use super::ends_within;
 use crate::kernels::isa::PIXELS;
 use core::arch::naked_asm;
 
@@ -8,8 +9,7 @@ use core::arch::naked_asm;
 pub(super) fn accumulate(column: &[i16], weights: &[i8], stride: usize, accumulators: &mut [[i32; PIXELS]]) {
     let k = column.len() / BLOCK * 4;
     let Some(others) = accumulators.len().checked_sub(1) else { return };
-    let last = others.checked_mul(stride).and_then(|start| start.checked_add(k));
-    if k == 0 || last.is_none_or(|end| end > weights.len()) {
+    if k == 0 || !ends_within(others, stride, k, weights.len()) {
         return;
     }
     if (column.as_ptr().addr() | weights.as_ptr().addr() | stride) % 4 != 0 {

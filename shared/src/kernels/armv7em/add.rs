@@ -4,6 +4,7 @@
 //! One of the two factors of an int8 addition is one half, that of the input with the larger scale: `(value - zero_point) * 2^19`
 //! is exact. The other input and the sum are rounded as in `requantize.rs`. All sums stay below `2^29`.
 
+use super::{is_narrow, narrow};
 use crate::kernels::isa::AddParams;
 use crate::kernels::portable::add_one;
 use core::arch::naked_asm;
@@ -43,7 +44,9 @@ pub(super) fn add(params: &AddParams, a: &mut [i8], b: &[i8]) {
         job.out_end = job.out.wrapping_add(done);
         // SAFETY: both slices have `done` values, a multiple of 4 and not 0.
         unsafe { run(&job) };
-        super::clamp(a.get_mut(..done).unwrap_or_default(), &params.stage);
+        if is_narrow(&params.stage) {
+            narrow(a.get_mut(..done).unwrap_or_default(), &params.stage);
+        }
     }
     for (a, &b) in a.iter_mut().zip(b).skip(done) {
         *a = add_one(params, *a, b);

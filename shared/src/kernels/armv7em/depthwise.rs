@@ -1,6 +1,7 @@
 //! A pixel of a depthwise convolution, four channels at a time.
 
 use super::requantize::four_channels;
+use super::{ends_within, is_narrow, narrow};
 use crate::kernels::isa::Requantization;
 use crate::quant::requantize;
 use core::arch::naked_asm;
@@ -31,8 +32,8 @@ struct Job {
     out: *mut i8,
     shifts: *const i8,
     multipliers: *const i32,
-    /// The code for this zero point: 1 for a zero point of -128.
-    above_zero_point: usize,
+    /// 0 for a zero point of -128.
+    above_zero_point: i32,
     channels: usize,
     cells: *const Cell,
     count: usize,
@@ -48,33 +49,35 @@ pub(super) fn depthwise(
     out: &mut [i8],
 ) {
     let n = out.len().min(bias.len()).min(factors.multipliers.len()).min(factors.shifts.len());
-    let end = cells.len().saturating_sub(1).checked_mul(stride).and_then(|start| start.checked_add(n));
-    if end.is_none_or(|end| end > weights.len()) || cells.iter().any(|cell| cell.len() < n) {
+    let fours = if cells.is_empty() { 0 } else { n & !3 };
+    if !ends_within(cells.len().saturating_sub(1), stride, n, weights.len()) {
         return;
     }
-    let fours = if cells.is_empty() { 0 } else { n & !3 };
     if fours != 0 {
+        let zero_point = factors.stage.zero_point;
         let job = Job {
             weights: weights.as_ptr(),
             stride,
             channel: 0,
             bias: bias.as_ptr(),
-            doubled_zero_point: 2 * factors.stage.zero_point + 1,
+            doubled_zero_point: 2 * zero_point + 1,
             out: out.as_mut_ptr(),
             shifts: factors.shifts.as_ptr(),
             multipliers: factors.multipliers.as_ptr(),
-            above_zero_point: usize::from(factors.stage.zero_point == -128),
+            above_zero_point: zero_point + 128,
             channels: fours,
             cells: cells.as_ptr().cast(),
             count: cells.len(),
         };
-        // SAFETY: there is a cell; all slices have the channels, and so has every row of the weights.
+        // SAFETY: there is a cell; all slices but the cells have the channels, and so has every row of the weights.
         unsafe { run(&job) };
     }
     for c in fours..n {
         rest(cells, weights, stride, bias, factors, out, c);
     }
-    super::clamp(out.get_mut(..n).unwrap_or_default(), &factors.stage);
+    if is_narrow(&factors.stage) {
+        narrow(out.get_mut(..n).unwrap_or_default(), &factors.stage);
+    }
 }
 
 /// A channel beyond the last four.
@@ -188,11 +191,11 @@ macro_rules! outputs {
     };
 }
 
-/// All the channels of a pixel, which are a multiple of four. For nine cells 98 instructions for the products of four channels
+/// All the channels of a pixel, which are a multiple of four; none when a cell has not as many values. For nine cells 98 instructions for the products of four channels
 /// and 46 to 50 for the rest.
 ///
 /// # Safety
-/// The job has at least one cell and four channels, and every pointer its entries.
+/// The job has at least one cell and four channels, and every pointer its entries; the length of cells is checked here.
 #[unsafe(naked)]
 unsafe extern "C" fn run(job: &Job) {
     // r0 cells, r1 weights, r2 stride, r3 channel, r4-r7 accumulators, r8-r12 lr values and weights.
@@ -202,9 +205,9 @@ unsafe extern "C" fn run(job: &Job) {
         "sub sp, sp, #36",
         "ldm r0, {{r1-r12}}",
         "cmp r9, #0",
-        "ite eq",
-        "adreq r9, 30f",
-        "adrne r9, 40f",
+        "ite ne",
+        "adrne r9, 30f",
+        "adreq r9, 40f",
         "orr r9, r9, #1",
         "mov lr, r11",
         "cmp r12, #9",
@@ -218,6 +221,12 @@ unsafe extern "C" fn run(job: &Job) {
         ".rept 3",
         "ldm lr!, {{r4-r9}}",
         "stm r0!, {{r4, r6, r8}}",
+        "cmp r5, r10",
+        "it hs",
+        "cmphs r7, r10",
+        "it hs",
+        "cmphs r9, r10",
+        "blo 90f",
         ".endr",
         // Nine cells.
         ".p2align 2",
@@ -236,6 +245,13 @@ unsafe extern "C" fn run(job: &Job) {
         // Any number of cells.
         "15:",
         "str lr, [sp, #48]",
+        "add lr, lr, #4",
+        "16:",
+        "ldr r0, [lr], #8",
+        "cmp r0, r10",
+        "blo 90f",
+        "subs r12, r12, #1",
+        "bne 16b",
         ".p2align 2",
         "20:",
         begin!(),

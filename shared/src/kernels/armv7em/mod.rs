@@ -22,10 +22,13 @@ pub struct Armv7em;
 impl Isa for Armv7em {
     type Lane = i16;
 
+    // Inlined: in a loop over the runs of a window most of the checks are the same.
+    #[inline(always)]
     fn gather(column: &mut [i16], first: usize, pixel: usize, values: &[i8]) {
         column::gather(column, first, pixel, values);
     }
 
+    #[inline(always)]
     fn fill(column: &mut [i16], first: usize, count: usize, pixel: usize, value: i8) {
         column::fill(column, first, count, pixel, value);
     }
@@ -64,18 +67,23 @@ impl Isa for Armv7em {
     }
 }
 
-/// Narrows outputs that are clamped to int8 already to the activation's range.
+/// Whether `others` steps of `stride` and then `last` places end within `len`.
 #[inline]
-fn clamp(out: &mut [i8], stage: &OutputStage) {
-    if (stage.act_min, stage.act_max) != (i8::MIN, i8::MAX) {
-        clamp_all(out, stage.act_min, stage.act_max);
-    }
+fn ends_within(others: usize, stride: usize, last: usize, len: usize) -> bool {
+    // a 32-bit core: the product and the sum fit
+    others as u64 * stride as u64 + last as u64 <= len as u64
 }
 
-/// Rare: an activation whose bounds are not those of int8.
-#[inline(never)]
-fn clamp_all(out: &mut [i8], low: i8, high: i8) {
+/// Whether an activation has other bounds than int8, which is rare.
+#[inline]
+fn is_narrow(stage: &OutputStage) -> bool {
+    (stage.act_min, stage.act_max) != (i8::MIN, i8::MAX)
+}
+
+/// Clamps what is clamped to int8 already to the activation's range.
+#[cold]
+fn narrow(out: &mut [i8], stage: &OutputStage) {
     for value in out {
-        *value = (*value).max(low).min(high);
+        *value = (*value).max(stage.act_min).min(stage.act_max);
     }
 }

@@ -10,6 +10,7 @@
 //! A shift to the left by `n >= 0` may leave 32 bits. It wraps as the reference's does, and the doubling saturates: the
 //! reference's result is then at least `2^29` away from zero, as is this one, on the same side, and the clamp makes them equal.
 
+use super::{ends_within, is_narrow, narrow};
 use crate::kernels::isa::{PIXELS, Requantization};
 use crate::quant::{OutputStage, requantize as requantize_one};
 use core::arch::naked_asm;
@@ -39,48 +40,62 @@ pub(super) fn requantize(
 ) {
     let n = accumulators.len().min(factors.multipliers.len()).min(factors.shifts.len());
     let Some(last) = pixels.min(PIXELS).checked_sub(1) else { return };
-    let end = last.checked_mul(row).and_then(|start| start.checked_add(n));
-    if end.is_none_or(|end| end > out.len()) {
+    if n == 0 || !ends_within(last, row, n, out.len()) {
         return;
     }
-    let start = out.as_mut_ptr();
-    let out_end = |pixel: usize| start.wrapping_add(pixel.min(last) * row + n);
     let zero_point = factors.stage.zero_point;
     let run = if zero_point == -128 { run_above_zero_point } else { run_any };
-    let mut done = 0;
-    while done < n {
-        let job = Job {
-            index: done.wrapping_sub(n).cast_signed(),
-            out_ends: [out_end(0), out_end(1), out_end(2)],
-            shifts_end: factors.shifts.as_ptr().wrapping_add(n),
-            doubled_zero_point: 2 * zero_point + 1,
-            multipliers_end: factors.multipliers.as_ptr().wrapping_add(n),
-            accumulators: accumulators.as_ptr().wrapping_add(done),
-            last_out_end: out_end(3),
-        };
-        // SAFETY: every slice has entries for the channels `done..n`, `out` also `last * row` places further on.
+    let first = out.as_mut_ptr().wrapping_add(n);
+    let next = |end: *mut i8, pixel: usize| end.wrapping_add(if pixel <= last { row } else { 0 });
+    let second = next(first, 1);
+    let third = next(second, 2);
+    let mut job = Job {
+        index: n.wrapping_neg().cast_signed(),
+        out_ends: [first, second, third],
+        shifts_end: factors.shifts.as_ptr().wrapping_add(n),
+        doubled_zero_point: 2 * zero_point + 1,
+        multipliers_end: factors.multipliers.as_ptr().wrapping_add(n),
+        accumulators: accumulators.as_ptr(),
+        last_out_end: next(third, 3),
+    };
+    loop {
+        // SAFETY: every slice has entries for the channels up to `n`, `out` also `last * row` places further on.
         let left = unsafe { run(&job) };
-        done = n - left;
-        if let Some(acc) = accumulators.get(done).filter(|_| left > 0) {
-            far_shift(acc, factors, done, out, row, last);
-            done += 1;
+        if left == 0 {
+            break;
         }
+        let done = n - left;
+        far_shift(accumulators, factors, done, out, row, last);
+        if left == 1 {
+            break;
+        }
+        job.index = 1 - left.cast_signed();
+        job.accumulators = accumulators.as_ptr().wrapping_add(done + 1);
     }
+    if is_narrow(&factors.stage) {
+        narrow_pixels(out, n, row, last, &factors.stage);
+    }
+}
+
+/// Clamps the outputs of all pixels.
+#[cold]
+fn narrow_pixels(out: &mut [i8], n: usize, row: usize, last: usize, stage: &OutputStage) {
     for pixel in 0..=last {
-        super::clamp(out.get_mut(pixel * row..pixel * row + n).unwrap_or_default(), &factors.stage);
+        narrow(out.get_mut(pixel * row..pixel * row + n).unwrap_or_default(), stage);
     }
 }
 
 /// A channel whose shift the loop does not know.
 #[cold]
 fn far_shift(
-    acc: &[i32; PIXELS],
+    accumulators: &[[i32; PIXELS]],
     factors: &Requantization<'_>,
     channel: usize,
     out: &mut [i8],
     row: usize,
     last: usize,
 ) {
+    let Some(acc) = accumulators.get(channel) else { return };
     for (pixel, &acc) in acc.iter().enumerate().take(last + 1) {
         if let Some(out) = out.get_mut(pixel * row + channel) {
             *out = requantize_one(acc, factors.multiplier(channel), &factors.stage);

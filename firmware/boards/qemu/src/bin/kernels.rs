@@ -427,14 +427,15 @@ fn measure(m: &mut Memory, rng: &mut Rng, meter: &Meter) {
         for acc in m.accumulators[0].as_flattened_mut() {
             *acc >>= 10;
         }
+        let sixteen = pick(16);
         meter.print("requantize 16 channels", 64, "an output", || {
-            Native::requantize(&m.accumulators[0][..16], black_box(&pick(16)), &mut m.out[0], 16, 4);
+            Native::requantize(&m.accumulators[0][..16], black_box(&sixteen), &mut m.out[0], 16, 4);
         });
         for (cells, c) in [(9, 64), (9, 8), (25, 16)] {
             let windows: [&[i8]; 25] = core::array::from_fn(|i| &values[i * 4..i * 4 + c]);
+            let (factors, windows, bias, out) = (pick(c), &windows[..cells], &m.bias[..c], &mut m.out[0][..c]);
             meter.print(name("depthwise", cells, c).as_str(), (cells * c) as u32, "a MAC with its output", || {
-                let (cells, factors) = (black_box(&windows[..cells]), pick(c));
-                Native::depthwise(cells, weights, c, &m.bias[..c], &factors, &mut m.out[0][..c]);
+                Native::depthwise(black_box(windows), weights, c, bias, &factors, out);
             });
         }
         let params = AddParams {
