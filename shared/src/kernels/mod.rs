@@ -8,6 +8,8 @@ pub mod isa;
 mod native;
 pub mod portable;
 pub mod reference;
+#[cfg(any(ocelli_isa = "armv7em", ocelli_isa = "armv7m"))]
+mod thumb2;
 
 pub use native::Native;
 

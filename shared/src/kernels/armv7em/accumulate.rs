@@ -1,8 +1,8 @@
 //! Products of a column with the weights of all channels.
 
 use super::column::{BLOCK, place};
-use super::ends_within;
 use crate::kernels::isa::PIXELS;
+use crate::kernels::thumb2::ends_within;
 use core::arch::naked_asm;
 
 /// See [`Isa::accumulate`](crate::kernels::isa::Isa::accumulate).

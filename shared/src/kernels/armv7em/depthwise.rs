@@ -1,105 +1,7 @@
-//! A pixel of a depthwise convolution, four channels at a time.
+//! The loop of [`thumb2::depthwise`](crate::kernels::thumb2::depthwise).
 
-use super::requantize::four_channels;
-use super::{ends_within, is_narrow, narrow};
-use crate::kernels::isa::Requantization;
-use crate::quant::requantize;
+use crate::kernels::thumb2::depthwise::{Job, four_channels};
 use core::arch::naked_asm;
-
-/// A slice as the loop sees it.
-#[repr(C)]
-struct Cell {
-    _values: *const i8,
-    len: usize,
-}
-
-/// The compiler is free to choose how a slice reference lies in memory: this line does not compile should it ever choose otherwise.
-const _: () = {
-    // SAFETY: both types have two words; a pointer that became a length would end the compilation.
-    let cell = unsafe { core::mem::transmute::<&[i8], Cell>(&[0; 3]) };
-    assert!(cell.len == 3);
-};
-
-/// What the loop reads, in the order of its registers.
-#[repr(C)]
-struct Job {
-    weights: *const i8,
-    stride: usize,
-    channel: usize,
-    bias: *const i32,
-    /// `2 * zero_point + 1`
-    doubled_zero_point: i32,
-    out: *mut i8,
-    shifts: *const i8,
-    multipliers: *const i32,
-    /// 0 for a zero point of -128.
-    above_zero_point: i32,
-    channels: usize,
-    cells: *const Cell,
-    count: usize,
-}
-
-/// See [`Isa::depthwise`](crate::kernels::isa::Isa::depthwise).
-pub(super) fn depthwise(
-    cells: &[&[i8]],
-    weights: &[i8],
-    stride: usize,
-    bias: &[i32],
-    factors: &Requantization<'_>,
-    out: &mut [i8],
-) {
-    let n = out.len().min(bias.len()).min(factors.multipliers.len()).min(factors.shifts.len());
-    let fours = if cells.is_empty() { 0 } else { n & !3 };
-    if !ends_within(cells.len().saturating_sub(1), stride, n, weights.len()) {
-        return;
-    }
-    if fours != 0 {
-        let zero_point = factors.stage.zero_point;
-        let job = Job {
-            weights: weights.as_ptr(),
-            stride,
-            channel: 0,
-            bias: bias.as_ptr(),
-            doubled_zero_point: 2 * zero_point + 1,
-            out: out.as_mut_ptr(),
-            shifts: factors.shifts.as_ptr(),
-            multipliers: factors.multipliers.as_ptr(),
-            above_zero_point: zero_point + 128,
-            channels: fours,
-            cells: cells.as_ptr().cast(),
-            count: cells.len(),
-        };
-        // SAFETY: there is a cell; all slices but the cells have the channels, and so has every row of the weights.
-        unsafe { run(&job) };
-    }
-    for c in fours..n {
-        rest(cells, weights, stride, bias, factors, out, c);
-    }
-    if is_narrow(&factors.stage) {
-        narrow(out.get_mut(..n).unwrap_or_default(), &factors.stage);
-    }
-}
-
-/// A channel beyond the last four.
-#[cold]
-fn rest(
-    cells: &[&[i8]],
-    weights: &[i8],
-    stride: usize,
-    bias: &[i32],
-    factors: &Requantization<'_>,
-    out: &mut [i8],
-    c: usize,
-) {
-    let (Some(out), Some(&bias)) = (out.get_mut(c), bias.get(c)) else { return };
-    let mut acc = bias;
-    for (i, cell) in cells.iter().enumerate() {
-        if let (Some(&value), Some(&weight)) = (cell.get(c), weights.get(i * stride + c)) {
-            acc += i32::from(value) * i32::from(weight);
-        }
-    }
-    *out = requantize(acc, factors.multiplier(c), &factors.stage);
-}
 
 /// A cell's four values in `$x`, its weights at `$w`: each is widened by two instructions.
 macro_rules! cell {
@@ -141,7 +43,7 @@ macro_rules! begin {
     };
 }
 
-/// The output of one channel, as in `requantize.rs`; its shift is the lowest byte of r12.
+/// The output of one channel, as in [`requantize`](super::requantize); its shift is the lowest byte of r12.
 macro_rules! output {
     ($acc:literal, $multiplier:literal, $sign:expr) => {
         concat!(
@@ -191,13 +93,12 @@ macro_rules! outputs {
     };
 }
 
-/// All the channels of a pixel, which are a multiple of four; none when a cell has not as many values. For nine cells 98 instructions for the products of four channels
-/// and 46 to 50 for the rest.
+/// For nine cells 98 instructions for the products of four channels and 46 to 50 for the rest.
 ///
 /// # Safety
-/// The job has at least one cell and four channels, and every pointer its entries; the length of cells is checked here.
+/// That of [`Run`](crate::kernels::thumb2::depthwise::Run).
 #[unsafe(naked)]
-unsafe extern "C" fn run(job: &Job) {
+pub(super) unsafe extern "C" fn run(job: &Job) {
     // r0 cells, r1 weights, r2 stride, r3 channel, r4-r7 accumulators, r8-r12 lr values and weights.
     // Stack: the job, in which the code for the zero point and for the cells replace two fields; nine addresses.
     naked_asm!(

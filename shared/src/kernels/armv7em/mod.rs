@@ -10,7 +10,7 @@ mod dot;
 mod requantize;
 
 use super::isa::{AddParams, Isa, PIXELS, Requantization};
-use crate::quant::OutputStage;
+use super::thumb2;
 
 /// The inner loops of cores with the DSP extension.
 ///
@@ -44,7 +44,8 @@ impl Isa for Armv7em {
         row: usize,
         pixels: usize,
     ) {
-        requantize::requantize(accumulators, factors, out, row, pixels);
+        let runs = [requantize::run_above_zero_point, requantize::run_any];
+        thumb2::requantize::requantize(accumulators, factors, out, row, pixels, runs);
     }
 
     fn depthwise(
@@ -55,7 +56,7 @@ impl Isa for Armv7em {
         factors: &Requantization<'_>,
         out: &mut [i8],
     ) {
-        depthwise::depthwise(cells, weights, stride, bias, factors, out);
+        thumb2::depthwise::depthwise(cells, weights, stride, bias, factors, out, depthwise::run);
     }
 
     fn dot(a: &[i8], b: &[i8]) -> i32 {
@@ -63,27 +64,6 @@ impl Isa for Armv7em {
     }
 
     fn add(params: &AddParams, a: &mut [i8], b: &[i8]) {
-        add::add(params, a, b);
-    }
-}
-
-/// Whether `others` steps of `stride` and then `last` places end within `len`.
-#[inline]
-fn ends_within(others: usize, stride: usize, last: usize, len: usize) -> bool {
-    // a 32-bit core: the product and the sum fit
-    others as u64 * stride as u64 + last as u64 <= len as u64
-}
-
-/// Whether an activation has other bounds than int8, which is rare.
-#[inline]
-fn is_narrow(stage: &OutputStage) -> bool {
-    (stage.act_min, stage.act_max) != (i8::MIN, i8::MAX)
-}
-
-/// Clamps what is clamped to int8 already to the activation's range.
-#[cold]
-fn narrow(out: &mut [i8], stage: &OutputStage) {
-    for value in out {
-        *value = (*value).max(stage.act_min).min(stage.act_max);
+        thumb2::add::add(params, a, b, add::run);
     }
 }
