@@ -408,17 +408,22 @@ fn measure(m: &mut Memory, rng: &mut Rng, meter: &Meter) {
     let weights: &[i8] = cast_slice(&m.weights);
     let column: &mut [Lane] = cast_slice_mut(&mut m.column);
     for (k, c) in [(144, 16), (192, 64), (576, 64), (8, 16), (16, 32), (28, 16)] {
-        meter.print(name("accumulate", k, c).as_str(), (k * c * PIXELS) as u32, "a MAC", || {
+        meter.print(name("accumulate", format_args!("{k} x {c}")).as_str(), (k * c * PIXELS) as u32, "a MAC", || {
             Native::accumulate(&column[..k * PIXELS], black_box(weights), k, &mut m.accumulators[0][..c]);
         });
     }
-    for (k, first) in [(48, 0), (9, 0), (9, 9), (8, 0)] {
-        let name = name("gather", k, first);
-        meter.print(name.as_str(), k as u32, "a value", || {
-            Native::gather(column, black_box(first), 1, black_box(&values[..k]));
+    for (count, first, text) in [(48, 0, "48"), (9, 0, "9"), (9, 9, "9 from place 9"), (8, 0, "8")] {
+        // instruction sets may treat even and odd pixels differently: both
+        let values = &values[..count];
+        meter.print(name("gather 2 of", text).as_str(), 2 * count as u32, "a value", || {
+            Native::gather(column, black_box(first), 0, black_box(values));
+            Native::gather(column, black_box(first), 1, black_box(values));
         });
     }
-    meter.print("fill 48", 48, "a value", || Native::fill(column, black_box(0), black_box(48), 1, -1));
+    meter.print("fill 2 of 48", 96, "a value", || {
+        Native::fill(column, black_box(0), black_box(48), 0, black_box(-1));
+        Native::fill(column, black_box(0), black_box(48), 1, black_box(-1));
+    });
     for zero_point in [-128, 3] {
         let stage = OutputStage { zero_point, act_min: -128, act_max: 127 };
         let factors = Requantization { multipliers: &m.multipliers, shifts: &m.shifts, stage };
@@ -434,9 +439,14 @@ fn measure(m: &mut Memory, rng: &mut Rng, meter: &Meter) {
         for (cells, c) in [(9, 64), (9, 8), (25, 16)] {
             let windows: [&[i8]; 25] = core::array::from_fn(|i| &values[i * 4..i * 4 + c]);
             let (factors, windows, bias, out) = (pick(c), &windows[..cells], &m.bias[..c], &mut m.out[0][..c]);
-            meter.print(name("depthwise", cells, c).as_str(), (cells * c) as u32, "a MAC with its output", || {
-                Native::depthwise(black_box(windows), weights, c, bias, &factors, out);
-            });
+            meter.print(
+                name("depthwise", format_args!("{cells} x {c}")).as_str(),
+                (cells * c) as u32,
+                "a MAC with its output",
+                || {
+                    Native::depthwise(black_box(windows), weights, c, bias, &factors, out);
+                },
+            );
         }
         let params = AddParams {
             input_zero_points: [3, -5],
@@ -453,11 +463,11 @@ fn measure(m: &mut Memory, rng: &mut Rng, meter: &Meter) {
     });
 }
 
-/// `name a x b`.
-fn name(name: &str, a: usize, b: usize) -> Text {
+/// A method and what it is measured on.
+fn name(method: &str, what: impl core::fmt::Display) -> Text {
     let mut text = Text { bytes: [0; 32], len: 0 };
     // A name that is too long is cut.
-    let _ = core::fmt::write(&mut text, format_args!("{name} {a} x {b}"));
+    let _ = core::fmt::write(&mut text, format_args!("{method} {what}"));
     text
 }
 
