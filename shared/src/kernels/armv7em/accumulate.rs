@@ -37,34 +37,20 @@ fn any_alignment(column: &[i16], weights: &[i8], stride: usize, accumulators: &m
 /// Four values of `k`: two instructions widen their weights, which are in register `$w`, and each SMLAD makes two products.
 macro_rules! four {
     ($w:literal) => {
-        concat!(
+        concat! {
             "ldm r0!, {r4-r7}\n", // pixels 0 and 1, of each the values 0, 2 and 1, 3
-            "sxtb16 lr, ",
-            $w,
-            ", ror #8\n",
-            "sxtb16 ",
-            $w,
-            ", ",
-            $w,
-            "\n",
-            "smlad r8, r4, ",
-            $w,
-            ", r8\n",
-            "smlad r9, r6, ",
-            $w,
-            ", r9\n",
+            "sxtb16 lr, ", $w, ", ror #8\n",
+            "sxtb16 ", $w, ", ", $w, "\n",
+            "smlad r8, r4, ", $w, ", r8\n",
+            "smlad r9, r6, ", $w, ", r9\n",
             "smlad r8, r5, lr, r8\n",
             "smlad r9, r7, lr, r9\n",
             "ldm r0!, {r4-r7}\n", // pixels 2 and 3
-            "smlad r10, r4, ",
-            $w,
-            ", r10\n",
-            "smlad r11, r6, ",
-            $w,
-            ", r11\n",
+            "smlad r10, r4, ", $w, ", r10\n",
+            "smlad r11, r6, ", $w, ", r11\n",
             "smlad r10, r5, lr, r10\n",
             "smlad r11, r7, lr, r11\n",
-        )
+        }
     };
 }
 

@@ -6,46 +6,30 @@ use core::arch::naked_asm;
 /// A cell's four values in `$x`, its weights at `$w`: each is widened by two instructions.
 macro_rules! cell {
     ($x:literal, $w:literal) => {
-        concat!(
-            "ldr ",
-            $x,
-            ", [",
-            $x,
-            ", r3]\n",
-            "ldr r12, ",
-            $w,
-            "\n",
-            "sxtb16 r11, ",
-            $x,
-            "\n",
-            "sxtb16 ",
-            $x,
-            ", ",
-            $x,
-            ", ror #8\n",
+        concat! {
+            "ldr ", $x, ", [", $x, ", r3]\n",
+            "ldr r12, ", $w, "\n",
+            "sxtb16 r11, ", $x, "\n",
+            "sxtb16 ", $x, ", ", $x, ", ror #8\n",
             "sxtb16 lr, r12\n",
             "sxtb16 r12, r12, ror #8\n",
             "smlabb r4, r11, lr, r4\n",
             "smlatt r6, r11, lr, r6\n",
-            "smlabb r5, ",
-            $x,
-            ", r12, r5\n",
-            "smlatt r7, ",
-            $x,
-            ", r12, r7\n",
-        )
+            "smlabb r5, ", $x, ", r12, r5\n",
+            "smlatt r7, ", $x, ", r12, r7\n",
+        }
     };
 }
 
 /// Three cells, whose addresses are on the stack.
 macro_rules! three_cells {
     () => {
-        concat!(
+        concat! {
             "ldm r0!, {{r8-r10}}\n",
             cell!("r8", "[r1]"),
             cell!("r9", "[r1, r2]"),
             cell!("r10", "[r1, r2, lsl #1]"),
-        )
+        }
     };
 }
 
@@ -62,30 +46,22 @@ macro_rules! begin {
 /// The output of one channel, as in [`requantize`](super::requantize); its shift is the lowest byte of r12.
 macro_rules! output {
     ($acc:literal, $multiplier:literal, $sign:expr) => {
-        concat!(
+        concat! {
             "lsl lr, r0, r12\n",
-            "lsl ",
-            $acc,
-            ", ",
-            $acc,
-            ", #1\n",
-            "smmlar lr, ",
-            $acc,
-            ", ",
-            $multiplier,
-            ", lr\n",
+            "lsl ", $acc, ", ", $acc, ", #1\n",
+            "smmlar lr, ", $acc, ", ", $multiplier, ", lr\n",
             $sign,
             "asr lr, lr, r12\n",
             "ssat lr, #8, lr, asr #1\n",
             "strb lr, [r1], #1\n",
-        )
+        }
     };
 }
 
 /// The outputs of four channels from the accumulators r4-r7; goes on with the next four.
 macro_rules! outputs {
     ($($output:expr),*) => {
-        concat!(
+        concat! {
             "add r12, r12, r3, lsl #2\n",
             "ldm r12, {{r8-r11}}\n",
             "ldr r12, [r2, r3]\n",
@@ -113,7 +89,7 @@ macro_rules! outputs {
             "add sp, sp, #24\n",
             "ldr r3, [sp, #8]\n",
             "b 51b\n",
-        )
+        }
     };
 }
 

@@ -6,34 +6,14 @@ use core::arch::naked_asm;
 /// The output of one pixel for a shift to the right: its accumulator in `$acc`, the sum in `$sum`.
 macro_rules! shift_right {
     ($acc:literal, $sum:literal, $sign:expr, $out:literal) => {
-        concat!(
-            "lsl ",
-            $acc,
-            ", ",
-            $acc,
-            ", #1\n",
-            "smmlar ",
-            $sum,
-            ", ",
-            $acc,
-            ", r8, r10\n",
+        concat! {
+            "lsl ", $acc, ", ", $acc, ", #1\n",
+            "smmlar ", $sum, ", ", $acc, ", r8, r10\n",
             $sign,
-            "asr ",
-            $sum,
-            ", ",
-            $sum,
-            ", r9\n",
-            "ssat ",
-            $sum,
-            ", #8, ",
-            $sum,
-            ", asr #1\n",
-            "strb ",
-            $sum,
-            ", [",
-            $out,
-            ", r0]\n",
-        )
+            "asr ", $sum, ", ", $sum, ", r9\n",
+            "ssat ", $sum, ", #8, ", $sum, ", asr #1\n",
+            "strb ", $sum, ", [", $out, ", r0]\n",
+        }
     };
 }
 
@@ -41,35 +21,13 @@ macro_rules! shift_right {
 /// zero, as is this one, on the same side, and the clamp makes them equal.
 macro_rules! shift_left {
     ($acc:literal, $out:literal) => {
-        concat!(
-            "lsl ",
-            $acc,
-            ", ",
-            $acc,
-            ", r9\n",
-            "qadd ",
-            $acc,
-            ", ",
-            $acc,
-            ", ",
-            $acc,
-            "\n",
-            "smmlar ",
-            $acc,
-            ", ",
-            $acc,
-            ", r8, r10\n",
-            "ssat ",
-            $acc,
-            ", #8, ",
-            $acc,
-            "\n",
-            "strb ",
-            $acc,
-            ", [",
-            $out,
-            ", r0]\n",
-        )
+        concat! {
+            "lsl ", $acc, ", ", $acc, ", r9\n",
+            "qadd ", $acc, ", ", $acc, ", ", $acc, "\n",
+            "smmlar ", $acc, ", ", $acc, ", r8, r10\n",
+            "ssat ", $acc, ", #8, ", $acc, "\n",
+            "strb ", $acc, ", [", $out, ", r0]\n",
+        }
     };
 }
 

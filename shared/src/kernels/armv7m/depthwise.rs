@@ -6,31 +6,37 @@ use core::arch::naked_asm;
 /// A cell's four values at `$x`, which moves on, times its weights.
 macro_rules! cell {
     ($x:literal) => {
-        concat!(
+        concat! {
             product!($x, "0", "r4"),
             product!($x, "1", "r5"),
             product!($x, "2", "r6"),
             product!($x, "3", "r7"),
             "add r1, r1, r2\n",
-        )
+        }
     };
 }
 
 /// One of them.
 macro_rules! product {
     ($x:literal, $i:literal, $acc:literal) => {
-        concat!(
+        concat! {
             "ldrsb r11, [", $x, "], #1\n",
             "ldrsb r12, [r1, #", $i, "]\n",
             "mla ", $acc, ", r11, r12, ", $acc, "\n",
-        )
+        }
     };
 }
 
 /// Three cells, whose addresses are on the stack and move on.
 macro_rules! three_cells {
     () => {
-        concat!("ldm r0, {{r8-r10}}\n", cell!("r8"), cell!("r9"), cell!("r10"), "stm r0!, {{r8-r10}}\n")
+        concat! {
+            "ldm r0, {{r8-r10}}\n",
+            cell!("r8"),
+            cell!("r9"),
+            cell!("r10"),
+            "stm r0!, {{r8-r10}}\n",
+        }
     };
 }
 
@@ -47,17 +53,9 @@ macro_rules! begin {
 /// The output of one channel, as in [`requantize`](super::requantize); its shift is the lowest byte of r12.
 macro_rules! output {
     ($acc:literal, $multiplier:literal, $sign:expr) => {
-        concat!(
-            "lsl ",
-            $acc,
-            ", ",
-            $acc,
-            ", #1\n",
-            "smull r2, lr, ",
-            $acc,
-            ", ",
-            $multiplier,
-            "\n",
+        concat! {
+            "lsl ", $acc, ", ", $acc, ", #1\n",
+            "smull r2, lr, ", $acc, ", ", $multiplier, "\n",
             "lsls r2, r2, #1\n", // the carry rounds
             "lsl r2, r0, r12\n",
             "adc lr, lr, r2\n",
@@ -65,14 +63,14 @@ macro_rules! output {
             "asr lr, lr, r12\n",
             "ssat lr, #8, lr, asr #1\n",
             "strb lr, [r1], #1\n",
-        )
+        }
     };
 }
 
 /// The outputs of four channels from the accumulators r4-r7; goes on with the next four.
 macro_rules! outputs {
     ($($output:expr),*) => {
-        concat!(
+        concat! {
             "add r12, r12, r3, lsl #2\n",
             "ldm r12, {{r8-r11}}\n",
             "ldr r12, [r2, r3]\n",
@@ -100,7 +98,7 @@ macro_rules! outputs {
             "add sp, sp, #24\n",
             "ldr r3, [sp, #8]\n",
             "b 51b\n",
-        )
+        }
     };
 }
 

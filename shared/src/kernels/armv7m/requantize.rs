@@ -6,39 +6,25 @@ use core::arch::naked_asm;
 /// The output of one pixel for a shift to the right. The carry of the doubled lower half rounds the upper half.
 macro_rules! shift_right {
     ($acc:literal, $sign:expr, $out:literal) => {
-        concat!(
-            "lsl ",
-            $acc,
-            ", ",
-            $acc,
-            ", #1\n",
-            "smull r11, lr, ",
-            $acc,
-            ", r8\n",
+        concat! {
+            "lsl ", $acc, ", ", $acc, ", #1\n",
+            "smull r11, lr, ", $acc, ", r8\n",
             "lsls r11, r11, #1\n",
             "adc lr, lr, r10\n",
             $sign,
             "asr lr, lr, r9\n",
             "ssat lr, #8, lr, asr #1\n",
-            "strb lr, [",
-            $out,
-            ", r0]\n",
-        )
+            "strb lr, [", $out, ", r0]\n",
+        }
     };
 }
 
 /// The output of one pixel for a shift to the left, whose product has all 64 bits.
 macro_rules! shift_left {
     ($acc:literal, $out:literal) => {
-        concat!(
-            "lsl ",
-            $acc,
-            ", ",
-            $acc,
-            ", r9\n",
-            "smull r11, lr, ",
-            $acc,
-            ", r8\n",
+        concat! {
+            "lsl ", $acc, ", ", $acc, ", r9\n",
+            "smull r11, lr, ", $acc, ", r8\n",
             "adds r11, r11, #0x40000000\n",
             "adc lr, lr, #0\n",
             "lsl lr, lr, #1\n",
@@ -46,10 +32,8 @@ macro_rules! shift_left {
             "ssat lr, #16, lr\n",
             "add lr, lr, r10\n",
             "ssat lr, #8, lr\n",
-            "strb lr, [",
-            $out,
-            ", r0]\n",
-        )
+            "strb lr, [", $out, ", r0]\n",
+        }
     };
 }
 

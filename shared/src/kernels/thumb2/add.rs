@@ -76,9 +76,9 @@ fn job(params: &AddParams) -> Option<Job> {
         // As good as 2^31, halved: the products are multiples of 2^20 below 2^29, so that what is missing is rounded away.
         (i32::MAX, 1)
     } else {
-        (multipliers[scaled], -shifts[scaled])
+        (multipliers[scaled], shifts[scaled].wrapping_neg())
     };
-    let sum_shift = -1 - shifts[2];
+    let sum_shift = !shifts[2]; // its right shift, less one
     if !(1..=31).contains(&shift) || !(0..=21).contains(&sum_shift) {
         return None;
     }
@@ -92,7 +92,7 @@ fn job(params: &AddParams) -> Option<Job> {
         half: 1 << (shift - 1),
         shift,
         sum_multiplier: multipliers[2],
-        sum_offset: (2 * stage.zero_point + 1) << sum_shift,
+        sum_offset: stage.zero_point.wrapping_mul(2).wrapping_add(1) << sum_shift,
         sum_shift,
         out_end: core::ptr::null(),
     })

@@ -60,7 +60,7 @@ pub(in crate::kernels) fn requantize(
         index: n.wrapping_neg().cast_signed(),
         out_ends: [first, second, third],
         shifts_end: factors.shifts.as_ptr().wrapping_add(n),
-        doubled_zero_point: 2 * zero_point + 1,
+        doubled_zero_point: zero_point.wrapping_mul(2).wrapping_add(1),
         multipliers_end: factors.multipliers.as_ptr().wrapping_add(n),
         accumulators_end: accumulators.as_ptr().wrapping_add(n),
         last_out_end: next(third, 3),
