@@ -1,16 +1,22 @@
 //! Operators as row kernels: the rows a window covers in, one output row out.
 
-pub mod blocked;
+#[cfg(ocelli_isa = "armv6m")]
+mod armv6m;
 #[cfg(ocelli_isa = "armv7em")]
 mod armv7em;
-#[cfg(ocelli_isa = "armv6m")]
-pub mod armv6m;
+#[cfg(ocelli_isa = "armv7m")]
+mod armv7m;
+pub mod blocked;
 pub mod isa;
 mod native;
 #[cfg(any(test, ocelli_isa = "armv6m", ocelli_isa = "riscv32"))]
 mod pairs;
 pub mod portable;
 pub mod reference;
+#[cfg(ocelli_isa = "riscv32")]
+mod riscv32;
+#[cfg(any(ocelli_isa = "armv7em", ocelli_isa = "armv7m"))]
+mod thumb2;
 pub mod tiled;
 
 pub use native::Native;

@@ -5,9 +5,17 @@
 pub type Native = super::armv7em::Armv7em;
 
 /// The core's own inner loops.
+#[cfg(ocelli_isa = "armv7m")]
+pub type Native = super::armv7m::Armv7m;
+
+/// The core's own inner loops.
 #[cfg(ocelli_isa = "armv6m")]
 pub type Native = super::armv6m::Armv6m;
 
+/// The core's own inner loops.
+#[cfg(ocelli_isa = "riscv32")]
+pub type Native = super::riscv32::Riscv32;
+
 /// The inner loops in plain Rust.
-#[cfg(not(any(ocelli_isa = "armv7em", ocelli_isa = "armv6m")))]
+#[cfg(not(any(ocelli_isa = "armv7em", ocelli_isa = "armv7m", ocelli_isa = "armv6m", ocelli_isa = "riscv32")))]
 pub type Native = super::portable::Portable;

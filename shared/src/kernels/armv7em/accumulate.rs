@@ -2,14 +2,14 @@
 
 use super::column::{BLOCK, place};
 use crate::kernels::isa::PIXELS;
+use crate::kernels::thumb2::ends_within;
 use core::arch::naked_asm;
 
 /// See [`Isa::accumulate`](crate::kernels::isa::Isa::accumulate).
 pub(super) fn accumulate(column: &[i16], weights: &[i8], stride: usize, accumulators: &mut [[i32; PIXELS]]) {
     let k = column.len() / BLOCK * 4;
     let Some(others) = accumulators.len().checked_sub(1) else { return };
-    let last = others.checked_mul(stride).and_then(|start| start.checked_add(k));
-    if k == 0 || last.is_none_or(|end| end > weights.len()) {
+    if k == 0 || !ends_within(others, stride, k, weights.len()) {
         return;
     }
     if (column.as_ptr().addr() | weights.as_ptr().addr() | stride) % 4 != 0 {
@@ -37,7 +37,7 @@ fn any_alignment(column: &[i16], weights: &[i8], stride: usize, accumulators: &m
 /// Four values of `k`: two instructions widen their weights, which are in register `$w`, and each SMLAD makes two products.
 macro_rules! four {
     ($w:literal) => {
-        concat!(
+        concat! {
             "ldm r0!, {r4-r7}\n", // pixels 0 and 1, of each the values 0, 2 and 1, 3
             "sxtb16 lr, ", $w, ", ror #8\n",
             "sxtb16 ", $w, ", ", $w, "\n",
@@ -50,7 +50,7 @@ macro_rules! four {
             "smlad r11, r6, ", $w, ", r11\n",
             "smlad r10, r5, lr, r10\n",
             "smlad r11, r7, lr, r11\n",
-        )
+        }
     };
 }
 

@@ -13,57 +13,45 @@ pub(super) const fn place(k: usize, pixel: usize) -> usize {
     k / 4 * BLOCK + pixel * 4 + ((k & 1) << 1) + ((k >> 1) & 1)
 }
 
-/// Whether a column has room for `count` values from `first` on.
-#[inline]
-fn fits(column: &[i16], first: usize, count: usize, pixel: usize) -> bool {
+/// The first block that values from `first` on lie in, when all of them lie in the column and its words are aligned.
+#[inline(always)]
+fn block(column: &mut [i16], first: usize, count: usize, pixel: usize) -> Option<*mut i16> {
     let k = column.len() / BLOCK * 4;
-    pixel < PIXELS && first <= k && count <= k - first
+    let fits = first <= k && count <= k - first && pixel < PIXELS && column.as_ptr().addr() % 4 == 0;
+    // the first block begins at most where the column ends
+    fits.then(|| column.as_mut_ptr().wrapping_add(place(first & !3, pixel)))
 }
 
 /// See [`Isa::gather`](crate::kernels::isa::Isa::gather).
-#[inline]
+#[inline(always)]
 pub(super) fn gather(column: &mut [i16], first: usize, pixel: usize, values: &[i8]) {
-    if !fits(column, first, values.len(), pixel) {
-        return;
-    }
-    if column.as_ptr().addr() % 4 != 0 {
-        for (i, &value) in values.iter().enumerate() {
-            set(column, first + i, pixel, value);
-        }
-        return;
-    }
-    // SAFETY: all the lanes lie in the column, the first block at a multiple of 4 bytes.
-    unsafe {
-        let block = column.as_mut_ptr().add(place(first & !3, pixel));
-        widen(block, values.as_ptr(), values.len(), first % 4);
+    match block(column, first, values.len(), pixel) {
+        // SAFETY: all the places of the pixel lie in the column, aligned.
+        Some(block) => unsafe { widen(block, values.as_ptr(), values.len(), first % 4) },
+        None => gather_any(column, first, pixel, values),
     }
 }
 
 /// See [`Isa::fill`](crate::kernels::isa::Isa::fill).
+#[inline(always)]
 pub(super) fn fill(column: &mut [i16], first: usize, count: usize, pixel: usize, value: i8) {
-    if !fits(column, first, count, pixel) {
-        return;
-    }
-    let (mut k, end) = (first, first + count);
-    while k < end {
-        let start = place(k, pixel);
-        match column.get_mut(start..start + 4) {
-            Some(four) if k % 4 == 0 && end - k >= 4 => {
-                four.fill(i16::from(value));
-                k += 4;
-            }
-            _ => {
-                set(column, k, pixel, value);
-                k += 1;
-            }
-        }
+    let pair = i32::from(value) << 16 | i32::from(value) & 0xFFFF;
+    match block(column, first, count, pixel) {
+        // SAFETY: all the places of the pixel lie in the column, aligned.
+        Some(block) => unsafe { spread(block, pair, count, first % 4) },
+        None => (0..count).for_each(|i| gather_any(column, first + i, pixel, &[value])),
     }
 }
 
-#[inline]
-fn set(column: &mut [i16], k: usize, pixel: usize, value: i8) {
-    if let Some(lane) = column.get_mut(place(k, pixel)) {
-        *lane = i16::from(value);
+/// Any alignment; leaves out what does not lie in the column.
+#[cold]
+#[inline(never)]
+fn gather_any(column: &mut [i16], first: usize, pixel: usize, values: &[i8]) {
+    for (i, &value) in values.iter().enumerate() {
+        let lane = column.get_mut(place(first + i, pixel)).filter(|_| pixel < PIXELS);
+        if let Some(lane) = lane {
+            *lane = i16::from(value);
+        }
     }
 }
 
@@ -142,6 +130,54 @@ unsafe extern "C" fn widen(block: *mut i16, values: *const i8, count: usize, fir
         "beq 9f",
         "ldrsb r3, [r1], #1",
         "strh r3, [r0, #2]",
+        "9:",
+        "bx lr",
+        options(raw)
+    )
+}
+
+/// As [`widen`], the same value everywhere; `pair` holds it twice.
+///
+/// # Safety
+/// The places of the pixel in as many blocks as they need are writable, and `block` is a multiple of 4.
+#[unsafe(naked)]
+unsafe extern "C" fn spread(block: *mut i16, pair: i32, count: usize, first: usize) {
+    // r0 block, r1 pair, r2 count
+    naked_asm!(
+        "cbz r3, 4f",
+        "cmp r3, #2",
+        "beq 2f",
+        "bhi 3f",
+        "subs r2, r2, #1",
+        "blo 9f",
+        "strh r1, [r0, #4]",
+        "2:",
+        "subs r2, r2, #1",
+        "blo 9f",
+        "strh r1, [r0, #2]",
+        "3:",
+        "subs r2, r2, #1",
+        "blo 9f",
+        "strh r1, [r0, #6]",
+        "add r0, r0, #32",
+        "4:",
+        "subs r2, r2, #4",
+        "blo 6f",
+        "mov r3, r1",
+        "5:",
+        "strd r1, r3, [r0], #32",
+        "subs r2, r2, #4",
+        "bhs 5b",
+        "6:",
+        "adds r2, r2, #4",
+        "beq 9f",
+        "strh r1, [r0]",
+        "subs r2, r2, #1",
+        "beq 9f",
+        "strh r1, [r0, #4]",
+        "subs r2, r2, #1",
+        "beq 9f",
+        "strh r1, [r0, #2]",
         "9:",
         "bx lr",
         options(raw)

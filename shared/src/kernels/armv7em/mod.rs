@@ -10,7 +10,7 @@ mod dot;
 mod requantize;
 
 use super::isa::{AddParams, Isa, PIXELS, Requantization};
-use crate::quant::OutputStage;
+use super::thumb2;
 
 /// The inner loops of cores with the DSP extension.
 ///
@@ -22,10 +22,13 @@ pub struct Armv7em;
 impl Isa for Armv7em {
     type Lane = i16;
 
+    // Inlined: in a loop over the runs of a window most of the checks are the same.
+    #[inline(always)]
     fn gather(column: &mut [i16], first: usize, pixel: usize, values: &[i8]) {
         column::gather(column, first, pixel, values);
     }
 
+    #[inline(always)]
     fn fill(column: &mut [i16], first: usize, count: usize, pixel: usize, value: i8) {
         column::fill(column, first, count, pixel, value);
     }
@@ -41,7 +44,8 @@ impl Isa for Armv7em {
         row: usize,
         pixels: usize,
     ) {
-        requantize::requantize(accumulators, factors, out, row, pixels);
+        let runs = [requantize::run_above_zero_point, requantize::run_any];
+        thumb2::requantize::requantize(accumulators, factors, out, row, pixels, runs);
     }
 
     fn depthwise(
@@ -52,7 +56,7 @@ impl Isa for Armv7em {
         factors: &Requantization<'_>,
         out: &mut [i8],
     ) {
-        depthwise::depthwise(cells, weights, stride, bias, factors, out);
+        thumb2::depthwise::depthwise(cells, weights, stride, bias, factors, out, depthwise::run);
     }
 
     fn dot(a: &[i8], b: &[i8]) -> i32 {
@@ -60,22 +64,6 @@ impl Isa for Armv7em {
     }
 
     fn add(params: &AddParams, a: &mut [i8], b: &[i8]) {
-        add::add(params, a, b);
-    }
-}
-
-/// Narrows outputs that are clamped to int8 already to the activation's range.
-#[inline]
-fn clamp(out: &mut [i8], stage: &OutputStage) {
-    if (stage.act_min, stage.act_max) != (i8::MIN, i8::MAX) {
-        clamp_all(out, stage.act_min, stage.act_max);
-    }
-}
-
-/// Rare: an activation whose bounds are not those of int8.
-#[inline(never)]
-fn clamp_all(out: &mut [i8], low: i8, high: i8) {
-    for value in out {
-        *value = (*value).max(low).min(high);
+        thumb2::add::add(params, a, b, add::run);
     }
 }
