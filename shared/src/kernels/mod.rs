@@ -4,10 +4,12 @@
 pub mod armv6m;
 pub mod isa;
 mod native;
-#[cfg(any(test, ocelli_isa = "armv6m", ocelli_isa = "riscv32"))]
+#[cfg(any(ocelli_isa = "armv6m", ocelli_isa = "riscv32"))]
 mod pairs;
 pub mod portable;
 pub mod reference;
+#[cfg(ocelli_isa = "riscv32")]
+pub mod riscv32;
 
 pub use native::Native;
 
