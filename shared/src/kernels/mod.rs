@@ -4,11 +4,11 @@
 pub mod armv6m;
 pub mod isa;
 mod native;
-#[cfg(any(ocelli_isa = "armv6m", ocelli_isa = "riscv32"))]
+#[cfg(any(ocelli_isa = "armv6m", all(ocelli_isa = "riscv32", target_feature = "m", not(target_feature = "e"))))]
 mod pairs;
 pub mod portable;
 pub mod reference;
-#[cfg(ocelli_isa = "riscv32")]
+#[cfg(all(ocelli_isa = "riscv32", target_feature = "m", not(target_feature = "e")))]
 pub mod riscv32;
 
 pub use native::Native;

@@ -4,8 +4,8 @@
 #[cfg(ocelli_isa = "armv6m")]
 pub type Native = super::armv6m::Armv6m;
 /// The core's own inner loops, or the portable ones.
-#[cfg(ocelli_isa = "riscv32")]
+#[cfg(all(ocelli_isa = "riscv32", target_feature = "m", not(target_feature = "e")))]
 pub type Native = super::riscv32::Riscv32;
 /// The core's own inner loops, or the portable ones.
-#[cfg(not(any(ocelli_isa = "armv6m", ocelli_isa = "riscv32")))]
+#[cfg(not(any(ocelli_isa = "armv6m", all(ocelli_isa = "riscv32", target_feature = "m", not(target_feature = "e")))))]
 pub type Native = super::portable::Portable;

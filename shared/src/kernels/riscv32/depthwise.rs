@@ -49,10 +49,11 @@ unsafe fn products<const N: usize>(
 ) -> [i32; N] {
     let mut weights = weights.wrapping_add(first);
     for cell in cells {
-        let values = cell.as_ptr().wrapping_add(first);
-        for (i, sum) in sums.iter_mut().enumerate() {
-            // SAFETY: value and weight of channel `first + i`.
-            *sum += unsafe { i32::from(*values.wrapping_add(i)) * i32::from(*weights.wrapping_add(i)) };
+        // SAFETY: the values of channels `first..first + N`; arrays of bytes need no alignment.
+        let (values, weights_here) =
+            unsafe { (*cell.as_ptr().wrapping_add(first).cast::<[i8; N]>(), *weights.cast::<[i8; N]>()) };
+        for ((sum, value), weight) in sums.iter_mut().zip(values).zip(weights_here) {
+            *sum += i32::from(value) * i32::from(weight);
         }
         weights = weights.wrapping_add(stride);
     }
