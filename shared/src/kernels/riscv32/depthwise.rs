@@ -18,44 +18,61 @@ pub fn depthwise(
     if cells.iter().any(|cell| cell.len() < channels) || needed > weights.len() {
         return;
     }
+    let weights = weights.as_ptr();
     let (bias, bias_rest) = bias.as_chunks::<4>();
     let (fours, rest) = out.as_chunks_mut::<4>();
     let mut first = 0;
-    for (out, &bias) in fours.iter_mut().zip(bias) {
+    for (out, &sums) in fours.iter_mut().zip(bias) {
         // SAFETY: every cell and its weights have `channels` values, and `first + 4` is not more.
-        let sums = unsafe { products(cells, weights.as_ptr(), stride, first, bias) };
+        let sums = unsafe { four_channels(cells, weights.wrapping_add(first), stride, first, sums) };
         requantize::pixel(&sums, factors, first, out);
         first += 4;
     }
     for (out, &bias) in rest.iter_mut().zip(bias_rest) {
-        // SAFETY: as above, for one channel.
-        let sums = unsafe { products(cells, weights.as_ptr(), stride, first, [bias]) };
-        requantize::pixel(&sums, factors, first, core::slice::from_mut(out));
+        let mut sum = bias;
+        let mut weights = weights.wrapping_add(first);
+        for cell in cells {
+            // SAFETY: as above, of one channel.
+            sum += unsafe { product(cell.as_ptr().wrapping_add(first), weights) };
+            weights = weights.wrapping_add(stride);
+        }
+        requantize::pixel(&[sum], factors, first, core::slice::from_mut(out));
         first += 1;
     }
 }
 
-/// Bias and products of `N` channels from `first` on.
+/// Bias and products of four channels from `first` on.
 ///
 /// # Safety
-/// Every cell has `first + N` values, and `weights` as many for each, `stride` apart.
+/// Every cell has `first + 4` values, and from `weights` on are four for each, `stride` apart.
 #[inline(always)]
-unsafe fn products<const N: usize>(
+unsafe fn four_channels(
     cells: &[&[i8]],
-    weights: *const i8,
+    mut weights: *const i8,
     stride: usize,
     first: usize,
-    mut sums: [i32; N],
-) -> [i32; N] {
-    let mut weights = weights.wrapping_add(first);
+    [mut a, mut b, mut c, mut d]: [i32; 4],
+) -> [i32; 4] {
     for cell in cells {
-        // SAFETY: the values of channels `first..first + N`; arrays of bytes need no alignment.
-        let (values, weights_here) =
-            unsafe { (*cell.as_ptr().wrapping_add(first).cast::<[i8; N]>(), *weights.cast::<[i8; N]>()) };
-        for ((sum, value), weight) in sums.iter_mut().zip(values).zip(weights_here) {
-            *sum += i32::from(value) * i32::from(weight);
+        let values = cell.as_ptr().wrapping_add(first);
+        // SAFETY: the values and weights of the four channels.
+        unsafe {
+            a += product(values, weights);
+            b += product(values.wrapping_add(1), weights.wrapping_add(1));
+            c += product(values.wrapping_add(2), weights.wrapping_add(2));
+            d += product(values.wrapping_add(3), weights.wrapping_add(3));
         }
         weights = weights.wrapping_add(stride);
     }
-    sums
+    [a, b, c, d]
+}
+
+/// A value by a weight.
+///
+/// # Safety
+/// Both can be read.
+#[inline(always)]
+unsafe fn product(value: *const i8, weight: *const i8) -> i32 {
+    // SAFETY: the caller says so.
+    unsafe { i32::from(*value) * i32::from(*weight) }
 }

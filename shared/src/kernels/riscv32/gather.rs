@@ -31,8 +31,8 @@ unsafe fn each(mut word: *mut i32, mut values: *const i8, count: usize, merge: i
     let fours = values.wrapping_add(count & !3);
     let one = |word: *mut i32, value: *const i8| {
         // SAFETY: both point to one of the words and values that the caller vouches for.
-        // The low half is loaded by itself: that is one instruction, and to extend its sign another two.
-        unsafe { *word = merge(*word, (*word.cast::<i16>()).into(), (*value).into()) };
+        // The low half is loaded by itself, which is one instruction; as volatile, or the compiler makes two of it, of the word.
+        unsafe { *word = merge(*word, word.cast::<i16>().read_volatile().into(), (*value).into()) };
     };
     while values != fours {
         one(word, values);

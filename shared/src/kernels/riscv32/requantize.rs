@@ -93,7 +93,7 @@ pub fn tile(
 }
 
 /// One pixel's channels from `first` on.
-#[inline(always)]
+#[inline(never)]
 pub fn pixel(accumulators: &[i32], factors: &Requantization<'_>, first: usize, out: &mut [i8]) {
     let multipliers = factors.multipliers.get(first..).unwrap_or_default();
     let shifts = factors.shifts.get(first..).unwrap_or_default();
