@@ -34,6 +34,7 @@ pub fn accumulate(column: &[i16], weights: &[i8], stride: usize, accumulators: &
 
 /// The products of two values with a channel's weights, at `a7` plus `$first` and `$second`: 16 instructions for 8 products. `a2`, `a3`
 /// and `a4`, `a5` are the words; in and out: sum of words and high sum of pixels 0 and 1, and those of pixels 2 and 3.
+#[rustfmt::skip] // a line an instruction
 macro_rules! channel {
     ($first:literal, $second:literal, $low:literal, $low_high:literal, $up:literal, $up_high:literal) => {
         concat!(
@@ -58,6 +59,7 @@ macro_rules! channel {
 }
 
 /// Sum of words and high sum from the two accumulators at `s0` plus `$at`; `a1` is the number of pairs of values.
+#[rustfmt::skip] // a line an instruction
 macro_rules! begin {
     ($at:literal, $sum:literal, $high:literal) => {
         concat!(
@@ -71,6 +73,7 @@ macro_rules! begin {
 }
 
 /// The two accumulators from sum of words and high sum.
+#[rustfmt::skip] // a line an instruction
 macro_rules! finish {
     ($at:literal, $sum:literal, $high:literal) => {
         concat!(

@@ -59,13 +59,7 @@ impl Stage {
 
 /// See [`Isa::requantize`](crate::kernels::isa::Isa::requantize).
 #[inline(never)]
-pub fn tile(
-    accumulators: &[[i32; PIXELS]],
-    factors: &Requantization<'_>,
-    out: &mut [i8],
-    row: usize,
-    pixels: usize,
-) {
+pub fn tile(accumulators: &[[i32; PIXELS]], factors: &Requantization<'_>, out: &mut [i8], row: usize, pixels: usize) {
     let channels = accumulators.len();
     if !(1..=PIXELS).contains(&pixels) || reach(pixels, row, channels) > out.len() {
         return;
