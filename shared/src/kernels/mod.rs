@@ -9,11 +9,11 @@ mod armv7m;
 pub mod blocked;
 pub mod isa;
 mod native;
-#[cfg(any(test, ocelli_isa = "armv6m", ocelli_isa = "riscv32"))]
+#[cfg(any(ocelli_isa = "armv6m", all(ocelli_isa = "riscv32", target_feature = "m", not(target_feature = "e"))))]
 mod pairs;
 pub mod portable;
 pub mod reference;
-#[cfg(ocelli_isa = "riscv32")]
+#[cfg(all(ocelli_isa = "riscv32", target_feature = "m", not(target_feature = "e")))]
 mod riscv32;
 #[cfg(any(ocelli_isa = "armv7em", ocelli_isa = "armv7m"))]
 mod thumb2;

@@ -42,7 +42,9 @@ pub fn depthwise(
         let first = first.min(channels - block);
         // SAFETY: there is at least one cell; `first + block` channels lie in every cell, in the weights of every cell and in the bias;
         // `block` is a multiple of 4, not 0, and at most `BLOCK`.
-        unsafe { products(cells.start, cells.end, weights.as_ptr(), stride, bias.as_ptr(), first, first + block, &mut sums) };
+        unsafe {
+            products(cells.start, cells.end, weights.as_ptr(), stride, bias.as_ptr(), first, first + block, &mut sums)
+        };
         if let (Some(sums), Some(out)) = (sums.get(..block), out.get_mut(first..)) {
             requantize::pixel(sums, factors, first, out);
         }

@@ -16,22 +16,10 @@ pub fn gather(column: &mut [i16], first: usize, pixel: usize, values: &[i8]) {
     unsafe { if pixel & 1 == 0 { low(word, values.as_ptr(), count) } else { high(word, values.as_ptr(), count) } };
 }
 
-/// Value `$i` of the four at `r1` into the word at `r0`, of which every second is one of the pixel's: 7 instructions, 14 bytes.
-macro_rules! value {
-    ($i:literal, $word:literal, $merge:expr) => {
-        concat!(
-            "movs r3, #", $i, "\n",
-            "ldrsb r3, [r1, r3]\n",
-            "ldr r4, [r0, #", $word, "]\n",
-            $merge,
-            "str r3, [r0, #", $word, "]\n",
-        )
-    };
-}
-
-/// All values, four a turn; the first turn begins as far in as there are fewer.
+/// All values, four a turn: value `i` at `r1` goes into word `2 * i` at `r0`, which are 7 instructions of 14 bytes. The first turn begins
+/// as far in as there are fewer.
 macro_rules! values {
-    ($merge:expr) => {
+    ($merge:literal) => {
         naked_asm!(
             "push {{r4, r5, lr}}",
             "rsbs r3, r2, #0",
@@ -46,10 +34,13 @@ macro_rules! values {
             "add pc, r3", // the program counter is two instructions ahead
             "nop",
             "2:",
-            value!("0", "0", $merge),
-            value!("1", "8", $merge),
-            value!("2", "16", $merge),
-            value!("3", "24", $merge),
+            ".irp i, 0, 1, 2, 3",
+            "movs r3, #\\i",
+            "ldrsb r3, [r1, r3]",
+            "ldr r4, [r0, #(8 * \\i)]",
+            $merge,
+            "str r3, [r0, #(8 * \\i)]",
+            ".endr",
             "adds r0, r0, #32",
             "adds r1, r1, #4",
             "subs r2, r2, #4",

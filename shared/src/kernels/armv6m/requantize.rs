@@ -59,7 +59,13 @@ struct Stage {
 impl Job {
     /// For `channels` channels from `first` on; `None` when there are not as many factors.
     #[inline]
-    fn new(end: *const i32, channels: usize, factors: &Requantization<'_>, first: usize, out: &mut [i8]) -> Option<Self> {
+    fn new(
+        end: *const i32,
+        channels: usize,
+        factors: &Requantization<'_>,
+        first: usize,
+        out: &mut [i8],
+    ) -> Option<Self> {
         let last = first + channels;
         if last > factors.multipliers.len() || last > factors.shifts.len() {
             return None;
