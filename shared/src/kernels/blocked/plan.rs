@@ -3,8 +3,8 @@
 use super::layout::{BLOCK, Layout};
 use crate::kernels::{Rows, WindowParams};
 
-/// Values that a load may read beyond the last column.
-const SLACK: usize = 16;
+/// Values of a prepared row beyond its last column, which a load may read and a piece may overwrite.
+pub(super) const SLACK: usize = 64;
 
 /// The geometry of a convolution's row, in values of the prepared input rows.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +77,8 @@ pub(super) enum Piece<'a> {
 }
 
 /// Calls `place(index, piece)` for each piece of the prepared rows of output row `y`; `index` counts values.
+///
+/// Pieces come in ascending order: one may overwrite up to [`SLACK`] values after its own.
 #[inline(always)]
 pub(super) fn prepare(p: &WindowParams, plan: &Plan, rows: Rows<'_>, y: u32, mut place: impl FnMut(usize, Piece<'_>)) {
     let len = plan.row_len - SLACK;

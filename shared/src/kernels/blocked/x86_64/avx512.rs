@@ -2,11 +2,12 @@
 //!
 //! The input is `x + 128`, unsigned; `128 * sum(w)` is taken off the bias.
 
+use core::arch::asm;
 use core::arch::x86_64::*;
 
 use super::super::Job;
 use super::super::layout::{BLOCK, GROUP, GROUP_BYTES};
-use super::super::plan::{Piece, Plan, prepare};
+use super::super::plan::{Piece, Plan, SLACK, prepare};
 use super::super::tables::{self, Blocked};
 use crate::quant::OutputStage;
 
@@ -25,9 +26,10 @@ pub(in super::super) fn conv2d(job: &Job<'_>, plan: &Plan, scratch: &mut [u8], o
 /// `scratch` holds `plan.prepared_len()` bytes, and the constants the weights of every block.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn row(job: &Job<'_>, plan: &Plan, scratch: &mut [u8], out: &mut [i8]) {
+    let zero = _mm512_set1_epi8((job.zero.cast_unsigned() ^ FLIP).cast_signed());
     prepare(job.params, plan, job.rows, job.y, |index, piece| match piece {
-        Piece::Zero(len) => scratch[index..index + len].fill(job.zero.cast_unsigned() ^ FLIP),
-        Piece::Values(values) => flip(&mut scratch[index..index + values.len()], values),
+        Piece::Zero(len) => fill(&mut scratch[index..index + len + SLACK], zero),
+        Piece::Values(values) => flip(&mut scratch[index..index + values.len() + SLACK], values),
     });
     let mut block = 0;
     while block < plan.blocks() {
@@ -48,11 +50,31 @@ unsafe fn row(job: &Job<'_>, plan: &Plan, scratch: &mut [u8], out: &mut [i8]) {
     }
 }
 
-/// Copies signed bytes as unsigned ones, 128 more.
+/// Fills all but up to the last [`SLACK`] bytes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn fill(to: &mut [u8], bytes: __m512i) {
+    for to in to.as_chunks_mut::<SLACK>().0 {
+        store64(to, bytes);
+    }
+}
+
+/// Copies signed bytes as unsigned ones, 128 more; `to` has [`SLACK`] bytes after these, which may be overwritten.
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 fn flip(to: &mut [u8], from: &[i8]) {
-    for (to, &from) in to.iter_mut().zip(from) {
-        *to = from.cast_unsigned() ^ FLIP;
+    let flip = _mm512_set1_epi8(FLIP.cast_signed());
+    let (from, tail) = from.as_chunks::<64>();
+    let (to, _) = to.as_chunks_mut::<64>();
+    for (to, from) in to.iter_mut().zip(from) {
+        // SAFETY: the array is 64 readable bytes.
+        let bytes = unsafe { load(from.as_ptr()) };
+        store64(to, _mm512_xor_si512(bytes, flip));
+    }
+    if let Some(to) = to.get_mut(from.len()).filter(|_| !tail.is_empty()) {
+        // SAFETY: the mask has as many bits as there are bytes to read, fewer than 64.
+        let bytes = unsafe { _mm512_maskz_loadu_epi8((1 << tail.len()) - 1, tail.as_ptr()) };
+        store64(to, _mm512_xor_si512(bytes, flip));
     }
 }
 
@@ -101,33 +123,44 @@ impl<const B: usize> Tile<'_, B> {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn run<const P: usize>(&self, x: *const u8, w: *const i8, out: &mut [i8]) -> usize {
         // SAFETY: as this function's.
-        let acc = unsafe { accumulate::<B, P>(self.plan, x, w, self.channels) };
-        let mut units = [[_mm512_setzero_si512(); B]; P];
-        for (units, acc) in units.iter_mut().zip(&acc) {
-            for ((unit, &acc), channels) in units.iter_mut().zip(acc).zip(self.channels) {
-                *unit = channels.scaling.apply(acc);
+        let mut acc = unsafe { accumulate::<B, P>(self.plan, x, w, self.channels) };
+        for b in 0..B {
+            let scaling = self.channels[b].scaling;
+            if scaling.shifts_left {
+                for p in 0..P {
+                    acc[p][b] = scaling.shift_left(acc[p][b]);
+                }
+            }
+            for p in 0..P {
+                acc[p][b] = scaling.apply(acc[p][b]);
             }
         }
+        self.store::<P>(&acc, out);
+        P
+    }
+
+    /// Clamps and stores what has been scaled.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    fn store<const P: usize>(&self, scaled: &[[__m512i; B]; P], out: &mut [i8]) {
         let (first, c_out) = (self.block * BLOCK, self.plan.c_out);
-        if c_out == B * BLOCK && (B * P).is_multiple_of(4) {
+        let out = &mut out[self.x * c_out..];
+        let units = scaled.as_flattened();
+        if c_out == B * BLOCK && units.len().is_multiple_of(4) {
             // the tile's outputs are neighbours
-            let out = out[self.x * c_out..].as_chunks_mut::<64>().0;
-            for (units, out) in units.as_flattened().as_chunks::<4>().0.iter().zip(out) {
+            for (units, out) in units.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
                 store64(out, self.clamp.apply(*units));
             }
-            return P;
+            return;
         }
-        for (i, units) in units.as_flattened().chunks(4).enumerate() {
-            let quad = core::array::from_fn(|j| units[j.min(units.len() - 1)]);
-            let bytes = split(self.clamp.apply(quad));
-            for (j, &bytes) in bytes.iter().enumerate().take(units.len()) {
-                let (p, b) = ((4 * i + j) / B, (4 * i + j) % B);
+        for (quad, units) in units.chunks(4).enumerate() {
+            let bytes = split(self.clamp.apply(core::array::from_fn(|i| units[i.min(units.len() - 1)])));
+            for (i, &bytes) in bytes.iter().enumerate().take(units.len()) {
+                let (p, b) = ((4 * quad + i) / B, (4 * quad + i) % B);
                 let channel = first + b * BLOCK;
-                let start = (self.x + p) * c_out + channel;
-                store_channels(&mut out[start..], bytes, c_out - channel);
+                store_channels(&mut out[p * c_out + channel..], bytes, c_out - channel);
             }
         }
-        P
     }
 }
 
@@ -144,7 +177,8 @@ unsafe fn accumulate<const B: usize, const P: usize>(
     channels: &[Channels; B],
 ) -> [[__m512i; B]; P] {
     let mut acc = [core::array::from_fn(|b| channels[b].start); P];
-    let (mut w, block_bytes, step) = (w, plan.groups * GROUP_BYTES, plan.pixel_step);
+    let (mut w, block_bytes) = (w, plan.groups * GROUP_BYTES);
+    let steps = Steps::new(plan.pixel_step);
     for ky in 0..plan.kernel_rows {
         for segment in 0..plan.segments {
             // SAFETY: a window's segment, rounded up to a group, lies in a prepared row with its slack; a block has `groups` groups,
@@ -153,19 +187,75 @@ unsafe fn accumulate<const B: usize, const P: usize>(
                 let mut x = x.add(ky * plan.row_len + segment * plan.segment_step);
                 for _ in 0..plan.segment_groups {
                     let weights: [__m512i; B] = core::array::from_fn(|b| load(w.add(b * block_bytes)));
-                    for (p, acc) in acc.iter_mut().enumerate() {
-                        let values = _mm512_set1_epi32(x.add(p * step).cast::<i32>().read_unaligned());
-                        for (acc, weights) in acc.iter_mut().zip(weights) {
-                            *acc = _mm512_dpbusd_epi32(*acc, values, weights);
-                        }
+                    let pixels = steps.pixels(x);
+                    let (near, far) = acc.split_at_mut(P.min(8));
+                    for (acc, pixel) in near.iter_mut().zip(pixels) {
+                        multiply(acc, pixel, &weights);
                     }
-                    x = x.add(GROUP);
+                    for (acc, pixel) in far.iter_mut().zip(pixels) {
+                        multiply(acc, pixel.add(steps.eight), &weights);
+                    }
+                    x = opaque(x.add(GROUP));
                     w = w.add(GROUP_BYTES);
                 }
             }
         }
     }
     acc
+}
+
+/// Odd multiples of the distance between two pixels, so that the address of each of sixteen is one addressing mode.
+struct Steps {
+    odd: [usize; 4],
+    eight: usize,
+}
+
+impl Steps {
+    #[inline]
+    fn new(step: usize) -> Self {
+        Self {
+            odd: [step, opaque_number(3 * step), opaque_number(5 * step), opaque_number(7 * step)],
+            eight: opaque_number(8 * step),
+        }
+    }
+
+    /// Eight pixels.
+    #[inline(always)]
+    fn pixels(&self, x: *const u8) -> [*const u8; 8] {
+        let [one, three, five, seven] = self.odd;
+        [0, one, 2 * one, three, 4 * one, five, 2 * three, seven].map(|step| x.wrapping_add(step))
+    }
+}
+
+/// Adds the products of four values of a pixel with the weights of `B` blocks.
+///
+/// # Safety
+/// `pixel` points to four readable bytes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn multiply<const B: usize>(acc: &mut [__m512i; B], pixel: *const u8, weights: &[__m512i; B]) {
+    // SAFETY: as this function's.
+    let values = _mm512_set1_epi32(unsafe { pixel.cast::<i32>().read_unaligned() });
+    for (acc, weights) in acc.iter_mut().zip(weights) {
+        *acc = _mm512_dpbusd_epi32(*acc, values, *weights);
+    }
+}
+
+/// The same address, its origin hidden from the compiler: it would keep the addresses of sixteen pixels in memory, or add step after step,
+/// where the multiples of the step are part of the addressing mode.
+#[inline(always)]
+fn opaque(mut address: *const u8) -> *const u8 {
+    // SAFETY: no instruction.
+    unsafe { asm!("/* {0} */", inout(reg) address, options(pure, nomem, nostack, preserves_flags)) };
+    address
+}
+
+/// The same number, its origin hidden from the compiler.
+#[inline(always)]
+fn opaque_number(mut number: usize) -> usize {
+    // SAFETY: no instruction.
+    unsafe { asm!("/* {0} */", inout(reg) number, options(pure, nomem, nostack, preserves_flags)) };
+    number
 }
 
 /// Loads 64 bytes.
@@ -211,7 +301,8 @@ pub(super) struct Scaling {
     right: __m512i,
     /// The high halves of eight even and eight odd products, in order.
     merge: __m512i,
-    shifts_left: bool,
+    /// Whether [`shift_left`](Self::shift_left) does anything.
+    pub shifts_left: bool,
 }
 
 impl Scaling {
@@ -251,11 +342,17 @@ impl Scaling {
         }
     }
 
-    /// `multiply_by_quantized_multiplier` of each lane.
+    /// The shift to the left, before [`apply`](Self::apply).
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub fn shift_left(&self, acc: __m512i) -> __m512i {
+        _mm512_sllv_epi32(acc, self.left)
+    }
+
+    /// `multiply_by_quantized_multiplier` of each lane that has been shifted to the left.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     pub fn apply(&self, acc: __m512i) -> __m512i {
-        let acc = if self.shifts_left { _mm512_sllv_epi32(acc, self.left) } else { acc };
         let even = _mm512_add_epi64(_mm512_mul_epu32(acc, self.doubled_even), self.nudge_even);
         let odd = _mm512_mul_epu32(_mm512_srli_epi64::<32>(acc), self.doubled_odd);
         let odd = _mm512_add_epi64(odd, self.nudge_odd);
@@ -316,7 +413,8 @@ fn from_lanes(lanes: &[i32; 16]) -> __m512i {
 /// Stores 64 bytes.
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn store64(to: &mut [i8; 64], bytes: __m512i) {
+pub(super) fn store64<T: bytemuck::Pod>(to: &mut [T; 64], bytes: __m512i) {
+    const { assert!(size_of::<T>() == 1) };
     // SAFETY: the array is 64 writable bytes.
     unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), bytes) }
 }

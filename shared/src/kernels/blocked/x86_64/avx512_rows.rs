@@ -115,6 +115,9 @@ impl Quad {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     fn scale(&self, mut acc: [__m512i; 4]) -> [__m512i; 4] {
         for (acc, scaling) in acc.iter_mut().zip(&self.scaling) {
+            if scaling.shifts_left {
+                *acc = scaling.shift_left(*acc);
+            }
             *acc = scaling.apply(*acc);
         }
         acc
