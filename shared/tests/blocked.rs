@@ -346,13 +346,13 @@ fn tables_that_are_too_short_leave_the_row_as_it_was() {
     for level in levels() {
         for constants in &short {
             let mut out = [55; 2];
-            dense(level, &[2; 4], constants, &mut [0; 100], &mut out);
+            dense(level, &[2; 4], constants, &mut vec![0; dense_scratch_bytes(4)], &mut out);
             assert_eq!(out, [55; 2]);
         }
         let mut out = [55; 2];
         dense(level, &[2; 4], &whole, &mut [0; 3], &mut out);
         assert_eq!(out, [55; 2], "scratch memory too short");
-        dense(level, &[2; 4], &whole, &mut [0; 100], &mut out);
+        dense(level, &[2; 4], &whole, &mut vec![0; dense_scratch_bytes(4)], &mut out);
         assert_eq!(out, [4; 2]);
     }
 }

@@ -6,7 +6,8 @@ use super::super::Job;
 use super::super::layout::{BLOCK, GROUP, GROUP_BYTES};
 use super::super::plan::{DepthwisePlan, prepare_depthwise};
 use super::super::{portable, tables};
-use super::avx512::{Channels, Clamp, FLIP, Scaling, split, store_channels, store64};
+use super::avx512::FLIP;
+use super::avx512_scaling::{Channels, Clamp, Scaling, split, store_channels, store64};
 use super::{MAX_CELLS, cell_offsets, interleave_weights};
 use crate::kernels::isa::AddParams;
 
@@ -39,14 +40,14 @@ fn row(job: &Job<'_>, plan: &DepthwisePlan, scratch: &mut [u8], out: &mut [i8]) 
             // SAFETY: 64 bytes are there at the furthest offset (above).
             let acc = unsafe { channels.accumulate(values.as_ptr(), offsets, weights) };
             let bytes = clamp.apply_in_lanes(channels.scale(acc));
-            let out = &mut out[x * plan.channels..];
-            match out.first_chunk_mut() {
-                Some(out) if plan.channels == BLOCK => store64(out, bytes),
-                _ => {
-                    for (out, bytes) in out.chunks_exact_mut(plan.channels).zip(split(bytes)) {
-                        store_channels(&mut out[first..], bytes, plan.channels - first);
-                    }
-                }
+            if plan.channels == BLOCK
+                && let Some(out) = out[x * BLOCK..].first_chunk_mut()
+            {
+                store64(out, bytes);
+                continue;
+            }
+            for (x, bytes) in (x..plan.out_width).zip(split(bytes)) {
+                store_channels(&mut out[x * plan.channels + first..], bytes, plan.channels - first);
             }
         }
     }
@@ -115,6 +116,9 @@ impl Quad {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     fn scale(&self, mut acc: [__m512i; 4]) -> [__m512i; 4] {
         for (acc, scaling) in acc.iter_mut().zip(&self.scaling) {
+            if scaling.shifts_left {
+                *acc = scaling.shift_left(*acc);
+            }
             *acc = scaling.apply(*acc);
         }
         acc
@@ -191,5 +195,5 @@ impl Input {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 fn uniform(params: &AddParams, i: usize) -> Scaling {
-    Scaling::new(&tables::Scaling::new(&[params.multipliers[i]; BLOCK], &[params.shifts[i]; BLOCK]))
+    Scaling::new(_mm512_set1_epi32(params.multipliers[i]), _mm512_set1_epi32(params.shifts[i]))
 }
