@@ -61,6 +61,8 @@ pub enum Activation {
     Relu,
     /// `min(max(0, x), 6)`.
     Relu6,
+    /// `min(max(-1, x), 1)`.
+    ReluN1To1,
 }
 
 impl Activation {
@@ -71,8 +73,33 @@ impl Activation {
             Self::None => (f32::NEG_INFINITY, f32::INFINITY),
             Self::Relu => (0.0, f32::INFINITY),
             Self::Relu6 => (0.0, 6.0),
+            Self::ReluN1To1 => (-1.0, 1.0),
         }
     }
+}
+
+/// A function of a single value, as an operator of its own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Unary {
+    /// `max(0, x)`.
+    Relu,
+    /// `min(max(0, x), 6)`.
+    Relu6,
+    /// `min(max(-1, x), 1)`.
+    ReluN1To1,
+    /// `x` where positive, `alpha * x` elsewhere.
+    LeakyRelu {
+        /// Slope for negative values.
+        alpha: f32,
+    },
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// `x * min(max(0, x + 3), 6) / 6`.
+    HardSwish,
+    /// The identity, to another scale and zero point.
+    Requantize,
 }
 
 /// A sliding window: kernel, stride and dilation as `[rows, columns]`, and padding.
@@ -97,13 +124,25 @@ pub struct ResolvedWindow {
     pub pads: [u16; 4],
 }
 
-/// An operator of a classifier. Tensors are NHWC; weights are OHWI (`conv2d`) or `[out, in]` (`dense`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An operator of a classifier. Tensors are NHWC; weights are OHWI (`conv2d`), `[1, kh, kw, c_out]` (`depthwise_conv2d`) or
+/// `[out, in]` (`dense`).
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Op {
-    /// 2-D convolution over all input channels.
+    /// 2-D convolution over all input channels, or over those of one group.
     Conv2d {
         /// Output channels.
         c_out: u32,
+        /// Kernel, stride, dilation, padding.
+        window: Window,
+        /// Groups that input and output channels are divided into, in order; each output sees its own group only.
+        groups: u32,
+        /// Fused activation.
+        activation: Activation,
+    },
+    /// 2-D convolution of each channel on its own; output channel `c * multiplier + m` sees input channel `c`.
+    DepthwiseConv2d {
+        /// Output channels an input channel.
+        multiplier: u32,
         /// Kernel, stride, dilation, padding.
         window: Window,
         /// Fused activation.
@@ -114,11 +153,20 @@ pub enum Op {
         /// Kernel, stride, padding; dilation is 1.
         window: Window,
     },
+    /// Smallest value of each window and channel; padding cells do not take part.
+    MinPool2d {
+        /// Kernel, stride, padding; dilation is 1.
+        window: Window,
+    },
     /// Mean of each window and channel; padding cells do not count.
     AveragePool2d {
         /// Kernel, stride, padding; dilation is 1.
         window: Window,
     },
+    /// Mean of each channel over the whole picture (`1x1xc`).
+    GlobalAveragePool,
+    /// Largest value of each channel over the whole picture (`1x1xc`).
+    GlobalMaxPool,
     /// Fully connected layer over a flat input (`1x1xn`).
     Dense {
         /// Output features.
@@ -126,8 +174,32 @@ pub enum Op {
         /// Fused activation.
         activation: Activation,
     },
+    /// Sum of two tensors of one shape.
+    Add {
+        /// Fused activation.
+        activation: Activation,
+    },
+    /// Product of two tensors of one shape; the second may be `1x1xc`, a factor for each channel.
+    Mul {
+        /// Fused activation.
+        activation: Activation,
+    },
+    /// Two or more tensors side by side along the channels.
+    Concat,
+    /// Zeros around the picture.
+    Pad {
+        /// Cells added at the top, left, bottom and right.
+        cells: [u16; 4],
+    },
     /// Rows, columns, channels in memory order to `1x1xn`.
     Flatten,
+    /// The same values in memory order under another shape.
+    Reshape {
+        /// The new shape.
+        to: Shape,
+    },
+    /// A function of each value.
+    Unary(Unary),
     /// `exp(x_i) / sum(exp(x))` over the channels of each pixel.
     Softmax,
 }
@@ -162,6 +234,36 @@ pub enum ShapeError {
         /// The shape it got.
         input: Shape,
     },
+    /// The operator takes another number of inputs.
+    Inputs {
+        /// How many it takes.
+        takes: &'static str,
+        /// How many it got.
+        found: u8,
+    },
+    /// Inputs whose shapes must agree do not.
+    Mismatch {
+        /// Shape of the first input.
+        first: Shape,
+        /// Shape that does not go with it.
+        other: Shape,
+    },
+    /// Input and output channels are not multiples of the number of groups.
+    Groups {
+        /// Number of groups.
+        groups: u32,
+        /// Input channels.
+        c_in: u32,
+        /// Output channels.
+        c_out: u32,
+    },
+    /// A reshape that changes the number of values.
+    Elements {
+        /// The shape it got.
+        input: Shape,
+        /// The shape it should have made.
+        to: Shape,
+    },
     /// The tensor's size does not fit 32 bits.
     TooLarge,
 }
@@ -183,6 +285,12 @@ impl fmt::Display for ShapeError {
             Self::NotFlat { input } => {
                 write!(f, "needs a flat input (1x1xn), got {input}: add a flatten layer before it")
             }
+            Self::Inputs { takes, found } => write!(f, "takes {takes}, got {found}"),
+            Self::Mismatch { first, other } => write!(f, "its inputs of {first} and {other} do not go together"),
+            Self::Groups { groups, c_in, c_out } => {
+                write!(f, "{c_in} input and {c_out} output channels cannot be divided into {groups} groups")
+            }
+            Self::Elements { input, to } => write!(f, "cannot reshape {input} to {to}: the number of values changes"),
             Self::TooLarge => f.write_str("the tensor is too large (2^32 elements or more)"),
         }
     }
@@ -247,8 +355,12 @@ impl Op {
     #[must_use]
     pub const fn window(&self) -> Option<&Window> {
         match self {
-            Self::Conv2d { window, .. } | Self::MaxPool2d { window } | Self::AveragePool2d { window } => Some(window),
-            Self::Dense { .. } | Self::Flatten | Self::Softmax => None,
+            Self::Conv2d { window, .. }
+            | Self::DepthwiseConv2d { window, .. }
+            | Self::MaxPool2d { window }
+            | Self::MinPool2d { window }
+            | Self::AveragePool2d { window } => Some(window),
+            _ => None,
         }
     }
 
@@ -256,54 +368,132 @@ impl Op {
     #[must_use]
     pub const fn activation(&self) -> Activation {
         match self {
-            Self::Conv2d { activation, .. } | Self::Dense { activation, .. } => *activation,
+            Self::Conv2d { activation, .. }
+            | Self::DepthwiseConv2d { activation, .. }
+            | Self::Dense { activation, .. }
+            | Self::Add { activation }
+            | Self::Mul { activation } => *activation,
             _ => Activation::None,
         }
     }
 
-    /// The output shape for an input shape.
+    /// Whether the output has the scale and zero point of the input, because the operator only moves or picks values, or averages them.
+    #[must_use]
+    pub const fn keeps_quantization(&self) -> bool {
+        matches!(
+            self,
+            Self::MaxPool2d { .. }
+                | Self::MinPool2d { .. }
+                | Self::AveragePool2d { .. }
+                | Self::GlobalMaxPool
+                | Self::Pad { .. }
+                | Self::Flatten
+                | Self::Reshape { .. }
+        )
+    }
+
+    /// The output shape for the shapes of the inputs.
     ///
     /// # Errors
-    /// When the operator cannot take that input; the error names the rule.
-    pub fn infer_shape(&self, input: Shape) -> Result<Shape, ShapeError> {
-        if input.elements().ok_or(ShapeError::TooLarge)? == 0 {
-            return Err(ShapeError::Zero { what: "input size" });
+    /// When the operator cannot take these inputs; the error names the rule.
+    pub fn infer_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
+        let found = u8::try_from(inputs.len()).unwrap_or(u8::MAX);
+        for input in inputs {
+            if input.elements().ok_or(ShapeError::TooLarge)? == 0 {
+                return Err(ShapeError::Zero { what: "input size" });
+            }
         }
-        let shape = match *self {
-            Self::Conv2d { c_out, window, .. } => {
+        let shape = match (self, inputs) {
+            (Self::Add { .. } | Self::Mul { .. }, &[first, other]) => {
+                let broadcast = matches!(self, Self::Mul { .. }) && other == Shape::new(1, 1, first.c);
+                if first != other && !broadcast {
+                    return Err(ShapeError::Mismatch { first, other });
+                }
+                first
+            }
+            (Self::Add { .. } | Self::Mul { .. }, _) => return Err(ShapeError::Inputs { takes: "two inputs", found }),
+            (Self::Concat, &[first, _, ..]) => {
+                let mut c = 0_u32;
+                for &other in inputs {
+                    if (other.h, other.w) != (first.h, first.w) {
+                        return Err(ShapeError::Mismatch { first, other });
+                    }
+                    c = c.checked_add(other.c).ok_or(ShapeError::TooLarge)?;
+                }
+                Shape { c, ..first }
+            }
+            (Self::Concat, _) => return Err(ShapeError::Inputs { takes: "two inputs or more", found }),
+            (_, &[input]) => self.infer_single(input)?,
+            _ => return Err(ShapeError::Inputs { takes: "one input", found }),
+        };
+        if shape.h == 0 || shape.w == 0 || shape.c == 0 {
+            return Err(ShapeError::Zero { what: if shape.c == 0 { "output channels" } else { "output size" } });
+        }
+        shape.elements().ok_or(ShapeError::TooLarge)?;
+        Ok(shape)
+    }
+
+    /// The output shape of an operator with one input.
+    fn infer_single(&self, input: Shape) -> Result<Shape, ShapeError> {
+        Ok(match *self {
+            Self::Conv2d { c_out, window, groups, .. } => {
+                if groups == 0 || !input.c.is_multiple_of(groups) || !c_out.is_multiple_of(groups) {
+                    return Err(ShapeError::Groups { groups, c_in: input.c, c_out });
+                }
                 let [h, w] = window.resolve(input)?.out;
                 Shape { h, w, c: c_out }
             }
-            Self::MaxPool2d { window } | Self::AveragePool2d { window } => {
+            Self::DepthwiseConv2d { multiplier, window, .. } => {
+                let [h, w] = window.resolve(input)?.out;
+                Shape { h, w, c: input.c.checked_mul(multiplier).ok_or(ShapeError::TooLarge)? }
+            }
+            Self::MaxPool2d { window } | Self::MinPool2d { window } | Self::AveragePool2d { window } => {
                 let [h, w] = window.resolve(input)?.out;
                 Shape { h, w, c: input.c }
             }
+            Self::GlobalAveragePool | Self::GlobalMaxPool => Shape::new(1, 1, input.c),
             Self::Dense { units, .. } => {
                 if input.h != 1 || input.w != 1 {
                     return Err(ShapeError::NotFlat { input });
                 }
                 Shape::new(1, 1, units)
             }
+            Self::Pad { cells: [top, left, bottom, right] } => {
+                let grow =
+                    |n: u32, a: u16, b: u16| n.checked_add(u32::from(a) + u32::from(b)).ok_or(ShapeError::TooLarge);
+                Shape { h: grow(input.h, top, bottom)?, w: grow(input.w, left, right)?, c: input.c }
+            }
             Self::Flatten => Shape::new(1, 1, input.elements().ok_or(ShapeError::TooLarge)?),
-            Self::Softmax => input,
-        };
-        if shape.c == 0 {
-            return Err(ShapeError::Zero { what: "output channels" });
-        }
-        shape.elements().ok_or(ShapeError::TooLarge)?;
-        Ok(shape)
+            Self::Reshape { to } => {
+                if to.elements() != input.elements() {
+                    return Err(ShapeError::Elements { input, to });
+                }
+                to
+            }
+            Self::Unary(_) | Self::Softmax | Self::Add { .. } | Self::Mul { .. } | Self::Concat => input,
+        })
     }
 
-    /// Shape of the weights (OHWI, or `[out, 1, 1, in]` for dense); `None` for an operator without weights.
+    /// Shape of the weights (OHWI; `[1, kh, kw, c_out]` for depthwise, `[out, 1, 1, in]` for dense); `None` for an operator without.
     #[must_use]
     pub fn weight_shape(&self, input: Shape) -> Option<[u32; 4]> {
         match *self {
-            Self::Conv2d { c_out, window, .. } => {
-                Some([c_out, u32::from(window.kernel[0]), u32::from(window.kernel[1]), input.c])
+            Self::Conv2d { c_out, window, groups, .. } => {
+                Some([c_out, u32::from(window.kernel[0]), u32::from(window.kernel[1]), input.c.checked_div(groups)?])
+            }
+            Self::DepthwiseConv2d { multiplier, window, .. } => {
+                let c_out = input.c.checked_mul(multiplier)?;
+                Some([1, u32::from(window.kernel[0]), u32::from(window.kernel[1]), c_out])
             }
             Self::Dense { units, .. } => Some([units, 1, 1, input.c]),
             _ => None,
         }
+    }
+
+    /// The axis of [`weight_shape`](Self::weight_shape) along which output channels lie.
+    #[must_use]
+    pub const fn channel_axis(&self) -> usize {
+        if matches!(self, Self::DepthwiseConv2d { .. }) { 3 } else { 0 }
     }
 
     /// Multiply-accumulates of one inference, border cells counted in.
@@ -320,7 +510,7 @@ mod tests {
 
     fn conv(kernel: u16, stride: u16, padding: Padding) -> Op {
         let window = Window::new([kernel; 2], [stride; 2], padding);
-        Op::Conv2d { c_out: 8, window, activation: Activation::None }
+        Op::Conv2d { c_out: 8, window, groups: 1, activation: Activation::None }
     }
 
     #[test]
@@ -335,13 +525,13 @@ mod tests {
         // Dumoulin and Visin, arXiv:1603.07285, relationships 1, 2 and 6: (i, k, s, p) -> o
         for (i, k, s, p, o) in [(4, 3, 1, 0, 2), (5, 4, 1, 2, 6), (5, 3, 2, 1, 3), (6, 3, 2, 1, 3), (5, 3, 1, 1, 5)] {
             let op = conv(k, s, Padding::Explicit([p; 4]));
-            assert_eq!(op.infer_shape(Shape::new(i, i, 1)), Ok(Shape::new(o, o, 8)), "i={i} k={k} s={s} p={p}");
+            assert_eq!(op.infer_shape(&[Shape::new(i, i, 1)]), Ok(Shape::new(o, o, 8)), "i={i} k={k} s={s} p={p}");
         }
     }
 
     #[test]
     fn window_larger_than_input_names_the_rule() {
-        let error = conv(5, 1, Padding::Valid).infer_shape(Shape::new(4, 9, 1)).unwrap_err();
+        let error = conv(5, 1, Padding::Valid).infer_shape(&[Shape::new(4, 9, 1)]).unwrap_err();
         assert_eq!(error, ShapeError::WindowTooLarge { axis: 0, input: 4, padding: 0, window: 5 });
         assert!(std::format!("{error}").contains("floor((n + p - f) / s) + 1"));
     }
@@ -350,6 +540,6 @@ mod tests {
     fn dense_refuses_an_image() {
         let dense = Op::Dense { units: 10, activation: Activation::None };
         let input = Shape::new(5, 5, 64);
-        assert_eq!(dense.infer_shape(input), Err(ShapeError::NotFlat { input }));
+        assert_eq!(dense.infer_shape(&[input]), Err(ShapeError::NotFlat { input }));
     }
 }

@@ -1,10 +1,10 @@
 //! The numbers in a model file against a fresh compilation of the quantized network that tract judges, and that network's weights
 //! against the float weights that they stand for.
 
-use crate::compile::compile;
+use crate::compile::{Options, Target, compile};
 use crate::interchange::qdq;
 use crate::model::ModelBytes;
-use crate::network::Weights;
+use crate::network::{Weights, channel_of};
 use crate::quantize::QuantizedNetwork;
 use crate::run::Bundle;
 use ocelli::model::records::{OpRecord, Tensor};
@@ -23,27 +23,28 @@ pub struct ConstantsCheck {
 pub(super) fn check(bundle: &Bundle) -> anyhow::Result<ConstantsCheck> {
     let labels: Vec<String> = bundle.model.model()?.labels().map(str::to_owned).collect();
     let network = qdq::import(&bundle.network, &bundle.qdq, &labels)?;
-    let fresh = ModelBytes::new(&compile(&network)?);
+    let fresh = ModelBytes::new(&compile(&network, Options::for_target(Target::of_model(&bundle.model.model()?)))?);
     let compiled = (bundle.model.as_slice() != fresh.as_slice()).then(|| -> anyhow::Result<String> {
         let found = first_difference(&bundle.model.model()?, &fresh.model()?);
         Ok(found.unwrap_or_else(|| "the places of tables, rings or accumulators".to_owned()))
     });
-    Ok(ConstantsCheck { compiled: compiled.transpose()?, quantized: unlike_float(&network, &bundle.weights) })
+    let folded = bundle.weights.folded(&bundle.network)?;
+    Ok(ConstantsCheck { compiled: compiled.transpose()?, quantized: unlike_float(&network, &folded) })
 }
 
 /// Half a step, and what float32 adds to it.
 const ROUNDING: f64 = 0.5 + 1e-3;
 
-/// The first quantized weight or bias that is not the float one rounded.
+/// The first quantized weight or bias that is not the float one, batch norms folded in, rounded.
 fn unlike_float(network: &QuantizedNetwork, weights: &Weights) -> Option<String> {
-    for (index, layer) in network.layers.iter().enumerate() {
+    for layer in &network.layers {
         let Some(quantized) = &layer.weights else { continue };
         let name = &layer.node.name;
         let Some(float) = weights.layer(name) else { return Some(format!("layer '{name}' has no float weights")) };
-        let input = f64::from(network.input_of(index).scale);
-        let taps = quantized.kernel.len() / quantized.bias.len().max(1);
+        let input = f64::from(network.params_of(layer.node.inputs[0]).scale);
+        let axis = layer.node.op.channel_axis();
         for (at, (&q, &real)) in quantized.kernel.iter().zip(&float.kernel).enumerate() {
-            let steps = f64::from(real) / f64::from(quantized.scale(at / taps.max(1)));
+            let steps = f64::from(real) / f64::from(quantized.scale(channel_of(quantized.shape, axis, at)));
             if (steps - f64::from(q)).abs() > ROUNDING {
                 return Some(format!("layer '{name}', weight {at}: {q}, the float weight is {steps:.2} steps"));
             }
@@ -117,9 +118,9 @@ fn described(t: &Tensor) -> ([u32; 4], f32, i32) {
 
 /// An operator's parameters but for the places of its tables.
 fn parameters(op: &OpRecord) -> String {
-    let OpRecord { kind, act_min, act_max, input, kernel, stride, dilation, pads, .. } = op;
+    let OpRecord { kind, act_min, act_max, inputs, kernel, stride, dilation, pads, .. } = op;
     format!(
-        "kind {kind}, input {input}, clamp {act_min}..={act_max}, kernel {kernel:?}, stride {stride:?}, \
+        "kind {kind}, inputs {inputs:?}, clamp {act_min}..={act_max}, kernel {kernel:?}, stride {stride:?}, \
          dilation {dilation:?}, pads {pads:?}"
     )
 }

@@ -2,7 +2,7 @@
 
 use super::largest_difference;
 use super::tract::TractModel;
-use crate::compile::plan;
+use crate::compile::{Passes, plan};
 use crate::data::Dataset;
 use crate::interchange::onnx::INPUT;
 use crate::interchange::qdq::int8_name;
@@ -10,7 +10,7 @@ use crate::model::{ModelBytes, quantize_pixels, run_observed};
 use crate::run::Bundle;
 use anyhow::{Context, ensure};
 use ocelli::model::Model;
-use ocelli::model::records::{NONE, OpRecord};
+use ocelli::model::records::{NO_INPUT, NONE, OpRecord, flag};
 use ocelli::model::write::{ModelFile, OpEntry};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -48,7 +48,7 @@ pub(super) fn check(bundle: &Bundle, data: &Dataset) -> anyhow::Result<Vec<Layer
         .into_par_iter()
         .map(|op| {
             let record = model.graph().ops.get(op).context("the model has fewer operators than names")?;
-            let input = record.input as usize;
+            let input = usize::from(record.inputs[0]);
             let source = if input == 0 { INPUT } else { names[input - 1] };
             let images = activations.iter().map(|image| (image[input].clone(), Some(&image[op + 1])));
             let frames = images.chain(noise(&model, input, op).into_iter().map(|frame| (frame, None)));
@@ -110,19 +110,20 @@ fn isolate(model: &Model<'_>, op: usize) -> anyhow::Result<Vec<u8>> {
     let graph = model.graph();
     let record = *graph.ops.get(op).context("no such operator")?;
     let constants = model.constants(op);
-    let input = *graph.tensors.get(record.input as usize).context("no such tensor")?;
+    let input = *graph.tensors.get(usize::from(record.inputs[0])).context("no such tensor")?;
     let output = *graph.tensors.get(op + 1).context("no such tensor")?;
     let mut file = ModelFile {
         tensors: vec![input, output],
         ops: vec![OpEntry {
             name: model.names().nth(op).unwrap_or_default().to_owned(),
             record: OpRecord {
-                input: 0,
+                inputs: [0, NO_INPUT],
+                flags: record.flags & flag::TIES_UP,
                 weights: NONE,
                 bias: NONE,
                 multipliers: NONE,
                 shifts: NONE,
-                scratch: NONE,
+                accumulators: NONE,
                 ..record
             },
             weights: constants.weights.to_vec(),
@@ -133,10 +134,12 @@ fn isolate(model: &Model<'_>, op: usize) -> anyhow::Result<Vec<u8>> {
         input: None,
         arena_bytes: 0,
         state: 0,
+        scratch: [0, 0],
+        lane_bytes: model.header().lane_bytes,
     };
     for tensor in &mut file.tensors {
         tensor.last_reader = 0;
     }
-    plan(&mut file)?;
+    plan(&mut file, Passes::ALL)?;
     Ok(file.to_bytes()?)
 }

@@ -35,6 +35,10 @@ pub(super) fn int(name: &str, i: i64) -> AttributeProto {
     AttributeProto { name: name.to_owned(), r#type: AttributeType::Int as i32, i, ..AttributeProto::default() }
 }
 
+pub(super) fn float(name: &str, f: f32) -> AttributeProto {
+    AttributeProto { name: name.to_owned(), r#type: AttributeType::Float as i32, f, ..AttributeProto::default() }
+}
+
 /// A constant tensor; `raw` holds little-endian values of type `data_type`.
 pub(super) fn tensor(name: &str, dims: &[usize], data_type: DataType, raw: Vec<u8>) -> TensorProto {
     TensorProto {
@@ -58,6 +62,10 @@ pub(super) fn int32s(name: &str, dims: &[usize], values: impl IntoIterator<Item 
     tensor(name, dims, DataType::Int32, values.into_iter().flat_map(i32::to_le_bytes).collect())
 }
 
+pub(super) fn int64s(name: &str, values: &[i64]) -> TensorProto {
+    tensor(name, &[values.len()], DataType::Int64, values.iter().flat_map(|v| v.to_le_bytes()).collect())
+}
+
 /// A value of a batch of `dims` (without the batch).
 pub(super) fn value(name: &str, data_type: DataType, dims: &[u32]) -> ValueInfoProto {
     let size = dims.iter().map(|&d| dimension::Value::DimValue(i64::from(d)));
@@ -73,41 +81,6 @@ pub(super) fn value(name: &str, data_type: DataType, dims: &[u32]) -> ValueInfoP
 /// Dimensions of a value without the batch: `[c, h, w]`, or `[c]` behind a flatten.
 pub(super) fn dims(shape: Shape, flat: bool) -> Vec<u32> {
     if flat { vec![shape.c] } else { vec![shape.c, shape.h, shape.w] }
-}
-
-/// Follows the rank of the running value: a picture `[N, C, H, W]`, or flat `[N, C]`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rank {
-    /// Whether the value is `[N, C]`.
-    pub flat: bool,
-}
-
-impl Rank {
-    /// Of the input of a network: `[N, C]` when its first operator takes no picture.
-    pub fn of_input(first: Option<&Op>) -> Self {
-        Self { flat: matches!(first, Some(Op::Dense { .. } | Op::Softmax)) }
-    }
-
-    /// Makes the value flat where `op` needs that; a picture is first turned to H, W, C order, ours. Returns the name of the value
-    /// that `op` is to read.
-    pub fn prepare(&mut self, graph: &mut GraphProto, op: &Op, input: Shape, name: &str, before: &str) -> String {
-        if self.flat || op.window().is_some() {
-            return before.to_owned();
-        }
-        let mut before = before.to_owned();
-        if (input.h, input.w) != (1, 1) {
-            let turned = format!("{name}.nhwc");
-            graph.node.push(node("Transpose", &turned, &[&before], vec![ints("perm", [0_i64, 2, 3, 1])]));
-            before = turned;
-        }
-        self.flat = true;
-        if *op == Op::Flatten {
-            return before; // it makes the value flat itself
-        }
-        let flattened = format!("{name}.flat");
-        graph.node.push(node("Flatten", &flattened, &[&before], vec![int("axis", 1)]));
-        flattened
-    }
 }
 
 pub(super) fn model(graph: GraphProto, metadata: &[(&str, String)]) -> ModelProto {
@@ -126,21 +99,35 @@ pub(super) fn model(graph: GraphProto, metadata: &[(&str, String)]) -> ModelProt
 }
 
 /// The attributes of a convolution or pool.
-pub(super) fn window_attributes(op: &Op, window: &Window, resolved: &ResolvedWindow) -> Vec<AttributeProto> {
+pub(super) fn window_attributes(
+    op: &Op,
+    input: Shape,
+    window: &Window,
+    resolved: &ResolvedWindow,
+) -> Vec<AttributeProto> {
     let mut attributes = vec![
         ints("kernel_shape", window.kernel),
         ints("strides", window.stride),
         ints("pads", resolved.pads), // ONNX's order is ours: top, left, bottom, right
     ];
     match op {
-        Op::Conv2d { .. } => attributes.push(ints("dilations", window.dilation)),
+        Op::Conv2d { groups, .. } => {
+            attributes.push(ints("dilations", window.dilation));
+            if *groups != 1 {
+                attributes.push(int("group", i64::from(*groups)));
+            }
+        }
+        Op::DepthwiseConv2d { .. } => {
+            attributes.push(ints("dilations", window.dilation));
+            attributes.push(int("group", i64::from(input.c)));
+        }
         Op::AveragePool2d { .. } => attributes.push(int("count_include_pad", 0)),
         _ => {}
     }
     attributes
 }
 
-/// Reorders conv2d weights from OHWI to ONNX's OIHW.
+/// Reorders conv2d weights from OHWI to ONNX's OIHW; depthwise weights from `[1, kh, kw, c_out]` to `[c_out, 1, kh, kw]`.
 pub(super) fn ohwi_to_oihw<T: Copy>(values: &[T], [o, h, w, i]: [usize; 4]) -> Vec<T> {
     let mut out = Vec::with_capacity(values.len());
     for oo in 0..o {
@@ -153,7 +140,7 @@ pub(super) fn ohwi_to_oihw<T: Copy>(values: &[T], [o, h, w, i]: [usize; 4]) -> V
     out
 }
 
-/// Reorders conv2d weights from ONNX's OIHW to OHWI, the shape of the result.
+/// The way back; the shape is that of the result.
 pub(super) fn oihw_to_ohwi<T: Copy>(values: &[T], [o, h, w, i]: [usize; 4]) -> Vec<T> {
     // the same turn with the roles of cells and channels exchanged
     ohwi_to_oihw(values, [o, i, 1, h * w])

@@ -1,8 +1,9 @@
 //! Quantized ONNX out: the int8 network as float operators between QuantizeLinear and DequantizeLinear, which every runtime reads.
 //! The int8 tensor of layer `L` is the value `L.int8`.
 
-use super::onnx::{INPUT, operator, push_activation};
-use super::proto::{Rank, dims, floats, int, int8s, int32s, model, node, ohwi_to_oihw, oihw_to_ohwi, value};
+use super::graph::{Builder, onnx_weights};
+use super::onnx::INPUT;
+use super::proto::{floats, int, int8s, int32s, model, node, oihw_to_ohwi, value};
 use crate::network::Network;
 use crate::quantize::{QuantParams, QuantizedLayer, QuantizedNetwork, QuantizedWeights};
 use anyhow::{Context, ensure};
@@ -21,46 +22,35 @@ pub fn int8_name(layer: &str) -> String {
 /// # Errors
 /// When the shapes do not fit.
 pub fn export(network: &QuantizedNetwork) -> Result<ModelProto, ShapeError> {
-    let mut graph = GraphProto { name: "quantized".to_owned(), ..GraphProto::default() };
-    let mut rank = Rank::of_input(network.layers.first().map(|layer| &layer.node.op));
-    graph.input.push(value(INPUT, DataType::Float, &dims(network.input_shape, rank.flat)));
-    let mut before = quantize(&mut graph, INPUT, INPUT, network.input);
-    graph.value_info.push(value(&int8_name(INPUT), DataType::Int8, &dims(network.input_shape, rank.flat)));
-    let mut output_shape = network.input_shape;
+    let nodes = network.layers.iter().map(|layer| &layer.node);
+    let mut builder = Builder::new("quantized", INPUT, network.input_shape, nodes);
+    let mut output = quantize(&mut builder.graph, INPUT, INPUT, network.input);
+    builder.rename_input(output.clone());
+    let dims = builder.dims(0);
+    builder.graph.value_info.push(value(&int8_name(INPUT), DataType::Int8, &dims));
     for (index, layer) in network.layers.iter().enumerate() {
-        let (op, name) = (&layer.node.op, &layer.node.name);
-        before = rank.prepare(&mut graph, op, layer.node.input, name, &before);
-        before = push_layer(&mut graph, layer, network.input_of(index), &before)?;
-        output_shape = layer.node.output;
-        graph.value_info.push(value(&int8_name(name), DataType::Int8, &dims(output_shape, rank.flat)));
+        let input = layer.node.inputs.first().map_or(network.input, |&tensor| network.params_of(tensor));
+        output = push_layer(&mut builder, layer, input)?;
+        builder.push_tensor(&layer.node, output.clone());
+        let dims = builder.dims(index + 1);
+        builder.graph.value_info.push(value(&int8_name(&layer.node.name), DataType::Int8, &dims));
     }
-    graph.output.push(value(&before, DataType::Float, &dims(output_shape, rank.flat)));
-    Ok(model(graph, &[("labels", network.labels.join("\n"))]))
+    let dims = builder.dims(network.layers.len());
+    builder.graph.output.push(value(&output, DataType::Float, &dims));
+    Ok(model(builder.graph, &[("labels", network.labels.join("\n"))]))
 }
 
 /// Adds operator, activation, quantization and dequantization; returns the name of the dequantized value.
-fn push_layer(
-    graph: &mut GraphProto,
-    layer: &QuantizedLayer,
-    input: QuantParams,
-    before: &str,
-) -> Result<String, ShapeError> {
+fn push_layer(builder: &mut Builder, layer: &QuantizedLayer, input: QuantParams) -> Result<String, ShapeError> {
     let name = layer.node.name.as_str();
     let (kernel, bias) = (format!("{name}.kernel"), format!("{name}.bias"));
     if let Some(weights) = &layer.weights {
-        push_weights(graph, &layer.node.op, weights, input, [&kernel, &bias]);
+        push_weights(&mut builder.graph, &layer.node.op, weights, input, [&kernel, &bias]);
     }
-    let linear = format!("{name}.linear");
-    graph.node.push(operator(&layer.node.op, layer.node.input, &linear, [before, &kernel, &bias])?);
-    let activated = match layer.node.op.activation() {
-        Activation::None => linear,
-        activation => {
-            let activated = format!("{name}.activation");
-            push_activation(graph, activation, &linear, &activated);
-            activated
-        }
-    };
-    Ok(quantize(graph, &activated, name, layer.output))
+    let (linear, activated) = (format!("{name}.linear"), format!("{name}.activation"));
+    builder.operator(&layer.node, [&kernel, &bias], [&linear, &activated])?;
+    let output = if layer.node.op.activation() == Activation::None { linear } else { activated };
+    Ok(quantize(&mut builder.graph, &output, name, layer.output))
 }
 
 /// Quantizes `float` to the int8 value of `layer` and back; returns the dequantized value's name.
@@ -75,16 +65,14 @@ fn quantize(graph: &mut GraphProto, float: &str, layer: &str, params: QuantParam
 }
 
 fn push_weights(graph: &mut GraphProto, op: &Op, weights: &QuantizedWeights, input: QuantParams, names: [&str; 2]) {
-    let [o, kh, kw, i] = weights.shape;
+    let (shape, values) = onnx_weights(op, &weights.kernel, weights.shape);
+    let o = shape[0];
     let scales: Vec<f32> = (0..o).map(|channel| weights.scale(channel)).collect();
-    let (shape, values) = match op {
-        Op::Conv2d { .. } => (vec![o, i, kh, kw], ohwi_to_oihw(&weights.kernel, weights.shape)),
-        _ => (vec![o, i], weights.kernel.clone()),
-    };
+    let zero_point = weights.zero_point.clamp(-128, 127) as i8;
     let [kernel, bias] = names;
     let int8 = format!("{kernel}.int8");
     graph.initializer.push(int8s(&int8, &shape, values));
-    graph.initializer.push(int8s(&format!("{kernel}.zero_point"), &[o], vec![0; o]));
+    graph.initializer.push(int8s(&format!("{kernel}.zero_point"), &[o], vec![zero_point; o]));
     let int32 = format!("{bias}.int32");
     graph.initializer.push(int32s(&int32, &[o], weights.bias.iter().copied()));
     graph.initializer.push(int32s(&format!("{bias}.zero_point"), &[o], vec![0; o]));
@@ -109,18 +97,21 @@ pub fn import(network: &Network, proto: &ModelProto, labels: &[String]) -> anyho
     };
     let mut layers = Vec::new();
     for node in network.nodes()? {
-        let weights = match node.op.weight_shape(node.input) {
+        let weights = match node.op.weight_shape(node.input()) {
             None => None,
             Some(shape) => {
                 let shape @ [o, h, w, i] = shape.map(|n| n as usize);
+                let channels = shape[node.op.channel_axis()];
                 let name = |part: &str| format!("{}.{part}", node.name);
                 let stored = constant(graph, &name("kernel.int8"), DataType::Int8, o * h * w * i)?;
                 let stored: Vec<i8> = stored.iter().map(|&b| b as i8).collect();
                 let kernel = if node.op.window().is_some() { oihw_to_ohwi(&stored, shape) } else { stored };
-                let bias = constant(graph, &name("bias.int32"), DataType::Int32, o)?;
+                let zero_points = constant(graph, &name("kernel.zero_point"), DataType::Int8, channels)?;
+                ensure!(zero_points.iter().all(|&z| z == 0), "the weights of layer '{}' have zero points", node.name);
+                let bias = constant(graph, &name("bias.int32"), DataType::Int32, channels)?;
                 let bias = bias.chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-                let scales = f32s(constant(graph, &name("kernel.scale"), DataType::Float, o)?);
-                Some(QuantizedWeights { shape, kernel, scales, bias })
+                let scales = f32s(constant(graph, &name("kernel.scale"), DataType::Float, channels)?);
+                Some(QuantizedWeights { shape, kernel, zero_point: 0, scales, bias })
             }
         };
         layers.push(QuantizedLayer { output: params(&node.name)?, node, weights });
@@ -131,6 +122,7 @@ pub fn import(network: &Network, proto: &ModelProto, labels: &[String]) -> anyho
         input: params(INPUT)?,
         layers,
         labels: labels.to_vec(),
+        unsigned: false,
     })
 }
 

@@ -1,9 +1,11 @@
 //! `net.toml`: the text form of a network.
 
-use super::{Layer, LayerKind, Network, NetworkError, color_name, resize_name};
+use super::layer_table::{LayerTable, op_name};
+use super::{INPUT, Layer, LayerKind, Network, NetworkError, color_name, resize_name};
 use ocelli::image::{ColorOrder, InputSpec, Resize};
-use ocelli::ir::{Activation, Op, Padding, Shape, Window};
+use ocelli::ir::Shape;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -39,61 +41,6 @@ fn ones() -> Vec<f32> {
     vec![1.0]
 }
 
-/// One `[[layer]]`; which keys a type takes is checked in [`LayerTable::to_kind`].
-#[derive(Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct LayerTable {
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    filters: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    units: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kernel: Option<Pair>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stride: Option<Pair>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dilation: Option<Pair>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    padding: Option<PaddingValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    activation: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rate: Option<f64>,
-}
-
-/// `3` or `[3, 5]` (rows, columns).
-#[derive(Clone, Copy, Deserialize, Serialize)]
-#[serde(untagged)]
-enum Pair {
-    Both(u16),
-    RowsColumns([u16; 2]),
-}
-
-impl Pair {
-    const fn values(self) -> [u16; 2] {
-        match self {
-            Self::Both(n) => [n, n],
-            Self::RowsColumns(pair) => pair,
-        }
-    }
-
-    const fn from_values([rows, columns]: [u16; 2]) -> Self {
-        if rows == columns { Self::Both(rows) } else { Self::RowsColumns([rows, columns]) }
-    }
-}
-
-/// `"valid"`, `"same"` or `[top, left, bottom, right]`.
-#[derive(Clone, Deserialize, Serialize)]
-#[serde(untagged)]
-enum PaddingValue {
-    Name(String),
-    Cells([u16; 4]),
-}
-
 impl Network {
     /// Reads the text of a `net.toml`; `origin` names it in errors.
     ///
@@ -104,23 +51,45 @@ impl Network {
         let file: NetFile = toml::from_str(text).map_err(|e| syntax(e.to_string().trim_end().to_owned()))?;
         let input = file.input.to_spec().map_err(|message| syntax(format!("[input] {message}")))?;
         let mut layers: Vec<Layer> = Vec::with_capacity(file.layer.len());
+        // a layer whose activation became a layer of its own is read behind that
+        let mut behind: BTreeMap<String, String> = BTreeMap::new();
+        let mut flat_convolutions = Vec::new();
         for (index, table) in file.layer.iter().enumerate() {
-            let kind = table
+            let (kind, activation) = table
                 .to_kind()
                 .map_err(|message| syntax(format!("layer {} (type \"{}\"): {message}", index + 1, table.kind)))?;
             let name = table.name.clone().unwrap_or_else(|| unused_name(&layers, &table.kind));
-            let plain = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
-            if name.is_empty() || !name.chars().all(plain) || layers.iter().any(|layer| layer.name == name) {
-                let message = format!(
-                    "layer {}: the name '{name}' is taken or has characters other than letters, digits and _-./",
-                    index + 1
-                );
-                return Err(syntax(message));
+            let inputs = table.inputs.iter().map(|name| behind.get(name).unwrap_or(name).clone()).collect();
+            if table.kind == "conv1d" {
+                flat_convolutions.push(layers.len());
             }
-            layers.push(Layer { name, kind });
+            let mut push = |name: &str, kind, inputs| {
+                let plain = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
+                let taken = name == INPUT || layers.iter().any(|layer| layer.name == name);
+                if name.is_empty() || !name.chars().all(plain) || taken {
+                    let message = format!(
+                        "layer {}: the name '{name}' is taken or has characters other than letters, digits and _-./",
+                        index + 1
+                    );
+                    return Err(syntax(message));
+                }
+                layers.push(Layer { name: name.to_owned(), kind, inputs });
+                Ok(())
+            };
+            push(&name, kind, inputs)?;
+            if let Some(op) = activation {
+                let own = format!("{name}.{}", op_name(&op));
+                push(&own, LayerKind::Op(op), Vec::new())?;
+                behind.insert(name, own);
+            }
         }
         let network = Self { name: file.name, input, layers };
         network.validate()?;
+        let wired = network.wired()?;
+        if let Some(layer) = flat_convolutions.iter().filter_map(|&i| wired.get(i)).find(|layer| layer.input().h != 1) {
+            let (name, shape) = (&layer.layer.name, layer.input());
+            return Err(syntax(format!("layer '{name}': conv1d takes an input of height 1, got {shape}: use conv2d")));
+        }
         Ok(network)
     }
 
@@ -136,7 +105,10 @@ impl Network {
             mean: self.input.mean.iter().copied().take(channels).collect(),
             std: self.input.std.iter().copied().take(channels).collect(),
         };
-        let layer = self.layers.iter().map(LayerTable::from_layer).collect();
+        let shapes: Vec<Shape> =
+            self.wired().map_or_else(|_| Vec::new(), |layers| layers.iter().map(|layer| layer.input()).collect());
+        let layer = self.layers.iter().enumerate().map(|(i, layer)| LayerTable::from_layer(layer, shapes.get(i)));
+        let layer = layer.collect();
         // Serializing strings, numbers and arrays of them to TOML cannot fail.
         toml::to_string(&NetFile { name: self.name.clone(), input, layer }).unwrap_or_default()
     }
@@ -174,151 +146,6 @@ impl InputTable {
             return Err(format!("height and width must be 1 to 4096, got {} and {}", self.height, self.width));
         }
         Ok(InputSpec { shape: Shape::new(self.height, self.width, color.channels()), color, resize, mean, std })
-    }
-}
-
-impl LayerTable {
-    fn to_kind(&self) -> Result<LayerKind, String> {
-        let allowed: &[&str] = match self.kind.as_str() {
-            "conv2d" => &["filters", "kernel", "stride", "dilation", "padding", "activation"],
-            "max_pool2d" | "average_pool2d" => &["kernel", "stride", "padding"],
-            "dense" => &["units", "activation"],
-            "dropout" => &["rate"],
-            "flatten" | "softmax" => &[],
-            _ => {
-                let known = "conv2d, max_pool2d, average_pool2d, flatten, dropout, dense, softmax";
-                return Err(format!("unknown type; known are {known}"));
-            }
-        };
-        if let Some(key) = self.keys().into_iter().find(|key| !allowed.contains(key)) {
-            return Err(format!("does not take the key '{key}' (takes: {})", allowed.join(", ")));
-        }
-        let missing = |key: &str| format!("needs the key '{key}'");
-        Ok(match self.kind.as_str() {
-            "conv2d" => LayerKind::Op(Op::Conv2d {
-                c_out: self.filters.ok_or_else(|| missing("filters"))?,
-                window: self.window([1, 1])?,
-                activation: self.activation()?,
-            }),
-            "max_pool2d" => LayerKind::Op(Op::MaxPool2d { window: self.window(self.kernel()?)? }),
-            "average_pool2d" => LayerKind::Op(Op::AveragePool2d { window: self.window(self.kernel()?)? }),
-            "dense" => LayerKind::Op(Op::Dense {
-                units: self.units.ok_or_else(|| missing("units"))?,
-                activation: self.activation()?,
-            }),
-            "flatten" => LayerKind::Op(Op::Flatten),
-            "softmax" => LayerKind::Op(Op::Softmax),
-            _ => {
-                let rate = self.rate.ok_or_else(|| missing("rate"))?;
-                if !(0.0..1.0).contains(&rate) {
-                    return Err(format!("rate = {rate} must be at least 0 and below 1"));
-                }
-                LayerKind::Dropout { rate }
-            }
-        })
-    }
-
-    fn keys(&self) -> Vec<&'static str> {
-        [
-            ("filters", self.filters.is_some()),
-            ("units", self.units.is_some()),
-            ("kernel", self.kernel.is_some()),
-            ("stride", self.stride.is_some()),
-            ("dilation", self.dilation.is_some()),
-            ("padding", self.padding.is_some()),
-            ("activation", self.activation.is_some()),
-            ("rate", self.rate.is_some()),
-        ]
-        .into_iter()
-        .filter_map(|(key, given)| given.then_some(key))
-        .collect()
-    }
-
-    fn kernel(&self) -> Result<[u16; 2], String> {
-        self.kernel.map(Pair::values).ok_or_else(|| "needs the key 'kernel'".to_owned())
-    }
-
-    /// The window; `default_stride` is 1 for a convolution and the kernel for a pool.
-    fn window(&self, default_stride: [u16; 2]) -> Result<Window, String> {
-        let padding = match &self.padding {
-            None => Padding::Valid,
-            Some(PaddingValue::Cells(cells)) => Padding::Explicit(*cells),
-            Some(PaddingValue::Name(name)) if name == "valid" => Padding::Valid,
-            Some(PaddingValue::Name(name)) if name == "same" => Padding::Same,
-            Some(PaddingValue::Name(name)) => {
-                return Err(format!("padding = \"{name}\" is not valid, same or [top, left, bottom, right]"));
-            }
-        };
-        Ok(Window {
-            kernel: self.kernel()?,
-            stride: self.stride.map_or(default_stride, Pair::values),
-            dilation: self.dilation.map_or([1, 1], Pair::values),
-            padding,
-        })
-    }
-
-    fn activation(&self) -> Result<Activation, String> {
-        match self.activation.as_deref() {
-            None | Some("none" | "linear") => Ok(Activation::None),
-            Some("relu") => Ok(Activation::Relu),
-            Some("relu6") => Ok(Activation::Relu6),
-            Some(other) => Err(format!("activation = \"{other}\" is not one of none, relu, relu6")),
-        }
-    }
-
-    fn from_layer(layer: &Layer) -> Self {
-        let mut table = Self { name: Some(layer.name.clone()), ..Self::default() };
-        let mut windowed = |window: &Window, is_pool: bool| {
-            table.kernel = Some(Pair::from_values(window.kernel));
-            if is_pool || window.stride != [1, 1] {
-                table.stride = Some(Pair::from_values(window.stride));
-            }
-            if window.dilation != [1, 1] {
-                table.dilation = Some(Pair::from_values(window.dilation));
-            }
-            table.padding = match window.padding {
-                Padding::Valid => None,
-                Padding::Same => Some(PaddingValue::Name("same".to_owned())),
-                Padding::Explicit(cells) => Some(PaddingValue::Cells(cells)),
-            };
-        };
-        let kind = match &layer.kind {
-            LayerKind::Dropout { rate } => {
-                table.rate = Some(*rate);
-                "dropout"
-            }
-            LayerKind::Op(op) => {
-                if let Some(window) = op.window() {
-                    windowed(window, !matches!(op, Op::Conv2d { .. }));
-                }
-                table.activation = match op.activation() {
-                    Activation::None => None,
-                    Activation::Relu => Some("relu".to_owned()),
-                    Activation::Relu6 => Some("relu6".to_owned()),
-                };
-                match *op {
-                    Op::Conv2d { c_out, .. } => table.filters = Some(c_out),
-                    Op::Dense { units, .. } => table.units = Some(units),
-                    _ => {}
-                }
-                op_name(op)
-            }
-        };
-        table.kind = kind.to_owned();
-        table
-    }
-}
-
-/// The name of an operator in `net.toml`, reports and operator cases.
-#[must_use]
-pub const fn op_name(op: &Op) -> &'static str {
-    match op {
-        Op::Conv2d { .. } => "conv2d",
-        Op::MaxPool2d { .. } => "max_pool2d",
-        Op::AveragePool2d { .. } => "average_pool2d",
-        Op::Dense { .. } => "dense",
-        Op::Flatten => "flatten",
-        Op::Softmax => "softmax",
     }
 }
 

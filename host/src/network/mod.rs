@@ -2,13 +2,17 @@
 //! read this description.
 
 mod file;
-
+mod fold;
+mod graph;
+mod layer_table;
 pub mod summary;
 mod weights;
 pub mod zoo;
 
-pub use file::op_name;
-pub use weights::{LayerWeights, WeightError, Weights};
+pub use graph::Wired;
+pub use layer_table::{layer_name, op_name};
+pub(crate) use weights::channel_of;
+pub use weights::{LayerWeights, NormWeights, WeightError, Weights};
 
 use ocelli::image::{ColorOrder, InputSpec, Resize};
 use ocelli::ir::{Op, Shape, ShapeError};
@@ -17,14 +21,17 @@ use std::path::{Path, PathBuf};
 /// Most weights, or outputs, of a layer: what fits a common machine's memory while training.
 const MAX_ELEMENTS: u64 = 1 << 28;
 
-/// A chain of layers over a picture.
+/// The name by which a layer reads the picture.
+pub const INPUT: &str = "input";
+
+/// A graph of layers over a picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
     /// Name, for people.
     pub name: String,
     /// Size, colours and normalization of the input.
     pub input: InputSpec,
-    /// The layers, in order.
+    /// The layers; each reads only what stands before it, and the last is the output.
     pub layers: Vec<Layer>,
 }
 
@@ -35,6 +42,8 @@ pub struct Layer {
     pub name: String,
     /// What it computes.
     pub kind: LayerKind,
+    /// Names of the layers that it reads, or [`INPUT`]; empty for the layer before.
+    pub inputs: Vec<String>,
 }
 
 /// What a layer computes.
@@ -47,19 +56,36 @@ pub enum LayerKind {
         /// Probability of a value to be dropped.
         rate: f64,
     },
+    /// Brings each channel to a mean and a deviation that are trained; folded into other weights after training.
+    BatchNorm {
+        /// Added to the variance.
+        epsilon: f64,
+        /// Share of the running statistics that a step keeps.
+        momentum: f64,
+    },
 }
 
 /// An operator of the network as it runs after training, with its shapes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// Name of its layer.
+    /// Name of its layer; of the first, where several became one.
     pub name: String,
     /// The operator.
     pub op: Op,
-    /// Shape of its input.
-    pub input: Shape,
+    /// Tensors it reads: 0 is the network's input, `i + 1` the output of node `i`.
+    pub inputs: Vec<usize>,
+    /// Their shapes.
+    pub input_shapes: Vec<Shape>,
     /// Shape of its output.
     pub output: Shape,
+}
+
+impl Node {
+    /// Shape of the first input.
+    #[must_use]
+    pub fn input(&self) -> Shape {
+        self.input_shapes.first().copied().unwrap_or(Shape::new(0, 0, 0))
+    }
 }
 
 /// Why a description is no network.
@@ -82,14 +108,14 @@ pub enum NetworkError {
         message: String,
     },
     /// A layer cannot take its input.
-    #[error("layer {index} '{layer}' cannot take its input of {input}")]
+    #[error("layer {index} '{layer}' cannot take its input of {}", list(inputs))]
     Shape {
         /// Index of the layer, from 1.
         index: usize,
         /// Its name.
         layer: String,
-        /// The shape it would get.
-        input: Shape,
+        /// The shapes it would get.
+        inputs: Vec<Shape>,
         /// The rule that is broken.
         source: ShapeError,
     },
@@ -124,25 +150,13 @@ impl Network {
         Self::from_toml(&text, path_or_name)
     }
 
-    /// The operators with their shapes: the network as it is exported, quantized and run.
+    /// The operators with their shapes: the network as it is exported, quantized and run. Dropout is gone; batch norm and activations
+    /// are folded into the layer before them where they can be, and [`Weights::folded`] gives the numbers that go with that.
     ///
     /// # Errors
-    /// When a layer cannot take its input; the error names layer and rule.
+    /// When a layer reads what is not there or cannot take its inputs; the error names layer and rule.
     pub fn nodes(&self) -> Result<Vec<Node>, NetworkError> {
-        let mut shape = self.input.shape;
-        let mut nodes = Vec::new();
-        for (index, layer) in self.layers.iter().enumerate() {
-            let LayerKind::Op(op) = layer.kind else { continue };
-            let output = op.infer_shape(shape).map_err(|source| NetworkError::Shape {
-                index: index + 1,
-                layer: layer.name.clone(),
-                input: shape,
-                source,
-            })?;
-            nodes.push(Node { name: layer.name.clone(), op, input: shape, output });
-            shape = output;
-        }
-        Ok(nodes)
+        Ok(fold::fold(self)?.into_iter().map(|folded| folded.node).collect())
     }
 
     /// Number of classes: the values of the flat output.
@@ -170,15 +184,20 @@ impl Network {
         if nodes.iter().filter(|node| node.op == Op::Softmax).count() != 1 {
             return invalid("softmax may only be the last layer");
         }
-        let flat_from = nodes.iter().position(|node| node.op == Op::Flatten).unwrap_or(nodes.len());
-        if let Some(late) = nodes.iter().skip(flat_from).find(|node| node.op.window().is_some()) {
-            return invalid(&format!(
-                "layer '{}' slides a window over a flat input: move it before the flatten",
-                late.name
-            ));
+        let layers = self.wired()?;
+        self.check_readers(&layers)?;
+        for wired in &layers {
+            let LayerKind::Op(op) = wired.layer.kind else { continue };
+            let before = wired.inputs.first().and_then(|tensor| Some(layers.get(tensor.checked_sub(1)?)?.layer.kind));
+            if op.window().is_some() && before == Some(LayerKind::Op(Op::Flatten)) {
+                return invalid(&format!(
+                    "layer '{}' slides a window over a flat input: move it before the flatten",
+                    wired.layer.name
+                ));
+            }
         }
         for node in &nodes {
-            let shape = node.op.weight_shape(node.input).unwrap_or([0; 4]).map(u64::from);
+            let shape = node.op.weight_shape(node.input()).unwrap_or([0; 4]).map(u64::from);
             let weights = shape.into_iter().fold(1, u64::saturating_mul);
             let values = u64::from(node.output.elements().unwrap_or(u32::MAX));
             if weights.max(values) > MAX_ELEMENTS {
@@ -212,6 +231,11 @@ impl Network {
         );
         Err(NetworkError::Invalid { name: self.name.clone(), message })
     }
+}
+
+/// Shapes for a message: `8x8x1 and 4x4x1`.
+fn list(shapes: &[Shape]) -> String {
+    shapes.iter().map(Shape::to_string).collect::<Vec<_>>().join(" and ")
 }
 
 /// The name of a colour order in `net.toml`.

@@ -1,6 +1,7 @@
 //! The table Keras users know, with what a chip needs beside it.
 
-use super::{LayerKind, Network, NetworkError, op_name};
+use super::{INPUT, LayerKind, Network, layer_name};
+use crate::compile::{Target, measure};
 use serde::Serialize;
 
 /// A layer's line.
@@ -10,9 +11,11 @@ pub struct LayerSummary {
     pub name: String,
     /// Type of the layer.
     pub kind: &'static str,
+    /// Names of the layers that it reads.
+    pub inputs: Vec<String>,
     /// Output shape `[h, w, c]`.
     pub output_shape: [u32; 3],
-    /// Trained numbers.
+    /// Trained numbers, the running statistics of a batch norm among them.
     pub parameters: u64,
     /// Multiply-accumulates an inference.
     pub macs: u64,
@@ -48,30 +51,33 @@ pub struct Summary {
 ///
 /// # Errors
 /// When the network's shapes do not fit, or the labels are not one a class.
-pub fn summarize(network: &Network, labels: Option<&[String]>) -> anyhow::Result<Summary> {
+pub fn summarize(network: &Network, labels: Option<&[String]>, target: Target) -> anyhow::Result<Summary> {
     let numbers: Vec<String> = (0..network.classes()?).map(|class| class.to_string()).collect();
-    let compiled = crate::compile::measure(network, labels.unwrap_or(&numbers))?;
-    let nodes = network.nodes()?;
+    let compiled = measure(network, labels.unwrap_or(&numbers), target)?;
     let mut layers = Vec::new();
-    let mut shape = network.input.shape;
-    let mut nodes_left = nodes.iter();
-    for layer in &network.layers {
-        let (kind, parameters, macs) = match &layer.kind {
-            LayerKind::Dropout { .. } => ("dropout", 0, 0),
+    for wired in network.wired()? {
+        let (layer, input) = (wired.layer, wired.input());
+        let (parameters, macs) = match &layer.kind {
+            LayerKind::Dropout { .. } => (0, 0),
+            LayerKind::BatchNorm { .. } => (4 * u64::from(input.c), 0),
             LayerKind::Op(op) => {
-                let node = nodes_left.next().ok_or_else(|| missing(network))?;
-                shape = node.output;
-                let weights =
-                    op.weight_shape(node.input).map_or(0, |s| s.iter().map(|&n| u64::from(n)).product::<u64>());
-                let bias = op.weight_shape(node.input).map_or(0, |s| u64::from(s[0]));
-                (op_name(op), weights + bias, op.macs(node.input, node.output))
+                let weights = op.weight_shape(input).map_or(0, |shape| {
+                    let bias = u64::from(shape[op.channel_axis()]);
+                    shape.iter().map(|&n| u64::from(n)).product::<u64>() + bias
+                });
+                (weights, op.macs(input, wired.output))
             }
         };
         let cost = compiled.layers.get(&layer.name).copied().unwrap_or_default();
+        let name_of = |&tensor: &usize| {
+            let layer = tensor.checked_sub(1).and_then(|index| network.layers.get(index));
+            layer.map_or(INPUT, |layer| &layer.name).to_owned()
+        };
         layers.push(LayerSummary {
             name: layer.name.clone(),
-            kind,
-            output_shape: [shape.h, shape.w, shape.c],
+            kind: layer_name(&layer.kind, input),
+            inputs: wired.inputs.iter().map(name_of).collect(),
+            output_shape: [wired.output.h, wired.output.w, wired.output.c],
             parameters,
             macs,
             flash_bytes: cost.flash_bytes,
@@ -89,10 +95,6 @@ pub fn summarize(network: &Network, labels: Option<&[String]>) -> anyhow::Result
         ram_bytes: compiled.ram_bytes,
         layers,
     })
-}
-
-fn missing(network: &Network) -> NetworkError {
-    NetworkError::Invalid { name: network.name.clone(), message: "has fewer operators than layers".to_owned() }
 }
 
 #[cfg(test)]

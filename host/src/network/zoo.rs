@@ -1,8 +1,12 @@
 //! Networks known by name.
 
 /// Name and `net.toml` of each built-in network.
-const NETWORKS: [(&str, &str); 2] =
-    [("mnist-cnn", include_str!("zoo/mnist-cnn.toml")), ("cifar-cnn", include_str!("zoo/cifar-cnn.toml"))];
+const NETWORKS: [(&str, &str); 4] = [
+    ("mnist-cnn", include_str!("zoo/mnist-cnn.toml")),
+    ("cifar-cnn", include_str!("zoo/cifar-cnn.toml")),
+    ("resnet8", include_str!("zoo/resnet8.toml")),
+    ("mobilenet-v1-025", include_str!("zoo/mobilenet-v1-025.toml")),
+];
 
 /// The `net.toml` of a built-in network.
 #[must_use]

@@ -41,20 +41,20 @@ impl Range {
     }
 }
 
-/// The interval of each layer's output.
+/// The interval of each operator's output.
 #[derive(Clone, Debug, Default)]
 pub struct Calibration {
     ranges: BTreeMap<String, Range>,
 }
 
 impl Calibration {
-    /// Runs the float network over `images` and keeps the smallest and largest value of each layer's output.
+    /// Runs the float network, as it is after folding, over `images` and keeps the smallest and largest value of each operator's output.
     ///
     /// # Errors
     /// When there are no images, weights are missing, or a value is not finite.
     pub fn observe(network: &Network, weights: &Weights, images: &Dataset, device: &Device) -> anyhow::Result<Self> {
         ensure!(!images.is_empty(), "calibration needs at least one image");
-        let module = Classifier::new(network, weights, device)?;
+        let module = Classifier::folded(network, weights, device)?;
         let mut calibration = Self::default();
         for batch in Batches::in_order(images.len(), 64) {
             module.forward_observed(input_tensor(network, images, &batch, device), |layer| {

@@ -4,10 +4,10 @@ mod calibrate;
 
 pub use calibrate::{Calibration, Range};
 
-use crate::network::{Network, NetworkError, Node, Weights};
+use crate::network::{Network, NetworkError, Node, Weights, channel_of};
 use anyhow::ensure;
 use ocelli::image::InputSpec;
-use ocelli::ir::{Op, Shape};
+use ocelli::ir::{Op, Shape, Unary};
 use serde::{Deserialize, Serialize};
 
 /// How to quantize.
@@ -38,11 +38,13 @@ pub struct QuantParams {
 /// The int8 numbers of a layer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QuantizedWeights {
-    /// `[c_out, kh, kw, c_in]`, or `[out, 1, 1, in]` for dense.
+    /// [`Op::weight_shape`]: `[c_out, kh, kw, c_in]`, `[1, kh, kw, c_out]` for depthwise, `[out, 1, 1, in]` for dense.
     pub shape: [usize; 4],
-    /// The weights in that order; zero point 0.
+    /// The weights in that order.
     pub kernel: Vec<i8>,
-    /// Scale of each output channel, or one for all.
+    /// The quantized value of 0: 0 but for networks that came as uint8.
+    pub zero_point: i32,
+    /// One for all, or one an output channel (axis [`Op::channel_axis`]).
     pub scales: Vec<f32>,
     /// One an output channel, at input scale times weight scale.
     pub bias: Vec<i32>,
@@ -80,18 +82,23 @@ pub struct QuantizedNetwork {
     pub layers: Vec<QuantizedLayer>,
     /// Class labels; may be empty.
     pub labels: Vec<String>,
+    /// Came as uint8: rounds as TensorFlow Lite's uint8 kernels do.
+    pub unsigned: bool,
 }
 
 impl QuantizedNetwork {
-    /// Quantization of a layer's input.
+    /// Quantization of a tensor: 0 is the network's input, `i + 1` the output of layer `i`.
     #[must_use]
-    pub fn input_of(&self, layer: usize) -> QuantParams {
-        layer.checked_sub(1).map_or(self.input, |before| self.layers[before].output)
+    pub fn params_of(&self, tensor: usize) -> QuantParams {
+        tensor.checked_sub(1).map_or(self.input, |layer| self.layers[layer].output)
     }
 }
 
-/// Output of every softmax: probabilities in 1/256.
+/// Output of every softmax and sigmoid: 0 to 1 in 1/256.
 pub const SOFTMAX_OUTPUT: QuantParams = QuantParams { scale: 1.0 / 256.0, zero_point: -128 };
+
+/// Output of every hyperbolic tangent: -1 to 1 in 1/128.
+pub const TANH_OUTPUT: QuantParams = QuantParams { scale: 1.0 / 128.0, zero_point: 0 };
 
 /// Quantizes a trained network with the ranges that calibration saw.
 ///
@@ -104,21 +111,17 @@ pub fn quantize(
     labels: &[String],
 ) -> anyhow::Result<QuantizedNetwork> {
     network.check_labels(labels)?;
+    let weights = weights.folded(network)?;
+    let nodes = network.nodes()?;
     let input = input_params(&network.input);
+    let params = tensor_params(&nodes, input, calibration)?;
     let mut layers: Vec<QuantizedLayer> = Vec::new();
-    let mut before = input;
-    for node in network.nodes()? {
-        let output = match node.op {
-            Op::MaxPool2d { .. } | Op::AveragePool2d { .. } | Op::Flatten => before,
-            Op::Softmax => SOFTMAX_OUTPUT,
-            Op::Conv2d { .. } | Op::Dense { .. } => calibration.range(&node.name)?.params(),
+    for (index, node) in nodes.into_iter().enumerate() {
+        let weights = match node.op.weight_shape(node.input()) {
+            Some(_) => Some(quantize_weights(network, &weights, &node, params[node.inputs[0]])?),
+            None => None,
         };
-        let weights = match node.op {
-            Op::Conv2d { .. } | Op::Dense { .. } => Some(quantize_weights(network, weights, &node, before)?),
-            _ => None,
-        };
-        layers.push(QuantizedLayer { node, output, weights });
-        before = output;
+        layers.push(QuantizedLayer { output: params[index + 1], node, weights });
     }
     Ok(QuantizedNetwork {
         picture: Some(network.input),
@@ -126,7 +129,53 @@ pub fn quantize(
         input,
         layers,
         labels: labels.to_vec(),
+        unsigned: false,
     })
+}
+
+/// Quantization of every tensor, the network's input first.
+///
+/// The inputs of a concatenation take its scale where nobody else reads them and their operator can: the values are then only moved.
+fn tensor_params(nodes: &[Node], input: QuantParams, calibration: &Calibration) -> anyhow::Result<Vec<QuantParams>> {
+    let readers = |tensor: usize| nodes.iter().flat_map(|node| &node.inputs).filter(|&&read| read == tensor).count();
+    let mut chosen: Vec<Option<QuantParams>> = vec![None; nodes.len() + 1];
+    for (index, node) in nodes.iter().enumerate().rev() {
+        let fixed = fixed_output(&node.op);
+        if node.op.keeps_quantization() {
+            // what is wanted of the output is wanted of the input
+            if let Some(wanted) =
+                chosen[index + 1].take().filter(|_| node.inputs[0] > 0 && readers(node.inputs[0]) == 1)
+            {
+                chosen[node.inputs[0]] = Some(wanted);
+            }
+            continue;
+        }
+        let params = match (fixed, chosen[index + 1]) {
+            (Some(params), _) | (None, Some(params)) => params,
+            (None, None) => calibration.range(&node.name)?.params(),
+        };
+        chosen[index + 1] = Some(params);
+        if node.op == Op::Concat {
+            for &tensor in node.inputs.iter().filter(|&&tensor| tensor > 0 && readers(tensor) == 1) {
+                chosen[tensor] = Some(params);
+            }
+        }
+    }
+    let mut params = vec![input];
+    for (index, node) in nodes.iter().enumerate() {
+        // only operators that keep their input's quantization have none of their own
+        params.push(chosen[index + 1].filter(|_| !node.op.keeps_quantization()).unwrap_or(params[node.inputs[0]]));
+    }
+    Ok(params)
+}
+
+/// The quantization that an operator's output always has.
+const fn fixed_output(op: &Op) -> Option<QuantParams> {
+    match op {
+        Op::Softmax | Op::Unary(Unary::Sigmoid) => Some(SOFTMAX_OUTPUT),
+        Op::Unary(Unary::Tanh) => Some(TANH_OUTPUT),
+        _ => None,
+    }
 }
 
 /// Scale and zero point of a picture: the interval that pixels 0 to 255 become, over all channels.
@@ -155,16 +204,18 @@ fn quantize_weights(
         name: network.name.clone(),
         message: format!("layer '{}' has no weights", node.name),
     })?;
-    let [channels, ..] = layer.shape;
-    let taps = layer.kernel.len() / channels.max(1);
-    let largest_of = |values: &[f32]| values.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+    let channels = layer.bias.len();
     let finite = layer.kernel.iter().chain(&layer.bias).all(|v| v.is_finite());
     ensure!(finite, "layer '{}' holds a weight that is no number: train again with a lower rate", node.name);
-    let fallback = largest_of(&layer.kernel).max(f32::MIN_POSITIVE * 1e6);
-    let mut quantized =
-        QuantizedWeights { shape: layer.shape, kernel: Vec::new(), scales: Vec::new(), bias: Vec::new() };
-    for (filter, &bias) in layer.kernel.chunks_exact(taps).zip(&layer.bias) {
-        let largest = largest_of(filter);
+    let axis = node.op.channel_axis();
+    let mut largest_of = vec![0.0_f32; channels];
+    for (at, weight) in layer.kernel.iter().enumerate() {
+        let largest = &mut largest_of[channel_of(layer.shape, axis, at)];
+        *largest = largest.max(weight.abs());
+    }
+    let fallback = largest_of.iter().copied().fold(0.0_f32, f32::max).max(f32::MIN_POSITIVE * 1e6);
+    let (mut scales, mut biases) = (Vec::with_capacity(channels), Vec::with_capacity(channels));
+    for (&largest, &bias) in largest_of.iter().zip(&layer.bias) {
         // a dead channel takes the layer's scale, so that its bias still has one
         let mut scale = if largest > fallback * 1e-6 { largest } else { fallback } / 127.0;
         // the bias must fit 30 bits, to leave room for the sum
@@ -173,11 +224,14 @@ fn quantize_weights(
         if bias_steps(scale).abs() > bias_limit {
             scale = (f64::from(bias.abs()) / (bias_limit * f64::from(input.scale))) as f32;
         }
-        quantized.scales.push(scale);
-        quantized.kernel.extend(filter.iter().map(|&w| (w / scale).round().clamp(-127.0, 127.0) as i8));
-        quantized.bias.push(bias_steps(scale).round().clamp(-bias_limit, bias_limit) as i32);
+        scales.push(scale);
+        biases.push(bias_steps(scale).round().clamp(-bias_limit, bias_limit) as i32);
     }
-    Ok(quantized)
+    let steps = |(at, weight): (usize, &f32)| {
+        (weight / scales[channel_of(layer.shape, axis, at)]).round().clamp(-127.0, 127.0) as i8
+    };
+    let kernel = layer.kernel.iter().enumerate().map(steps).collect();
+    Ok(QuantizedWeights { shape: layer.shape, kernel, zero_point: 0, scales, bias: biases })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod batches;
 mod history;
 mod module;
+mod parts;
 
 pub use batches::{Batches, input_tensor};
 pub use history::{History, HistoryRow};
@@ -174,7 +175,7 @@ pub fn train(
             module = optimizer.step(schedule.step(), module, gradients);
             loss_sum += f64::from(value) * batch.len() as f64;
             let classes = logits.dims()[1];
-            let logits = module::to_vec(logits);
+            let logits = parts::to_vec(logits);
             correct += batch
                 .iter()
                 .zip(logits.chunks_exact(classes))
@@ -221,7 +222,7 @@ pub fn evaluate(network: &Network, weights: &Weights, set: &Dataset, device: &De
     let module = Classifier::new(network, weights, device).context("cannot build the network")?;
     let mut logits = Vec::new();
     for batch in Batches::in_order(set.len(), 64) {
-        logits.extend(module::to_vec(module.forward(input_tensor(network, set, &batch, device))));
+        logits.extend(parts::to_vec(module.forward(input_tensor(network, set, &batch, device))));
     }
     Ok(Evaluation { score: score(&logits, &set.targets), logits })
 }

@@ -1,36 +1,27 @@
-//! The network as a Burn module. Burn is NCHW, OIHW and `[in, out]`; the turn from and to our layouts is made here and nowhere else.
+//! The network as a Burn module: as it is trained, layer by layer, or as it runs afterwards, node by node.
 
-use crate::network::{LayerKind, LayerWeights, Network, NetworkError, Weights};
-use burn::module::{Module, Param};
-use burn::nn::{Dropout, DropoutConfig};
-use burn::tensor::activation::relu;
+use super::parts::{Convolution, Dense, norm, norm_numbers, to_vec};
+use crate::network::{LayerKind, Network, NetworkError, Weights};
+use burn::module::Module;
+use burn::nn::{BatchNorm, Dropout, DropoutConfig};
+use burn::tensor::activation::{hard_swish, leaky_relu, relu, sigmoid, tanh};
 use burn::tensor::module::{avg_pool2d, conv2d, linear, max_pool2d};
-use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
-use burn::tensor::{Device, Tensor, TensorData};
-use ocelli::ir::{Activation, Op, Shape};
+use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions, PadMode};
+use burn::tensor::{Device, Tensor};
+use ocelli::ir::{Activation, Op, Shape, ShapeError, Unary, Window};
 
 /// A trainable classifier; its output are the logits before the final softmax.
 #[derive(Module, Debug)]
 pub struct Classifier {
     convolutions: Vec<Convolution>,
     denses: Vec<Dense>,
+    norms: Vec<BatchNorm>,
     dropouts: Vec<Dropout>,
     #[module(skip)]
     stages: Vec<Stage>,
-}
-
-#[derive(Module, Debug)]
-struct Convolution {
-    /// `[c_out, c_in, kh, kw]`.
-    weight: Param<Tensor<4>>,
-    bias: Param<Tensor<1>>,
-}
-
-#[derive(Module, Debug)]
-struct Dense {
-    /// `[in, out]`.
-    weight: Param<Tensor<2>>,
-    bias: Param<Tensor<1>>,
+    /// The tensor that holds the logits.
+    #[module(skip)]
+    output: usize,
 }
 
 /// What to do next, and with which of the module's parts.
@@ -38,16 +29,27 @@ struct Dense {
 struct Stage {
     name: String,
     work: Work,
-    output: Shape,
+    /// Tensors it reads: 0 is the module's input, `i + 1` the output of stage `i`; with each whether it is read for the last time.
+    inputs: Vec<(usize, bool)>,
 }
 
 #[derive(Clone, Debug)]
 enum Work {
     Convolution { index: usize, options: ConvOptions<2>, activation: Activation },
     Dense { index: usize, activation: Activation },
+    Norm(usize),
     MaxPool(MaxPoolOptions<2>),
+    MinPool(MaxPoolOptions<2>),
     AveragePool(AvgPoolOptions<2>),
-    Flatten,
+    GlobalAverage,
+    GlobalMax,
+    Add(Activation),
+    Mul(Activation),
+    Concat,
+    Pad([u16; 4]),
+    Reshape(Shape),
+    Function(Unary),
+    Softmax,
     Dropout(usize),
 }
 
@@ -60,91 +62,148 @@ pub struct LayerOutput {
     pub values: Vec<f32>,
 }
 
+/// A layer or node on its way into a module.
+struct Item<'a> {
+    name: &'a str,
+    kind: LayerKind,
+    inputs: &'a [usize],
+    input: Shape,
+    output: Shape,
+}
+
 impl Classifier {
-    /// Builds the module on a device from a network and its weights.
+    /// Builds the module on a device from a network and its weights, every layer as it is trained.
     ///
     /// # Errors
     /// When the network's shapes do not fit or weights are missing.
     pub fn new(network: &Network, weights: &Weights, device: &Device) -> Result<Self, NetworkError> {
         network.validate()?;
+        let layers = network.wired()?;
+        let items = layers.iter().map(|wired| Item {
+            name: &wired.layer.name,
+            kind: wired.layer.kind,
+            inputs: &wired.inputs,
+            input: wired.input(),
+            output: wired.output,
+        });
+        Self::build(network, weights, items, device)
+    }
+
+    /// Builds the module as the network runs after training: [`Network::nodes`] with [`Weights::folded`].
+    ///
+    /// # Errors
+    /// When the network's shapes do not fit or weights are missing.
+    pub fn folded(network: &Network, weights: &Weights, device: &Device) -> Result<Self, NetworkError> {
+        network.validate()?;
         let nodes = network.nodes()?;
-        let mut nodes = nodes.iter();
-        let mut module =
-            Self { convolutions: Vec::new(), denses: Vec::new(), dropouts: Vec::new(), stages: Vec::new() };
-        let mut shape = network.input.shape;
-        for layer in &network.layers {
-            let work = match layer.kind {
-                LayerKind::Dropout { rate } => {
-                    module.dropouts.push(DropoutConfig::new(rate).init());
-                    Work::Dropout(module.dropouts.len() - 1)
-                }
-                LayerKind::Op(Op::Softmax) => continue,
-                LayerKind::Op(op) => {
-                    let Some(node) = nodes.next() else { continue };
-                    shape = node.output;
-                    module.add(network, weights, &layer.name, op, node.input, device)?
-                }
-            };
-            module.stages.push(Stage { name: layer.name.clone(), work, output: shape });
+        let items = nodes.iter().map(|node| Item {
+            name: &node.name,
+            kind: LayerKind::Op(node.op),
+            inputs: &node.inputs,
+            input: node.input(),
+            output: node.output,
+        });
+        Self::build(network, &weights.folded(network)?, items, device)
+    }
+
+    fn build<'a>(
+        network: &Network,
+        weights: &Weights,
+        items: impl Iterator<Item = Item<'a>>,
+        device: &Device,
+    ) -> Result<Self, NetworkError> {
+        let mut module = Self {
+            convolutions: Vec::new(),
+            denses: Vec::new(),
+            norms: Vec::new(),
+            dropouts: Vec::new(),
+            stages: Vec::new(),
+            output: 0,
+        };
+        for (index, item) in items.enumerate() {
+            if item.kind == LayerKind::Op(Op::Softmax) {
+                module.output = item.inputs[0]; // a network ends with its only softmax
+            }
+            let work = module.work(&item, weights, device).map_err(|problem| match problem {
+                Problem::NoWeights => NetworkError::Invalid {
+                    name: network.name.clone(),
+                    message: format!("layer '{}' has no weights", item.name),
+                },
+                Problem::Shape(source) => NetworkError::Shape {
+                    index: index + 1,
+                    layer: item.name.to_owned(),
+                    inputs: vec![item.input],
+                    source,
+                },
+            })?;
+            let inputs = item.inputs.iter().map(|&tensor| (tensor, false)).collect();
+            module.stages.push(Stage { name: item.name.to_owned(), work, inputs });
+        }
+        let mut read_later = vec![false; module.stages.len() + 1];
+        read_later[module.output] = true;
+        for stage in module.stages.iter_mut().rev() {
+            for (tensor, last) in stage.inputs.iter_mut().rev() {
+                *last = !std::mem::replace(&mut read_later[*tensor], true);
+            }
         }
         Ok(module)
     }
 
-    fn add(
-        &mut self,
-        network: &Network,
-        weights: &Weights,
-        name: &str,
-        op: Op,
-        input: Shape,
-        device: &Device,
-    ) -> Result<Work, NetworkError> {
-        let layer = || {
-            weights.layer(name).ok_or_else(|| NetworkError::Invalid {
-                name: network.name.clone(),
-                message: format!("layer '{name}' has no weights"),
-            })
+    fn work(&mut self, item: &Item<'_>, weights: &Weights, device: &Device) -> Result<Work, Problem> {
+        let op = match item.kind {
+            LayerKind::Dropout { rate } => {
+                self.dropouts.push(DropoutConfig::new(rate).init());
+                return Ok(Work::Dropout(self.dropouts.len() - 1));
+            }
+            LayerKind::BatchNorm { epsilon, momentum } => {
+                let numbers = weights.norm(item.name).ok_or(Problem::NoWeights)?;
+                self.norms.push(norm(numbers, epsilon, momentum, device));
+                return Ok(Work::Norm(self.norms.len() - 1));
+            }
+            LayerKind::Op(op) => op,
         };
-        let pairs = |pads: [u16; 4]| {
-            [(usize::from(pads[0]), usize::from(pads[2])), (usize::from(pads[1]), usize::from(pads[3]))]
-        };
-        let resolve = |window: &ocelli::ir::Window| {
-            window.resolve(input).map_err(|source| NetworkError::Shape {
-                index: 0,
-                layer: name.to_owned(),
-                input,
-                source,
-            })
+        let layer = || weights.layer(item.name).ok_or(Problem::NoWeights);
+        let max_pool = |window: &Window| -> Result<_, Problem> {
+            let options = MaxPoolOptions::new(window.kernel.map(usize::from));
+            Ok(options.with_stride(window.stride.map(usize::from)).with_padding_pairs(pads(window, item.input)?))
         };
         Ok(match op {
-            Op::Conv2d { window, activation, .. } => {
-                let pads = pairs(resolve(&window)?.pads);
-                let stride = window.stride.map(usize::from);
-                let dilation = window.dilation.map(usize::from);
-                self.convolutions.push(Convolution::new(layer()?, device));
-                let index = self.convolutions.len() - 1;
-                Work::Convolution {
-                    index,
-                    options: ConvOptions::new_with_padding(stride, pads, dilation, 1),
-                    activation,
-                }
+            Op::Conv2d { window, groups, activation, .. } => {
+                self.convolutions.push(Convolution::new(layer()?, false, device));
+                self.convolution(&window, item.input, groups, activation)?
             }
-            Op::MaxPool2d { window } => {
-                let pads = pairs(resolve(&window)?.pads);
-                let options = MaxPoolOptions::new(window.kernel.map(usize::from));
-                Work::MaxPool(options.with_stride(window.stride.map(usize::from)).with_padding_pairs(pads))
-            }
-            Op::AveragePool2d { window } => {
-                let pads = pairs(resolve(&window)?.pads);
-                let options = AvgPoolOptions::new(window.kernel.map(usize::from)).with_count_include_pad(false);
-                Work::AveragePool(options.with_stride(window.stride.map(usize::from)).with_padding_pairs(pads))
+            Op::DepthwiseConv2d { window, activation, .. } => {
+                self.convolutions.push(Convolution::new(layer()?, true, device));
+                self.convolution(&window, item.input, item.input.c, activation)?
             }
             Op::Dense { activation, .. } => {
                 self.denses.push(Dense::new(layer()?, device));
                 Work::Dense { index: self.denses.len() - 1, activation }
             }
-            Op::Flatten | Op::Softmax => Work::Flatten,
+            Op::MaxPool2d { window } => Work::MaxPool(max_pool(&window)?),
+            Op::MinPool2d { window } => Work::MinPool(max_pool(&window)?),
+            Op::AveragePool2d { window } => {
+                let options = AvgPoolOptions::new(window.kernel.map(usize::from)).with_count_include_pad(false);
+                let options = options.with_stride(window.stride.map(usize::from));
+                Work::AveragePool(options.with_padding_pairs(pads(&window, item.input)?))
+            }
+            Op::GlobalAveragePool => Work::GlobalAverage,
+            Op::GlobalMaxPool => Work::GlobalMax,
+            Op::Add { activation } => Work::Add(activation),
+            Op::Mul { activation } => Work::Mul(activation),
+            Op::Concat => Work::Concat,
+            Op::Pad { cells } => Work::Pad(cells),
+            Op::Flatten | Op::Reshape { .. } => Work::Reshape(item.output),
+            Op::Unary(function) => Work::Function(function),
+            Op::Softmax => Work::Softmax,
         })
+    }
+
+    /// The work of the convolution that was added last.
+    fn convolution(&self, window: &Window, input: Shape, groups: u32, activation: Activation) -> Result<Work, Problem> {
+        let (stride, dilation) = (window.stride.map(usize::from), window.dilation.map(usize::from));
+        let options = ConvOptions::new_with_padding(stride, pads(window, input)?, dilation, groups as usize);
+        Ok(Work::Convolution { index: self.convolutions.len() - 1, options, activation })
     }
 
     /// The logits of a batch.
@@ -153,34 +212,49 @@ impl Classifier {
     /// `x`: `[n, c, h, w]`; result: `[n, classes]`.
     #[must_use]
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        flat(self.stages.iter().fold(x, |x, stage| self.step(&stage.work, x)))
+        self.run(x, |_, _| {})
     }
 
-    /// As [`forward`](Self::forward); `observe` gets every layer's output. Dropout layers are passed over.
+    /// As [`forward`](Self::forward); `observe` gets the output of every layer before the softmax. Dropout layers are passed over.
     pub fn forward_observed(&self, x: Tensor<4>, mut observe: impl FnMut(LayerOutput)) -> Tensor<2> {
-        let mut x = x;
-        for stage in &self.stages {
-            x = self.step(&stage.work, x);
+        self.run(x, |stage, y| {
             if !matches!(stage.work, Work::Dropout(_)) {
-                let values = to_vec(x.clone().permute([0, 2, 3, 1]));
-                debug_assert_eq!(Some(values.len() % stage.output.elements().unwrap_or(1) as usize), Some(0));
-                observe(LayerOutput { name: stage.name.clone(), values });
+                observe(LayerOutput { name: stage.name.clone(), values: to_vec(y.clone().permute([0, 2, 3, 1])) });
             }
-        }
-        flat(x)
+        })
     }
 
-    fn step(&self, work: &Work, x: Tensor<4>) -> Tensor<4> {
+    fn run(&self, x: Tensor<4>, mut observe: impl FnMut(&Stage, &Tensor<4>)) -> Tensor<2> {
+        let mut logits = x.clone();
+        let mut tensors = vec![Some(x)];
+        for (index, stage) in self.stages.iter().enumerate() {
+            // a tensor goes when it is read for the last time
+            let read = |&(tensor, last): &(usize, bool)| {
+                let tensor = &mut tensors[tensor];
+                if last { tensor.take() } else { tensor.clone() }
+            };
+            let mut inputs: Vec<Tensor<4>> = stage.inputs.iter().filter_map(read).collect();
+            if matches!(stage.work, Work::Softmax) {
+                break;
+            }
+            let first = inputs.remove(0);
+            let y = self.step(&stage.work, first, inputs);
+            observe(stage, &y);
+            if self.output == index + 1 {
+                logits = y.clone();
+            }
+            tensors.push(Some(y));
+        }
+        let [n, c, h, w] = logits.dims();
+        logits.reshape([n, c * h * w])
+    }
+
+    /// One layer; `others` are its inputs but the first.
+    fn step(&self, work: &Work, x: Tensor<4>, others: Vec<Tensor<4>>) -> Tensor<4> {
         match work {
             Work::Convolution { index, options, activation } => {
                 let layer = &self.convolutions[*index];
                 activate(conv2d(x, layer.weight.val(), Some(layer.bias.val()), options.clone()), *activation)
-            }
-            Work::MaxPool(options) => max_pool2d(x, options.clone()),
-            Work::AveragePool(options) => avg_pool2d(x, options.clone()),
-            Work::Flatten => {
-                let [n, c, h, w] = x.dims();
-                x.permute([0, 2, 3, 1]).reshape([n, c * h * w, 1, 1])
             }
             Work::Dense { index, activation } => {
                 let layer = &self.denses[*index];
@@ -189,7 +263,27 @@ impl Classifier {
                 let units = y.dims()[1];
                 activate(y.reshape([n, units, 1, 1]), *activation)
             }
+            Work::Norm(index) => self.norms[*index].forward(x),
+            Work::MaxPool(options) => max_pool2d(x, options.clone()),
+            Work::MinPool(options) => max_pool2d(x.neg(), options.clone()).neg(),
+            Work::AveragePool(options) => avg_pool2d(x, options.clone()),
+            Work::GlobalAverage => x.mean_dim(2).mean_dim(3),
+            Work::GlobalMax => x.max_dim(2).max_dim(3),
+            Work::Add(activation) => activate(others.into_iter().fold(x, |x, y| x + y), *activation),
+            Work::Mul(activation) => activate(others.into_iter().fold(x, |x, y| x * y), *activation),
+            Work::Concat => Tensor::cat(std::iter::once(x).chain(others).collect(), 1),
+            Work::Pad(cells) => {
+                let [top, left, bottom, right] = cells.map(usize::from);
+                x.pad((left, right, top, bottom), PadMode::Constant(0.0))
+            }
+            Work::Reshape(to) => {
+                let [h, w, c] = [to.h, to.w, to.c].map(|n| n as usize);
+                let n = x.dims()[0];
+                x.permute([0, 2, 3, 1]).reshape([n, h, w, c]).permute([0, 3, 1, 2])
+            }
+            Work::Function(function) => apply(x, *function),
             Work::Dropout(index) => self.dropouts[*index].forward(x),
+            Work::Softmax => x,
         }
     }
 
@@ -198,61 +292,27 @@ impl Classifier {
     pub fn to_weights(&self) -> Weights {
         let mut weights = Weights::default();
         for stage in &self.stages {
-            let layer = match stage.work {
-                Work::Convolution { index, .. } => self.convolutions[index].to_layer(),
-                Work::Dense { index, .. } => self.denses[index].to_layer(),
-                _ => continue,
-            };
-            weights.insert(&stage.name, layer);
+            match stage.work {
+                Work::Convolution { index, .. } => weights.insert(&stage.name, self.convolutions[index].to_layer()),
+                Work::Dense { index, .. } => weights.insert(&stage.name, self.denses[index].to_layer()),
+                Work::Norm(index) => weights.insert_norm(&stage.name, norm_numbers(&self.norms[index])),
+                _ => {}
+            }
         }
         weights
     }
 }
 
-impl Convolution {
-    fn new(layer: &LayerWeights, device: &Device) -> Self {
-        let ohwi = Tensor::<4>::from_data(TensorData::new(layer.kernel.clone(), layer.shape), device);
-        Self { weight: Param::from_tensor(materialize(ohwi.permute([0, 3, 1, 2]), device)), bias: bias(layer, device) }
-    }
-
-    fn to_layer(&self) -> LayerWeights {
-        let ohwi = self.weight.val().permute([0, 2, 3, 1]);
-        LayerWeights { shape: ohwi.dims(), kernel: to_vec(ohwi), bias: to_vec(self.bias.val()) }
-    }
+/// Why a layer cannot be built.
+enum Problem {
+    NoWeights,
+    Shape(ShapeError),
 }
 
-impl Dense {
-    fn new(layer: &LayerWeights, device: &Device) -> Self {
-        let [out, _, _, inputs] = layer.shape;
-        let rows = Tensor::<2>::from_data(TensorData::new(layer.kernel.clone(), [out, inputs]), device);
-        Self { weight: Param::from_tensor(materialize(rows.transpose(), device)), bias: bias(layer, device) }
-    }
-
-    fn to_layer(&self) -> LayerWeights {
-        let rows = self.weight.val().transpose();
-        let [out, inputs] = rows.dims();
-        LayerWeights { shape: [out, 1, 1, inputs], kernel: to_vec(rows), bias: to_vec(self.bias.val()) }
-    }
-}
-
-fn bias(layer: &LayerWeights, device: &Device) -> Param<Tensor<1>> {
-    Param::from_tensor(Tensor::from_data(TensorData::new(layer.bias.clone(), [layer.bias.len()]), device))
-}
-
-/// A tensor of its own, in memory order: a leaf of the autodiff graph.
-fn materialize<const D: usize>(tensor: Tensor<D>, device: &Device) -> Tensor<D> {
-    let shape = tensor.dims();
-    Tensor::from_data(TensorData::new(to_vec(tensor), shape), device)
-}
-
-/// A tensor's values in memory order.
-pub(super) fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().iter::<f32>().collect()
-}
-
-fn flat(x: Tensor<4>) -> Tensor<2> {
-    let [n, c, h, w] = x.dims();
-    x.reshape([n, c * h * w])
+/// Padding before and after the rows and the columns.
+fn pads(window: &Window, input: Shape) -> Result<[(usize, usize); 2], Problem> {
+    let [top, left, bottom, right] = window.resolve(input).map_err(Problem::Shape)?.pads.map(usize::from);
+    Ok([(top, bottom), (left, right)])
 }
 
 fn activate(x: Tensor<4>, activation: Activation) -> Tensor<4> {
@@ -260,5 +320,19 @@ fn activate(x: Tensor<4>, activation: Activation) -> Tensor<4> {
         Activation::None => x,
         Activation::Relu => relu(x),
         Activation::Relu6 => x.clamp(0.0, 6.0),
+        Activation::ReluN1To1 => x.clamp(-1.0, 1.0),
+    }
+}
+
+fn apply(x: Tensor<4>, function: Unary) -> Tensor<4> {
+    match function {
+        Unary::Relu => activate(x, Activation::Relu),
+        Unary::Relu6 => activate(x, Activation::Relu6),
+        Unary::ReluN1To1 => activate(x, Activation::ReluN1To1),
+        Unary::LeakyRelu { alpha } => leaky_relu(x, f64::from(alpha)),
+        Unary::Sigmoid => sigmoid(x),
+        Unary::Tanh => tanh(x),
+        Unary::HardSwish => hard_swish(x),
+        Unary::Requantize => x,
     }
 }
