@@ -2,6 +2,7 @@
 
 use crate::process::{self, cargo, root};
 use crate::setup::{self, Needs, TARGETS};
+use crate::sizes;
 use anyhow::{Context, Result, bail};
 use ocelli_firmware_tools::boards::BOARDS;
 use ocelli_firmware_tools::toolchain::Toolchain;
@@ -32,6 +33,7 @@ const STAGES: &[Stage] = &[
     ("no_std", no_std),
     ("firmware clippy", firmware_clippy),
     ("device", device),
+    ("sizes", || sizes::run(&sizes::Args { check: true, write: false }).map(drop)),
 ];
 
 /// Runs the stages and prints a table of them.
@@ -91,17 +93,24 @@ fn firmware_clippy() -> Result<()> {
              rustup component add clippy)",
         )?;
         clippy.current_dir(firmware_dir()).args(["--release", "--locked", "--target", board.target]);
-        clippy.args(["--target-dir", "../../../target/firmware-clippy"]);
+        clippy.args(["--target-dir", "../../../target/firmware-clippy", "--features", &board.features.join(",")]);
+        clippy.env("CARGO_ENCODED_RUSTFLAGS", board.rustflags.join("\u{1f}"));
         clippy.env("OCELLI_BOARD", board.name).env("OCELLI_MODEL", root().join(MODEL)).env("DEFMT_LOG", "info");
         process::run(clippy.args(["--", "-D", "warnings"]))?;
     }
     Ok(())
 }
 
+/// The board that runs the most images; on the others, whose cores differ in the kernels only, fewer do.
+const MAIN_BOARD: &str = "qemu-m4";
+
 /// Builds the firmware for each board with the shipped model, runs it in QEMU and compares every output byte with the host.
 fn device() -> Result<()> {
     for board in BOARDS {
-        process::run(cargo().args(["run", "--release", "--", "check", MODEL, DATA, "--board", board.name]))?;
+        let images = if board.name == MAIN_BOARD { "100" } else { "10" };
+        let mut check = cargo();
+        check.args(["run", "--release", "--", "check", MODEL, DATA, "--device-images", images, "--board", board.name]);
+        process::run(&mut check)?;
     }
     Ok(())
 }

@@ -1,12 +1,14 @@
-//! Project tasks: `cargo xtask setup`, `cargo xtask ci`, `cargo xtask demo`.
+//! Project tasks: `cargo xtask setup`, `ci`, `demo`, `bench` and `sizes`.
 
 mod apt;
+mod bench;
 mod ci;
 mod debian;
 mod demo;
 mod platform;
 mod process;
 mod setup;
+mod sizes;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -27,6 +29,11 @@ enum Task {
     Setup,
     /// Run every check of the project; stop at the first that fails.
     Ci,
+    /// Measure a model.
+    #[command(subcommand)]
+    Bench(bench::Task),
+    /// Flash and RAM of every model on every board: print the table, check it, write it.
+    Sizes(sizes::Args),
     /// Set up what is missing, then run `ocelli demo` with these arguments.
     Demo {
         /// Arguments for `ocelli demo` (see `cargo xtask demo -- --help`).
@@ -39,6 +46,8 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Setup => setup::ensure(&setup::Needs::everything()).map(|()| ExitCode::SUCCESS),
         Task::Ci => ci::run(),
+        Task::Bench(task) => bench::run(&task),
+        Task::Sizes(args) => sizes::run(&args),
         Task::Demo { args } => demo::run(&args),
     };
     done.unwrap_or_else(|error| {

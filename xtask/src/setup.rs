@@ -71,6 +71,7 @@ pub fn ensure(needs: &Needs) -> Result<()> {
 
 fn emulators(needs: &Needs) -> String {
     let mut names: Vec<_> = needs.boards.iter().map(|board| board.qemu).collect();
+    names.sort_unstable();
     names.dedup();
     names.join(", ")
 }
@@ -106,8 +107,9 @@ fn ensure_emulators(missing: &[&str]) -> Result<()> {
         return run(Command::new("brew").args(["install", "qemu"]));
     }
     let programs = missing.join(" ");
-    // Fedora names its packages as the programs are named; Arch has one for all.
-    let by_hand = [("dnf", format!("sudo dnf install {programs}")), ("pacman", "sudo pacman -S qemu-full".into())];
+    // Fedora names its packages as the programs are named, but for RISC-V of both widths; Arch has one for all.
+    let packages = programs.replace("qemu-system-riscv32", "qemu-system-riscv");
+    let by_hand = [("dnf", format!("sudo dnf install {packages}")), ("pacman", "sudo pacman -S qemu-full".into())];
     if let Some((_, install)) = by_hand.iter().find(|(manager, _)| is_installed(manager)) {
         bail!("QEMU is missing; run: {install}; then: cargo xtask setup");
     }

@@ -120,7 +120,7 @@ pub const BOARDS: &[Board] = &[
         machine: &["-machine", "microbit"],
         flash_bytes: 256 << 10,
         ram_bytes: 16 << 10,
-        stack_bytes: 1_280,
+        stack_bytes: 1 << 10,
         row_bytes: 384,
         ..MPS2
     },

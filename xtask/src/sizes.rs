@@ -1,0 +1,106 @@
+//! `cargo xtask sizes`: flash and RAM of every model on every board, in a committed table.
+
+mod table;
+
+use crate::bench::measure;
+use crate::process::root;
+use anyhow::{Context, Result, bail};
+use ocelli_firmware_tools::bench::BenchError;
+use ocelli_firmware_tools::boards::{BOARDS, Board};
+use ocelli_firmware_tools::build::BuildError;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use table::{Row, Sizes};
+
+/// The committed table.
+const TABLE: &str = "docs/sizes.md";
+/// Folders of models: of shipped ones, and of ones that only tests use.
+const FOLDERS: [&str; 2] = ["models", "tests/models"];
+
+/// Arguments of `sizes`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Fail when a size has grown by more than 3 % against the committed table (docs/sizes.md).
+    #[arg(long)]
+    pub check: bool,
+    /// Write the table.
+    #[arg(long, conflicts_with = "check")]
+    pub write: bool,
+}
+
+/// Measures, and prints, checks or writes the table.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let measured = measure_all()?;
+    let text = table::to_text(&measured);
+    if args.write {
+        fs::write(root().join(TABLE), text).context(TABLE)?;
+        println!("sizes: {TABLE} is written");
+    } else if args.check {
+        check(&measured)?;
+    } else {
+        print!("{text}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Fails when the committed table does not hold.
+fn check(measured: &[Row]) -> Result<()> {
+    let text = fs::read_to_string(root().join(TABLE)).context(TABLE)?;
+    let problems = table::compare(&table::parse(&text)?, measured);
+    if problems.is_empty() {
+        println!("sizes: {} rows, none more than 3 % above {TABLE}", measured.len());
+        return Ok(());
+    }
+    bail!("{}\nif that must be, write the new sizes: cargo xtask sizes --write", problems.join("\n"));
+}
+
+/// Every model on every board.
+fn measure_all() -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for model in models()? {
+        for board in BOARDS {
+            println!("sizes: {} on {}", model.display(), board.name);
+            let sizes = sizes(&root().join(&model), board).with_context(|| model.display().to_string())?;
+            rows.push(Row { model: model.display().to_string(), board: board.name.to_owned(), sizes });
+        }
+    }
+    Ok(rows)
+}
+
+/// What a model takes on a board; `None` when it does not fit.
+fn sizes(model: &Path, board: &'static Board) -> Result<Option<Sizes>> {
+    let report = match measure(model, board, 1, None) {
+        Ok(report) => report,
+        Err(error) => match error.downcast_ref() {
+            Some(BenchError::Build(BuildError::TooLarge(_))) => return Ok(None),
+            _ => return Err(error),
+        },
+    };
+    Ok(Some(Sizes {
+        code: report.flash_code_bytes,
+        model: report.flash_model_bytes,
+        arena: report.arena_bytes,
+        stack: report.stack_bytes,
+    }))
+}
+
+/// The models of the repository, by their paths in it, sorted.
+fn models() -> Result<Vec<PathBuf>> {
+    let mut models = Vec::new();
+    for folder in FOLDERS {
+        let Ok(entries) = root().join(folder).read_dir() else { continue };
+        for entry in entries {
+            let name = entry.with_context(|| folder.to_owned())?.file_name();
+            let path = Path::new(folder).join(name);
+            let inside = path.join("model.ocelli");
+            if root().join(&inside).exists() {
+                models.push(inside);
+            } else if path.extension().is_some_and(|extension| extension == "ocelli") {
+                models.push(path);
+            }
+        }
+    }
+    models.sort();
+    Ok(models)
+}
