@@ -20,11 +20,11 @@ impl Target {
     /// This computer.
     pub const HOST: Self = Self { lane_bytes: 1, scratch_bytes: 1 << 16 };
 
-    /// A board's core. Small boards get little scratch memory: it costs a gather more now and then.
+    /// A board's core. A board of little memory gets little scratch memory: that costs a gather more now and then.
     #[must_use]
-    pub fn of(board: &Board) -> Self {
-        let lane_bytes = lane_bytes(board);
-        Self { lane_bytes, scratch_bytes: if lane_bytes == 4 { 1280 } else { 2560 } }
+    pub const fn of(board: &Board) -> Self {
+        // every bare-metal core's kernels widen to 16 bits
+        Self { lane_bytes: 2, scratch_bytes: if board.ram_bytes < 1 << 16 { 1280 } else { 2560 } }
     }
 
     /// The core that a model was compiled for: compiling for it again gives the same tiles.
@@ -32,15 +32,6 @@ impl Target {
     pub fn of_model(model: &Model<'_>) -> Self {
         let header = model.header();
         Self { lane_bytes: header.lane_bytes, scratch_bytes: header.scratch_bytes }
-    }
-}
-
-/// Bytes of a lane of `ocelli::kernels::Native` on a board.
-fn lane_bytes(board: &Board) -> u8 {
-    match board.target.split('-').next().unwrap_or_default() {
-        "thumbv7em" | "thumbv8m.main" => 2,
-        "thumbv7m" | "thumbv6m" => 4,
-        _ => 1,
     }
 }
 
