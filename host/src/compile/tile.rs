@@ -20,11 +20,11 @@ impl Target {
     /// This computer.
     pub const HOST: Self = Self { lane_bytes: 1, scratch_bytes: 1 << 16 };
 
-    /// A board's core. A board of little memory gets little scratch memory: that costs a gather more now and then.
+    /// A board's core. The smallest cores get little scratch memory, for they have little: that costs a gather more now and then.
     #[must_use]
     pub const fn of(board: &Board) -> Self {
         // every bare-metal core's kernels widen to 16 bits
-        Self { lane_bytes: 2, scratch_bytes: if board.ram_bytes < 1 << 16 { 1280 } else { 2560 } }
+        Self { lane_bytes: 2, scratch_bytes: if matches!(board.core.as_bytes(), b"Cortex-M0" | b"Cortex-M0+") { 1280 } else { 2560 } }
     }
 
     /// The core that a model was compiled for: compiling for it again gives the same tiles.
