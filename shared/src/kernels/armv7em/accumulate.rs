@@ -73,6 +73,7 @@ unsafe extern "C" fn multiply(
     // r0 column, r1 weights, r2 rounds, r3 r12 weights, r4-r7 column, r8-r11 accumulators, lr odd weights.
     // Stack: column, rounds, accumulators, end, gap, where a channel begins, where it goes on after an odd four.
     naked_asm!(
+        dsp!(),
         "push {r4-r11, lr}",
         "sub sp, sp, #28",
         "mov r4, r2",

@@ -11,6 +11,7 @@ use core::arch::naked_asm;
 pub(super) unsafe extern "C" fn run(job: &Job) {
     // r0-r10 as in the job, r11 halved, r12 scaled, lr sum. Stack: the end.
     naked_asm!(
+        dsp!(),
         "push {r4-r11, lr}",
         "ldm r0, {r0-r11}",
         "push {r10, r11}",

@@ -63,6 +63,7 @@ fn gather_any(column: &mut [i16], first: usize, pixel: usize, values: &[i8]) {
 unsafe extern "C" fn widen(block: *mut i16, values: *const i8, count: usize, first: usize) {
     // r0 block, r1 values, r2 count
     naked_asm!(
+        dsp!(),
         "cbz r3, 4f",
         "cmp r3, #2",
         "beq 2f",
@@ -144,6 +145,7 @@ unsafe extern "C" fn widen(block: *mut i16, values: *const i8, count: usize, fir
 unsafe extern "C" fn spread(block: *mut i16, pair: i32, count: usize, first: usize) {
     // r0 block, r1 pair, r2 count
     naked_asm!(
+        dsp!(),
         "cbz r3, 4f",
         "cmp r3, #2",
         "beq 2f",

@@ -102,6 +102,7 @@ pub(super) unsafe extern "C" fn run(job: &Job) {
     // r0 cells, r1 weights, r2 stride, r3 channel, r4-r7 accumulators, r8-r12 lr values and weights.
     // Stack: the job, in which the code for the zero point and for the cells replace two fields; nine addresses.
     naked_asm!(
+        dsp!(),
         "push {{r4-r11, lr}}",
         "sub sp, sp, #36",
         "ldm r0, {{r1-r12}}",

@@ -17,6 +17,7 @@ pub(super) fn dot(a: &[i8], b: &[i8]) -> i32 {
 unsafe extern "C" fn multiply(a: *const i8, b: *const i8, count: usize) -> i32 {
     // r0 r1 values, r2 count, r3 sum, r4 r5 and r6 r12 four values each
     naked_asm!(
+        dsp!(),
         "push {r4-r6, lr}",
         "mov r3, #0",
         "subs r2, r2, #8",

@@ -2,6 +2,23 @@
 
 #![allow(unsafe_code)]
 
+/// The first line of every function in assembly. The compiler does not tell the assembler which core it compiles for, only the target,
+/// and thumbv8m.main does not name the DSP extension.
+#[cfg(feature = "dsp")]
+macro_rules! dsp {
+    () => {
+        ".cpu cortex-m33"
+    };
+}
+
+/// The first line of every function in assembly: thumbv7em names the DSP extension.
+#[cfg(not(feature = "dsp"))]
+macro_rules! dsp {
+    () => {
+        ""
+    };
+}
+
 mod accumulate;
 mod add;
 mod column;

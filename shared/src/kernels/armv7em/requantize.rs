@@ -37,6 +37,7 @@ macro_rules! run {
         // r0 index, r1-r3 r12 outputs, r4-r7 accumulators, r8 multiplier, r9 shift, r10 zero point, r11 accumulators, lr free.
         // Stack: shifts, zero point, multipliers.
         naked_asm!(
+            dsp!(),
             "push {r4-r11, lr}",
             "ldm r0, {r0-r6, r11, r12}",
             "push {r4-r6}",
