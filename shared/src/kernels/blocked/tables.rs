@@ -27,8 +27,6 @@ pub(super) type Lanes<T> = [T; BLOCK];
 #[repr(align(64))]
 pub(super) struct BlockTables {
     pub bias: Lanes<i32>,
-    #[cfg(target_arch = "x86_64")]
-    pub sums: Lanes<i32>,
     pub multipliers: Lanes<i32>,
     /// Positive to the left.
     pub shifts: Lanes<i32>,
@@ -59,8 +57,6 @@ impl Blocked<'_> {
         let first = block * BLOCK;
         BlockTables {
             bias: lanes(self.bias, first),
-            #[cfg(target_arch = "x86_64")]
-            sums: lanes(self.sums, first),
             multipliers: lanes(self.factors.multipliers, first),
             shifts: lanes(self.factors.shifts, first).map(i32::from),
         }

@@ -8,8 +8,8 @@ use core::arch::x86_64::*;
 use super::super::Job;
 use super::super::layout::{BLOCK, GROUP, GROUP_BYTES};
 use super::super::plan::{Piece, Plan, SLACK, prepare};
-use super::super::tables::{self, Blocked};
-use crate::quant::OutputStage;
+use super::super::tables::Blocked;
+use super::avx512_scaling::{Channels, Clamp, load, split, store_channels, store64};
 
 /// What turns a signed byte into an unsigned one, 128 more.
 pub(super) const FLIP: u8 = 0x80;
@@ -78,11 +78,11 @@ fn flip(to: &mut [u8], from: &[i8]) {
     }
 }
 
-/// Computes `B` blocks of channels of a row.
+/// Computes `B` blocks of channels of a row. (A function of its own: the three, inlined side by side, spill each other's registers.)
 ///
 /// # Safety
 /// As [`row`]; blocks `block..block + B` exist.
-#[inline]
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn strip<const B: usize>(constants: &Blocked<'_>, plan: &Plan, prepared: &[u8], block: usize, out: &mut [i8]) {
     let channels: [Channels; B] = core::array::from_fn(|b| Channels::new(constants, block + b));
@@ -121,6 +121,10 @@ impl<const B: usize> Tile<'_, B> {
     /// `x` points to the window of the first of `P` pixels in the prepared rows, `w` to the weights of the first of `B` blocks.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    #[expect(
+        clippy::needless_range_loop,
+        reason = "only ranges of a constant length are unrolled, which keeps the sums in registers"
+    )]
     unsafe fn run<const P: usize>(&self, x: *const u8, w: *const i8, out: &mut [i8]) -> usize {
         // SAFETY: as this function's.
         let mut acc = unsafe { accumulate::<B, P>(self.plan, x, w, self.channels) };
@@ -246,7 +250,7 @@ unsafe fn multiply<const B: usize>(acc: &mut [__m512i; B], pixel: *const u8, wei
 #[inline(always)]
 fn opaque(mut address: *const u8) -> *const u8 {
     // SAFETY: no instruction.
-    unsafe { asm!("/* {0} */", inout(reg) address, options(pure, nomem, nostack, preserves_flags)) };
+    unsafe { asm!("/* {0} */", inout(reg) address, options(pure, readonly, nostack, preserves_flags)) };
     address
 }
 
@@ -256,192 +260,4 @@ fn opaque_number(mut number: usize) -> usize {
     // SAFETY: no instruction.
     unsafe { asm!("/* {0} */", inout(reg) number, options(pure, nomem, nostack, preserves_flags)) };
     number
-}
-
-/// Loads 64 bytes.
-///
-/// # Safety
-/// `from` points to 64 readable bytes.
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn load(from: *const i8) -> __m512i {
-    // SAFETY: as this function's.
-    unsafe { _mm512_loadu_si512(from.cast()) }
-}
-
-/// A block of channels: what its sums start from and how they are requantized.
-pub(super) struct Channels {
-    /// Bias, and what the unsigned input adds taken off.
-    pub start: __m512i,
-    /// Multipliers and shifts.
-    pub scaling: Scaling,
-}
-
-impl Channels {
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    pub fn new(constants: &Blocked<'_>, block: usize) -> Self {
-        let table = constants.block(block);
-        Self {
-            start: _mm512_sub_epi32(from_lanes(&table.bias), _mm512_slli_epi32::<7>(from_lanes(&table.sums))),
-            scaling: Scaling::new(&tables::Scaling::new(&table.multipliers, &table.shifts)),
-        }
-    }
-}
-
-/// Multiplies by a factor and rounds twice; see [`tables::Scaling`] for the arithmetic.
-#[derive(Clone, Copy)]
-pub(super) struct Scaling {
-    left: __m512i,
-    doubled_even: __m512i,
-    doubled_odd: __m512i,
-    nudge_even: __m512i,
-    nudge_odd: __m512i,
-    fix: __m512i,
-    right: __m512i,
-    /// The high halves of eight even and eight odd products, in order.
-    merge: __m512i,
-    /// Whether [`shift_left`](Self::shift_left) does anything.
-    pub shifts_left: bool,
-}
-
-impl Scaling {
-    /// Prepares the factors of sixteen lanes.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    pub fn new(tables: &tables::Scaling) -> Self {
-        let [left, doubled, nudge] = [&tables.left, &tables.doubled, &tables.nudge].map(|lanes| from_lanes(lanes));
-        let half = _mm512_set1_epi64(1 << 31);
-        let high = _mm512_set1_epi64(-1 << 32);
-        Self {
-            left,
-            doubled_even: doubled,
-            doubled_odd: _mm512_srli_epi64::<32>(doubled),
-            nudge_even: _mm512_or_si512(_mm512_slli_epi64::<32>(nudge), half),
-            nudge_odd: _mm512_or_si512(_mm512_and_si512(nudge, high), half),
-            fix: from_lanes(&tables.fix),
-            right: from_lanes(&tables.right),
-            merge: _mm512_setr_epi32(1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31),
-            shifts_left: _mm512_test_epi32_mask(left, left) != 0,
-        }
-    }
-
-    /// The factors of one 128-bit lane in all of them; `LANE` is `0x55` times its index.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    pub fn spread<const LANE: i32>(&self) -> Self {
-        Self {
-            left: _mm512_shuffle_i32x4::<LANE>(self.left, self.left),
-            doubled_even: _mm512_shuffle_i32x4::<LANE>(self.doubled_even, self.doubled_even),
-            doubled_odd: _mm512_shuffle_i32x4::<LANE>(self.doubled_odd, self.doubled_odd),
-            nudge_even: _mm512_shuffle_i32x4::<LANE>(self.nudge_even, self.nudge_even),
-            nudge_odd: _mm512_shuffle_i32x4::<LANE>(self.nudge_odd, self.nudge_odd),
-            fix: _mm512_shuffle_i32x4::<LANE>(self.fix, self.fix),
-            right: _mm512_shuffle_i32x4::<LANE>(self.right, self.right),
-            ..*self
-        }
-    }
-
-    /// The shift to the left, before [`apply`](Self::apply).
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    pub fn shift_left(&self, acc: __m512i) -> __m512i {
-        _mm512_sllv_epi32(acc, self.left)
-    }
-
-    /// `multiply_by_quantized_multiplier` of each lane that has been shifted to the left.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    pub fn apply(&self, acc: __m512i) -> __m512i {
-        let even = _mm512_add_epi64(_mm512_mul_epu32(acc, self.doubled_even), self.nudge_even);
-        let odd = _mm512_mul_epu32(_mm512_srli_epi64::<32>(acc), self.doubled_odd);
-        let odd = _mm512_add_epi64(odd, self.nudge_odd);
-        let high = _mm512_permutex2var_epi32(even, self.merge, odd);
-        let high = _mm512_mask_add_epi32(high, _mm512_movepi32_mask(acc), high, self.fix);
-        _mm512_srav_epi32(high, self.right)
-    }
-}
-
-/// Adds the zero point and clamps.
-#[derive(Clone, Copy)]
-pub(super) struct Clamp {
-    zero_point: __m512i,
-    min: __m512i,
-    max: __m512i,
-    order: __m512i,
-}
-
-impl Clamp {
-    /// A zero point within int8, and the activation's bounds.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    pub fn new(stage: &OutputStage) -> Self {
-        Self {
-            zero_point: _mm512_set1_epi16(stage.zero_point as i16),
-            min: _mm512_set1_epi8(stage.act_min),
-            max: _mm512_set1_epi8(stage.act_max),
-            order: _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15),
-        }
-    }
-
-    /// Four vectors of sixteen values to 64 bytes, the first vector's first. Every step saturates.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    pub fn apply(&self, values: [__m512i; 4]) -> __m512i {
-        _mm512_permutexvar_epi32(self.order, self.apply_in_lanes(values))
-    }
-
-    /// As [`apply`](Self::apply), but 128-bit lane `l` of the result holds lane `l` of each vector.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    pub fn apply_in_lanes(&self, [a, b, c, d]: [__m512i; 4]) -> __m512i {
-        let low = _mm512_adds_epi16(_mm512_packs_epi32(a, b), self.zero_point);
-        let high = _mm512_adds_epi16(_mm512_packs_epi32(c, d), self.zero_point);
-        let bytes = _mm512_packs_epi16(low, high);
-        _mm512_min_epi8(_mm512_max_epi8(bytes, self.min), self.max)
-    }
-}
-
-/// Sixteen lanes of a table.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn from_lanes(lanes: &[i32; 16]) -> __m512i {
-    // SAFETY: sixteen values are 64 readable bytes.
-    unsafe { _mm512_loadu_si512(lanes.as_ptr().cast()) }
-}
-
-/// Stores 64 bytes.
-#[inline]
-#[target_feature(enable = "avx512f")]
-pub(super) fn store64<T: bytemuck::Pod>(to: &mut [T; 64], bytes: __m512i) {
-    const { assert!(size_of::<T>() == 1) };
-    // SAFETY: the array is 64 writable bytes.
-    unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), bytes) }
-}
-
-/// The four 128-bit lanes.
-#[inline]
-#[target_feature(enable = "avx512f,avx512vl")]
-pub(super) fn split(bytes: __m512i) -> [__m128i; 4] {
-    [
-        _mm512_castsi512_si128(bytes),
-        _mm512_extracti32x4_epi32::<1>(bytes),
-        _mm512_extracti32x4_epi32::<2>(bytes),
-        _mm512_extracti32x4_epi32::<3>(bytes),
-    ]
-}
-
-/// Stores the first `channels` of sixteen bytes, or all.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-pub(super) fn store_channels(to: &mut [i8], bytes: __m128i, channels: usize) {
-    if let (Some(to), true) = (to.first_chunk_mut::<BLOCK>(), channels >= BLOCK) {
-        // SAFETY: the array is sixteen writable bytes.
-        unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), bytes) }
-    } else {
-        let count = channels.min(BLOCK).min(to.len());
-        let mask = ((1_u32 << count) - 1) as __mmask16;
-        // SAFETY: the mask has `count` bits, at most as many as there are bytes to write.
-        unsafe { _mm_mask_storeu_epi8(to.as_mut_ptr(), mask, bytes) }
-    }
 }

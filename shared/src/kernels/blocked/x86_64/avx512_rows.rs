@@ -6,7 +6,8 @@ use super::super::Job;
 use super::super::layout::{BLOCK, GROUP, GROUP_BYTES};
 use super::super::plan::{DepthwisePlan, prepare_depthwise};
 use super::super::{portable, tables};
-use super::avx512::{Channels, Clamp, FLIP, Scaling, split, store_channels, store64};
+use super::avx512::FLIP;
+use super::avx512_scaling::{Channels, Clamp, Scaling, split, store_channels, store64};
 use super::{MAX_CELLS, cell_offsets, interleave_weights};
 use crate::kernels::isa::AddParams;
 
@@ -194,5 +195,5 @@ impl Input {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 fn uniform(params: &AddParams, i: usize) -> Scaling {
-    Scaling::new(&tables::Scaling::new(&[params.multipliers[i]; BLOCK], &[params.shifts[i]; BLOCK]))
+    Scaling::new(_mm512_set1_epi32(params.multipliers[i]), _mm512_set1_epi32(params.shifts[i]))
 }

@@ -5,6 +5,7 @@ pub(super) mod avx2;
 pub(super) mod avx2_rows;
 pub(super) mod avx512;
 pub(super) mod avx512_rows;
+mod avx512_scaling;
 
 use core::arch::x86_64::*;
 
