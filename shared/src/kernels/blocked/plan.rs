@@ -168,30 +168,48 @@ pub(super) fn prepare_depthwise(
     scratch: &mut [u8],
 ) {
     let zero = [zero.cast_unsigned() ^ flip; BLOCK];
-    let stride = p.stride[1];
-    let lines = scratch.chunks_exact_mut(plan.row_bytes.max(1));
-    for (line, to) in lines.enumerate().take(plan.channels.div_ceil(BLOCK) * p.kernel[0]) {
-        let (first, ky) = (line / p.kernel[0] * BLOCK, line % p.kernel[0]);
-        let row = rows.get(p.input_row(y, ky)).unwrap_or_default();
-        for (phase, to) in to.chunks_exact_mut(plan.phase_bytes).enumerate() {
-            // the column of unit `i` is `i * stride + phase - pad`
-            let before = p.pad[1].saturating_sub(phase).div_ceil(stride);
-            let (left, rest) = to.as_chunks_mut::<BLOCK>().0.split_at_mut(before.min(plan.phase_bytes / BLOCK));
-            left.fill(zero);
-            let start = (before * stride + phase - p.pad[1].min(before * stride + phase)) * p.c_in + first;
-            let inside = (row.len() + first).saturating_sub(start).div_ceil(stride * p.c_in).min(rest.len());
-            let (middle, right) = rest.split_at_mut(inside);
-            right.fill(zero);
-            for (i, to) in middle.iter_mut().enumerate() {
-                let from = row.get(start + i * stride * p.c_in..).unwrap_or_default();
-                if let Some(from) = from.first_chunk::<BLOCK>() {
-                    *to = from.map(|v| v.cast_unsigned() ^ flip);
-                } else {
-                    for (to, &from) in to.iter_mut().zip(from) {
-                        *to = from.cast_unsigned() ^ flip;
-                    }
-                }
+    let (stride, pad, step) = (p.stride[1], p.pad[1], p.stride[1] * p.c_in);
+    let units = plan.phase_bytes / BLOCK;
+    for phase in 0..stride {
+        // the column of unit `i` is `i * stride + phase - pad`
+        let before = pad.saturating_sub(phase).div_ceil(stride).min(units);
+        let column = (before * stride + phase).saturating_sub(pad);
+        let inside = p.width.saturating_sub(column).div_ceil(stride).min(units - before);
+        for ky in 0..p.kernel[0] {
+            let row = rows.get(p.input_row(y, ky));
+            for first in (0..plan.channels).step_by(BLOCK) {
+                let start = first / BLOCK * plan.block_bytes + ky * plan.row_bytes + phase * plan.phase_bytes;
+                let to = scratch[start..start + plan.phase_bytes].as_chunks_mut().0;
+                let Some(row) = row else {
+                    to.fill(zero);
+                    continue;
+                };
+                to[..before].fill(zero);
+                let (to, right) = to[before..].split_at_mut(inside);
+                copy_units(to, row.get(column * p.c_in + first..).unwrap_or_default(), step, flip);
+                right.fill(zero);
             }
         }
+    }
+}
+
+/// Copies sixteen bytes, or as many as there are, from each multiple of `step`.
+#[inline(always)]
+fn copy_units(to: &mut [[u8; BLOCK]], mut from: &[i8], step: usize, flip: u8) {
+    if step == BLOCK {
+        for (to, &from) in to.as_flattened_mut().iter_mut().zip(from) {
+            *to = from.cast_unsigned() ^ flip;
+        }
+        return;
+    }
+    for to in to {
+        if let Some(from) = from.first_chunk::<BLOCK>() {
+            *to = from.map(|v| v.cast_unsigned() ^ flip);
+        } else {
+            for (to, &from) in to.iter_mut().zip(from) {
+                *to = from.cast_unsigned() ^ flip;
+            }
+        }
+        from = from.get(step..).unwrap_or_default();
     }
 }

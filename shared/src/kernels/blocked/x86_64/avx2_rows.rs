@@ -42,9 +42,9 @@ fn row(job: &Job<'_>, plan: &DepthwisePlan, scratch: &mut [u8], out: &mut [i8]) 
                 ]
             };
             let bytes = clamp.apply(pixels);
-            let out = out[x * plan.channels..].chunks_exact_mut(plan.channels);
-            for (out, bytes) in out.zip([_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes)]) {
-                store_channels(&mut out[first..], bytes, plan.channels - first);
+            let bytes = [_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes)];
+            for (x, bytes) in (x..plan.out_width).zip(bytes) {
+                store_channels(&mut out[x * plan.channels + first..], bytes, plan.channels - first);
             }
         }
     }

@@ -40,14 +40,14 @@ fn row(job: &Job<'_>, plan: &DepthwisePlan, scratch: &mut [u8], out: &mut [i8]) 
             // SAFETY: 64 bytes are there at the furthest offset (above).
             let acc = unsafe { channels.accumulate(values.as_ptr(), offsets, weights) };
             let bytes = clamp.apply_in_lanes(channels.scale(acc));
-            let out = &mut out[x * plan.channels..];
-            match out.first_chunk_mut() {
-                Some(out) if plan.channels == BLOCK => store64(out, bytes),
-                _ => {
-                    for (out, bytes) in out.chunks_exact_mut(plan.channels).zip(split(bytes)) {
-                        store_channels(&mut out[first..], bytes, plan.channels - first);
-                    }
-                }
+            if plan.channels == BLOCK
+                && let Some(out) = out[x * BLOCK..].first_chunk_mut()
+            {
+                store64(out, bytes);
+                continue;
+            }
+            for (x, bytes) in (x..plan.out_width).zip(split(bytes)) {
+                store_channels(&mut out[x * plan.channels + first..], bytes, plan.channels - first);
             }
         }
     }
