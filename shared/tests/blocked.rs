@@ -307,7 +307,9 @@ fn rounding_is_exact_around_ties_and_at_the_ends_at_every_level() {
                     // the accumulator whose product is nearest to `target + 1/2`
                     let exact = (2 * target + 1) * (1_i128 << (30 - shift)) / i128::from(multiplier);
                     bias.extend(
-                        (exact - 1..=exact + 1).filter_map(|v| i32::try_from(v).ok()).filter(|v| v.abs() < 1 << 30),
+                        (exact - 1..=exact + 1)
+                            .filter_map(|v| i32::try_from(v).ok())
+                            .filter(|v| v.unsigned_abs() < 1 << 30),
                     );
                 }
             }
