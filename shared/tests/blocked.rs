@@ -303,11 +303,13 @@ fn rounding_is_exact_around_ties_and_at_the_ends_at_every_level() {
             let factor = Multiplier { multiplier, shift: i32::from(shift) };
             let mut bias = vec![0, 1, -1, 2, -2, (1 << 30) - 1, -(1 << 30), 1 << 15, -(1 << 15)];
             if multiplier > 0 && shift <= 0 {
-                for target in -40..40_i64 {
+                for target in -40..40_i128 {
                     // the accumulator whose product is nearest to `target + 1/2`
-                    let exact = (2 * target + 1) * (1_i64 << (30 - shift.max(-28))) / i64::from(multiplier);
+                    let exact = (2 * target + 1) * (1_i128 << (30 - shift)) / i128::from(multiplier);
                     bias.extend(
-                        (exact - 1..=exact + 1).filter_map(|v| i32::try_from(v).ok()).filter(|v| v.abs() < 1 << 30),
+                        (exact - 1..=exact + 1)
+                            .filter_map(|v| i32::try_from(v).ok())
+                            .filter(|v| v.unsigned_abs() < 1 << 30),
                     );
                 }
             }
