@@ -191,7 +191,8 @@ impl Segment {
     /// The segment as a network of its own, from the numbers that tract is given.
     fn isolate(&self, network: &QuantizedNetwork, source: usize) -> QuantizedNetwork {
         // the tensors' numbers in the network of its own: the source is its input
-        let renumber = |tensor: &usize| self.layers.iter().position(|&layer| layer + 1 == *tensor).map_or(0, |at| at + 1);
+        let renumber =
+            |tensor: &usize| self.layers.iter().position(|&layer| layer + 1 == *tensor).map_or(0, |at| at + 1);
         let layers = self.layers.iter().map(|&index| {
             let layer = network.layers[index].clone();
             let inputs = layer.node.inputs.iter().map(renumber).collect();

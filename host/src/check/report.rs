@@ -87,7 +87,8 @@ impl CheckReport {
         ];
         for layer in &self.layers {
             let alone = if layer.differs_in_place { "; not what the whole network computes" } else { "" };
-            let with = if layer.with.is_empty() { String::new() } else { format!(" with {} fused in", layer.with.join(", ")) };
+            let with =
+                if layer.with.is_empty() { String::new() } else { format!(" with {} fused in", layer.with.join(", ")) };
             rows.push(row(
                 &format!("layer {}, runtime vs tract{with}", layer.name),
                 format!("{}, {} of {} values differ{alone}", steps(layer.max_steps), layer.differing, layer.values),

@@ -53,7 +53,8 @@ impl TractModel {
             let quantized = part.graph.iter().flat_map(|g| &g.node).any(|node| node.op_type == "DequantizeLinear");
             if quantized { model.into_typed()?.into_runnable() } else { model.into_optimized()?.into_runnable() }
         };
-        let plan = build().map_err(|e| anyhow!("tract cannot run the part from '{}' to '{to}': {e:#}", from.join("', '")))?;
+        let plan =
+            build().map_err(|e| anyhow!("tract cannot run the part from '{}' to '{to}': {e:#}", from.join("', '")))?;
         Ok(Self { plan, inputs: inputs.into_iter().map(|(_, dims)| dims).collect() })
     }
 

@@ -326,8 +326,7 @@ impl LayerTable {
 
     fn set_window(&mut self, window: &Window, is_pool: bool) {
         let is_conv1d = self.is_conv1d();
-        let pair =
-            |values: [u16; 2]| if is_conv1d { Pair::Both(values[1]) } else { Pair::from_values(values) };
+        let pair = |values: [u16; 2]| if is_conv1d { Pair::Both(values[1]) } else { Pair::from_values(values) };
         self.kernel = Some(pair(window.kernel));
         if is_pool || window.stride != [1, 1] {
             self.stride = Some(pair(window.stride));
@@ -353,11 +352,9 @@ pub fn layer_name(kind: &LayerKind, input: Shape) -> &'static str {
     match kind {
         LayerKind::Dropout { .. } => "dropout",
         LayerKind::BatchNorm { .. } => "batch_norm",
-        LayerKind::Op(Op::Conv2d { window: Window { kernel: [1, _], stride: [1, _], dilation: [1, _], .. }, .. })
-            if input.h == 1 && input.w > 1 =>
-        {
-            "conv1d"
-        }
+        LayerKind::Op(Op::Conv2d {
+            window: Window { kernel: [1, _], stride: [1, _], dilation: [1, _], .. }, ..
+        }) if input.h == 1 && input.w > 1 => "conv1d",
         LayerKind::Op(op) => op_name(op),
     }
 }

@@ -4,9 +4,9 @@
 use super::fold::fold;
 use super::{LayerKind, Network, NetworkError};
 use crate::files::write_atomically;
+use ocelli::ir::Op;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
-use ocelli::ir::Op;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -152,7 +152,9 @@ impl Weights {
             let axis = item.node.op.channel_axis();
             let mut layers = item.layers.iter().filter_map(|&index| network.layers.get(index)).peekable();
             let mut numbers = match layers.next_if(|layer| matches!(layer.kind, LayerKind::Op(_))) {
-                Some(layer) => self.layer(&layer.name).filter(|l| l.shape == shape).ok_or_else(|| missing(&layer.name))?.clone(),
+                Some(layer) => {
+                    self.layer(&layer.name).filter(|l| l.shape == shape).ok_or_else(|| missing(&layer.name))?.clone()
+                }
                 None => LayerWeights { shape, kernel: vec![1.0; shape[axis]], bias: vec![0.0; shape[axis]] },
             };
             for layer in layers {

@@ -143,7 +143,9 @@ fn tensor_params(nodes: &[Node], input: QuantParams, calibration: &Calibration) 
         let fixed = fixed_output(&node.op);
         if node.op.keeps_quantization() {
             // what is wanted of the output is wanted of the input
-            if let Some(wanted) = chosen[index + 1].take().filter(|_| node.inputs[0] > 0 && readers(node.inputs[0]) == 1) {
+            if let Some(wanted) =
+                chosen[index + 1].take().filter(|_| node.inputs[0] > 0 && readers(node.inputs[0]) == 1)
+            {
                 chosen[node.inputs[0]] = Some(wanted);
             }
             continue;

@@ -200,13 +200,7 @@ impl Classifier {
     }
 
     /// The work of the convolution that was added last.
-    fn convolution(
-        &self,
-        window: &Window,
-        input: Shape,
-        groups: u32,
-        activation: Activation,
-    ) -> Result<Work, Problem> {
+    fn convolution(&self, window: &Window, input: Shape, groups: u32, activation: Activation) -> Result<Work, Problem> {
         let (stride, dilation) = (window.stride.map(usize::from), window.dilation.map(usize::from));
         let options = ConvOptions::new_with_padding(stride, pads(window, input)?, dilation, groups as usize);
         Ok(Work::Convolution { index: self.convolutions.len() - 1, options, activation })

@@ -41,10 +41,7 @@ impl Dense {
     pub fn new(layer: &LayerWeights, device: &Device) -> Self {
         let [out, _, _, inputs] = layer.shape;
         let rows = Tensor::<2>::from_data(TensorData::new(layer.kernel.clone(), [out, inputs]), device);
-        Self {
-            weight: Param::from_tensor(materialize(rows.transpose(), device)),
-            bias: vector(&layer.bias, device),
-        }
+        Self { weight: Param::from_tensor(materialize(rows.transpose(), device)), bias: vector(&layer.bias, device) }
     }
 
     pub fn to_layer(&self) -> LayerWeights {
