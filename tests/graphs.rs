@@ -339,6 +339,28 @@ fn the_quantized_network_follows_the_float_one() {
 }
 
 #[test]
+fn every_operator_cut_out_of_the_quantized_graph_computes_what_it_does_inside() {
+    let (network, _, quantized) = quantized();
+    let images = digits(&network, Split::Test, 1);
+    let proto = qdq::export(&quantized).unwrap();
+    let name = |tensor: usize| tensor.checked_sub(1).map_or(INPUT, |layer| quantized.layers[layer].node.name.as_str());
+    let picture = normalized(&network, &images, 0);
+    let tensors: Vec<Vec<i8>> = (0..=quantized.layers.len())
+        .map(|tensor| {
+            TractModel::new(&proto, INPUT, &int8_name(name(tensor))).unwrap().run_f32_to_i8(&picture).unwrap()
+        })
+        .collect();
+    for (index, layer) in quantized.layers.iter().enumerate() {
+        let sources: BTreeSet<usize> = layer.node.inputs.iter().copied().collect();
+        let names: Vec<String> = sources.iter().map(|&tensor| int8_name(name(tensor))).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let values: Vec<&[i8]> = sources.iter().map(|&tensor| tensors[tensor].as_slice()).collect();
+        let tract = TractModel::with_inputs(&proto, &names, &int8_name(&layer.node.name)).unwrap();
+        assert_eq!(tract.run_i8s(&values).unwrap(), tensors[index + 1], "{}", layer.node.name);
+    }
+}
+
+#[test]
 fn parameters_are_shared_where_values_are_only_moved() {
     let (_, _, quantized) = quantized();
     let params = |name: &str| {
@@ -416,9 +438,7 @@ fn built_in_networks_have_the_published_sizes() {
         let counted: u64 = nodes.iter().map(|node| node.op.macs(node.input(), node.output)).sum();
         assert_eq!(counted, macs, "{name}");
         let weights = Weights::glorot(&network, &mut ChaCha8Rng::seed_from_u64(1)).unwrap();
-        let layers: usize = weights.iter().map(|(_, layer)| layer.kernel.len() + layer.bias.len()).sum();
-        let norms = network.layers.iter().filter_map(|layer| weights.norm(&layer.name));
-        assert_eq!(layers + norms.map(|norm| 4 * norm.gamma.len()).sum::<usize>(), parameters, "{name}");
+        assert_eq!(weights.parameters(), parameters, "{name}");
         let alone = nodes.iter().filter(|node| matches!(node.op, Op::Unary(_))).count();
         assert_eq!(alone, 0, "{name}: every activation is fused");
     }

@@ -24,6 +24,8 @@ use std::collections::BTreeSet;
 const IMAGES: usize = 16;
 /// Frames of noise over the whole int8 range, at the input of the network and of each layer: they reach weights that images leave alone.
 const NOISE_FRAMES: usize = 16;
+/// What float32 may add to a quotient of scales.
+const ROUNDING: f32 = 1e-3;
 /// Seed of the noise.
 const NOISE_SEED: u64 = 11;
 
@@ -183,7 +185,7 @@ impl Segment {
             .iter()
             .map(|&layer| &network.layers[layer])
             .filter(|layer| rounds(&layer.node.op))
-            .map(|layer| (layer.output.scale / output).ceil())
+            .map(|layer| (layer.output.scale / output - ROUNDING).ceil())
             .sum();
         (steps as u32).max(STEP_TOLERANCE)
     }
@@ -211,4 +213,97 @@ impl Segment {
 
 fn shape_of(network: &QuantizedNetwork, tensor: usize) -> Shape {
     tensor.checked_sub(1).map_or(network.input_shape, |layer| network.layers[layer].node.output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::{Network, Weights};
+    use crate::quantize::{Calibration, Range, quantize};
+
+    const NET: &str = r#"
+name = "t"
+[input]
+height = 8
+width = 8
+color = "gray"
+[[layer]]
+type = "zero_padding2d"
+name = "pad"
+padding = 1
+[[layer]]
+type = "conv2d"
+name = "a"
+filters = 2
+kernel = 3
+[[layer]]
+type = "conv2d"
+name = "b"
+filters = 2
+kernel = 3
+padding = "same"
+[[layer]]
+type = "add"
+name = "sum"
+inputs = ["a", "b"]
+[[layer]]
+type = "flatten"
+name = "flat"
+[[layer]]
+type = "dense"
+name = "end"
+units = 2
+activation = "softmax"
+"#;
+
+    fn network() -> QuantizedNetwork {
+        let network = Network::from_toml(NET, "net.toml").unwrap();
+        let weights = Weights::glorot(&network, &mut ChaCha8Rng::seed_from_u64(1)).unwrap();
+        let calibration = Calibration::constant(&network, Range { min: -1.0, max: 1.0 }).unwrap();
+        quantize(&network, &weights, &calibration, &["x".to_owned(), "y".to_owned()]).unwrap()
+    }
+
+    /// The tensors of a frame where the compiler fused these layers away.
+    fn tensors(network: &QuantizedNetwork, fused: &[&str]) -> Tensors {
+        let kept = |layer: &QuantizedLayer| !fused.contains(&layer.node.name.as_str());
+        let made = network.layers.iter().map(|layer| kept(layer).then(Vec::new));
+        std::iter::once(Some(Vec::new())).chain(made).collect()
+    }
+
+    fn described(network: &QuantizedNetwork, fused: &[&str]) -> Vec<(String, Vec<usize>, u32)> {
+        let segments = segments(network, &tensors(network, fused)).unwrap();
+        let name = |segment: &Segment| network.layers[segment.node].node.name.clone();
+        segments.iter().map(|s| (name(s), s.sources.clone(), s.allowed(network))).collect()
+    }
+
+    #[test]
+    fn fused_layers_are_judged_with_the_one_that_they_are_fused_into() {
+        let mut network = network();
+        let own = |name: &str, sources: &[usize], steps: u32| (name.to_owned(), sources.to_vec(), steps);
+        let all = described(&network, &[]);
+        assert_eq!(all[3], own("sum", &[2, 3], 1));
+        assert_eq!(all.len(), 7);
+        // the sum's steps are three times as fine as those of the convolution that is rounded on the way
+        network.layers[3].output.scale = network.layers[2].output.scale / 3.0;
+        let fused = described(&network, &["pad", "b", "flat"]);
+        let expected = [own("a", &[0], 1), own("sum", &[2], 4), own("end", &[4], 1), own("end.softmax", &[6], 1)];
+        assert_eq!(fused, expected);
+    }
+
+    #[test]
+    fn a_fused_layer_is_isolated_with_what_is_fused_into_it() {
+        let network = network();
+        let segments = segments(&network, &tensors(&network, &["pad", "b", "flat"])).unwrap();
+        let alone = segments[1].isolate(&network, segments[1].sources[0]);
+        let wired: Vec<_> = alone.layers.iter().map(|l| (l.node.name.as_str(), l.node.inputs.clone())).collect();
+        assert_eq!(wired, [("b", vec![0]), ("sum", vec![0, 1])]);
+        assert_eq!((alone.input_shape, alone.input), (network.layers[1].node.output, network.layers[1].output));
+    }
+
+    #[test]
+    fn a_layer_that_is_nowhere_in_the_model_is_named() {
+        let network = network();
+        let error = segments(&network, &tensors(&network, &["end.softmax"])).unwrap_err();
+        assert_eq!(error.to_string(), "the model file has no layer 'end.softmax'");
+    }
 }

@@ -83,7 +83,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     }
     println!(
         "{} parameters trained on {} images; run folder: {}",
-        super::ui::thousands(weights.iter().map(|(_, l)| (l.kernel.len() + l.bias.len()) as u64).sum()),
+        super::ui::thousands(weights.parameters() as u64),
         training.len(),
         folder.path().display()
     );
