@@ -1,13 +1,15 @@
 //! Networks with branches and every operator: Burn against tract in float, and what folding, quantizing and exchange must keep.
 
-use crate::support::{digits, quantized_network, shipped_model};
+use crate::support::{digits, quantized_network, shipped_model, write_run};
 use ocelli::ir::{Activation, Op, Unary};
 use ocelli_host::check::tract::TractModel;
+use ocelli_host::check::{self, Status};
 use ocelli_host::data::{Dataset, Split};
 use ocelli_host::interchange::onnx::{self, INPUT};
 use ocelli_host::interchange::qdq::{self, int8_name};
 use ocelli_host::network::{Network, NormWeights, Weights, layer_name, op_name};
 use ocelli_host::quantize::{Calibration, QuantizedNetwork, quantize};
+use ocelli_host::run::Bundle;
 use ocelli_host::train::{Classifier, TrainingConfig, device, input_tensor, train};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -118,9 +120,15 @@ padding = 1
 [[layer]]
 type = "relu6"
 [[layer]]
+type = "conv2d"
+name = "twin"
+inputs = ["tanh"]
+filters = 4
+kernel = 1
+[[layer]]
 type = "mul"
-name = "square"
-inputs = ["relu6", "relu6"]
+name = "product"
+inputs = ["relu6", "twin"]
 [[layer]]
 type = "relu_n1_to_1"
 [[layer]]
@@ -259,7 +267,7 @@ fn folding_joins_what_it_can_and_no_more() {
     }
     assert_eq!(op("stem"), Some(("conv2d", Activation::Relu)));
     assert_eq!(op("narrow"), Some(("conv2d", Activation::Relu6)));
-    assert_eq!(op("square"), Some(("mul", Activation::ReluN1To1)));
+    assert_eq!(op("product"), Some(("mul", Activation::ReluN1To1)));
     assert_eq!(
         op("pools.norm"),
         Some(("depthwise_conv2d", Activation::None)),
@@ -361,6 +369,26 @@ fn every_operator_cut_out_of_the_quantized_graph_computes_what_it_does_inside() 
 }
 
 #[test]
+fn the_compiled_graph_passes_its_check() {
+    let (network, weights, quantized) = quantized();
+    let folder = tempfile::tempdir().unwrap();
+    write_run(folder.path(), &network, &weights, &quantized);
+    let bundle = Bundle::open(folder.path()).unwrap();
+    let report = check::run(&bundle, &digits(&network, Split::Test, 20), None, &mut |_| {}).unwrap();
+    let failed = report.rows().into_iter().filter(|row| row.status == Status::Failed);
+    let failed: Vec<String> = failed.map(|row| format!("{}: {}", row.what, row.found)).collect();
+    assert_eq!(failed, Vec::<String>::new());
+    let judged: BTreeSet<&str> = report
+        .layers
+        .iter()
+        .flat_map(|layer| std::iter::once(&layer.name).chain(&layer.with))
+        .map(String::as_str)
+        .collect();
+    let nodes: BTreeSet<&str> = quantized.layers.iter().map(|layer| layer.node.name.as_str()).collect();
+    assert_eq!(judged, nodes);
+}
+
+#[test]
 fn parameters_are_shared_where_values_are_only_moved() {
     let (_, _, quantized) = quantized();
     let params = |name: &str| {
@@ -413,7 +441,7 @@ fn quantized_networks_and_weights_survive_their_files() {
 fn training_moves_every_weight_and_lowers_the_loss() {
     let network = Network::from_toml(EVERY_LAYER, "net.toml").unwrap();
     let images = digits(&network, Split::Train, 512);
-    let config = TrainingConfig { epochs: 6, batch_size: 32, learning_rate: 3e-3, ..TrainingConfig::default() };
+    let config = TrainingConfig { epochs: 10, batch_size: 32, learning_rate: 3e-3, ..TrainingConfig::default() };
     let (trained, history) = train(&network, &config, &images, &images.head(64), &mut |_| {}).unwrap();
     let start = Weights::glorot(&network, &mut ChaCha8Rng::seed_from_u64(config.seed)).unwrap();
     for layer in &network.layers {

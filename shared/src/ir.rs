@@ -459,7 +459,8 @@ impl Op {
                 Shape::new(1, 1, units)
             }
             Self::Pad { cells: [top, left, bottom, right] } => {
-                let grow = |n: u32, a: u16, b: u16| n.checked_add(u32::from(a) + u32::from(b)).ok_or(ShapeError::TooLarge);
+                let grow =
+                    |n: u32, a: u16, b: u16| n.checked_add(u32::from(a) + u32::from(b)).ok_or(ShapeError::TooLarge);
                 Shape { h: grow(input.h, top, bottom)?, w: grow(input.w, left, right)?, c: input.c }
             }
             Self::Flatten => Shape::new(1, 1, input.elements().ok_or(ShapeError::TooLarge)?),

@@ -1,11 +1,14 @@
 //! Runs a model: load once (all checks), then push rows or run a frame (cannot fail, cannot panic).
 
 use crate::ir::Shape;
-use crate::kernels::{Rows, WindowParams, reference};
-use crate::model::records::{OpRecord, Tensor, kind};
-use crate::model::{LoadError, Model};
+use crate::kernels::isa::{AddParams, Isa};
+use crate::kernels::tiled::{self, Tile};
+use crate::kernels::{Native, Rows, WindowParams, reference};
+use crate::model::records::{OpRecord, Tensor, flag, kind};
+use crate::model::{Constants, LoadError, Model};
 use crate::quant::OutputStage;
 use crate::to_usize;
+use core::ops::Range;
 
 /// Working memory for a [`Session`], aligned as it must be.
 #[derive(Clone, Debug)]
@@ -31,25 +34,53 @@ impl<const N: usize> Default for Arena<N> {
     }
 }
 
+/// Every operator, and the reference kernels of convolutions: a [`SessionOf`] that takes any model.
+pub const EVERY_KIND: u32 = u32::MAX;
+/// The bit of a kernel set for the reference kernels of convolutions, which take what the tiled ones do not: groups, multipliers,
+/// dilated columns, weights with a zero point.
+pub const REFERENCE_KERNELS: u32 = 1;
+
+/// The bit of a kernel set for operators of a [`kind`].
+#[must_use]
+pub const fn kind_bit(kind: u8) -> u32 {
+    1 << kind
+}
+
+/// The kernel set that a model needs, for a [`SessionOf`] without the others.
+#[must_use]
+pub fn kinds_of(model: &Model<'_>) -> u32 {
+    model.graph().ops.iter().fold(0, |kinds, op| kinds | kinds_of_op(op))
+}
+
+fn kinds_of_op(op: &OpRecord) -> u32 {
+    let convolution = matches!(op.kind, kind::CONV2D | kind::DEPTHWISE_CONV2D);
+    let by_reference = convolution && op.tile_values == 0;
+    if by_reference { REFERENCE_KERNELS | kind_bit(op.kind) } else { kind_bit(op.kind) }
+}
+
+/// A session that takes any model.
+pub type Session<'m, 'a> = SessionOf<'m, 'a, EVERY_KIND>;
+
 /// A model and its working memory.
 ///
-/// A frame goes in row by row; every operator computes a row as soon as the rows below its window have arrived.
+/// A frame goes in row by row; every operator computes a row as soon as the rows below its window have arrived. Only the kernels of the
+/// set `KINDS` are compiled in ([`kinds_of`] tells what a model needs), so that a firmware with one model holds no others.
 #[derive(Debug)]
-pub struct Session<'m, 'a> {
+pub struct SessionOf<'m, 'a, const KINDS: u32> {
     model: Model<'m>,
     arena: &'a mut [u8],
 }
 
-/// An operator that has just taken a step, as [`Session::push_row_observed`] reports it.
+/// An operator that has just taken a step, as [`SessionOf::push_row_observed`] reports it.
 #[derive(Clone, Copy, Debug)]
 pub struct Step<'s> {
     /// Index of the operator.
     pub op: usize,
-    /// The row it completed and its values, if the step completed one.
+    /// The rows it completed, if the step completed any: the first one's index, and the values of one row, or of the whole tensor.
     pub row: Option<(u32, &'s [i8])>,
 }
 
-impl<'m, 'a> Session<'m, 'a> {
+impl<'m, 'a, const KINDS: u32> SessionOf<'m, 'a, KINDS> {
     /// Checks a model file and takes the working memory it states.
     ///
     /// # Errors
@@ -61,7 +92,8 @@ impl<'m, 'a> Session<'m, 'a> {
     /// As [`load`](Self::load), for a model already checked.
     ///
     /// # Errors
-    /// When the arena is too small or not aligned, or the schedule cannot finish a frame.
+    /// When the arena is too small or not aligned, the schedule cannot finish a frame or overwrites what is needed, or the model needs
+    /// kernels that are not in the set, or was compiled for another core.
     pub fn with_model(model: Model<'m>, arena: &'a mut [u8]) -> Result<Self, LoadError> {
         let needed = model.arena_bytes();
         let found = u32::try_from(arena.len()).unwrap_or(u32::MAX);
@@ -70,10 +102,20 @@ impl<'m, 'a> Session<'m, 'a> {
             return Err(too_small);
         }
         let arena = arena.get_mut(..to_usize(needed)).ok_or(too_small)?;
+        let lane_bytes = size_of::<<Native as Isa>::Lane>() as u8;
+        let found = model.header().lane_bytes;
+        for (index, op) in (0_u16..).zip(model.graph().ops) {
+            if kinds_of_op(op) & !KINDS != 0 {
+                return Err(LoadError::Op { op: index, what: "kind: this firmware was built without its kernel" });
+            }
+            if op.kind == kind::CONV2D && op.tile_values != 0 && found < lane_bytes {
+                return Err(LoadError::Lanes { found, needed: lane_bytes });
+            }
+        }
+        model.check_memory(arena)?;
         let mut session = Self { model, arena };
-        let graph = model.graph();
-        let state = session.state_mut().ok_or(too_small)?;
-        if graph.simulate(state, |_| {}) { Ok(session) } else { Err(LoadError::Stalls) }
+        session.restart();
+        Ok(session)
     }
 
     /// The model.
@@ -103,10 +145,9 @@ impl<'m, 'a> Session<'m, 'a> {
         }
         self.count_step(0);
         while let Some(op) = self.state().and_then(|state| graph.next_ready(state)) {
-            let row = self.step(op);
+            let made = self.step(op);
             self.count_step(op + 1);
-            let values = row.and_then(|y| Some((y, slot(graph.tensors.get(op + 1)?, y)?)));
-            let row = values.and_then(|(y, span)| Some((y, bytemuck::cast_slice(self.arena.get(span)?))));
+            let row = made.and_then(|(y, span)| Some((y, bytemuck::cast_slice(self.arena.get(span)?))));
             observe(Step { op, row });
         }
         if self.steps_done(0) < input.h {
@@ -157,7 +198,7 @@ impl<'m, 'a> Session<'m, 'a> {
         bytemuck::cast_slice(ring.and_then(|span| self.arena.get(span)).unwrap_or(&[]))
     }
 
-    fn state_span(&self) -> core::ops::Range<usize> {
+    fn state_span(&self) -> Range<usize> {
         let start = to_usize(self.model.header().state);
         start..start + 2 * (self.model.graph().ops.len() + 1)
     }
@@ -181,91 +222,277 @@ impl<'m, 'a> Session<'m, 'a> {
         }
     }
 
-    /// Takes operator `op`'s next step; returns the output row it completed.
-    fn step(&mut self, op: usize) -> Option<u32> {
+    /// Takes operator `op`'s next step; returns what it completed: the first row and where the values lie.
+    fn step(&mut self, op: usize) -> Option<(u32, Range<usize>)> {
         let step = self.steps_done(op + 1);
         let graph = self.model.graph();
         let record = graph.ops.get(op)?;
-        let input = graph.tensors.get(to_usize(record.input))?;
-        let output = graph.tensors.get(op + 1)?;
-        let constants = self.model.constants(op);
-        let accumulates = matches!(record.kind, kind::DENSE | kind::FLATTEN);
-        let y = if accumulates { 0 } else { step };
-        let scratch = if record.kind == kind::DENSE { words(record.scratch, output.c)? } else { 0..0 };
-        // The checks at load have shown these to be disjoint and inside the arena.
-        let [source, destination, scratch] =
-            self.arena.get_disjoint_mut([ring(input)?, slot(output, y)?, scratch]).ok()?;
-        let row_len = to_usize(input.shape().row_len()?);
-        let rows = Rows::new(bytemuck::cast_slice(source), row_len, input.rows, input.h);
-        let out: &mut [i8] = bytemuck::cast_slice_mut(destination);
-        let stage = output_stage(record, output);
+        let job = Job {
+            record,
+            step,
+            input: graph.tensors.get(usize::from(record.inputs[0]))?,
+            other: graph.tensors.get(usize::from(record.inputs[1])),
+            output: graph.tensors.get(op + 1)?,
+            constants: self.model.constants(op),
+            scratch: span(self.model.header().scratch, self.model.header().scratch_bytes)?,
+        };
+        let has = |kind: u8| KINDS & kind_bit(kind) != 0;
         match record.kind {
-            kind::CONV2D => {
-                reference::conv2d_row(&window(record, input, output), input.zero_point, rows, y, &constants, out);
-            }
-            kind::MAX_POOL2D => reference::max_pool2d_row(&window(record, input, output), rows, y, out),
-            kind::AVERAGE_POOL2D => reference::average_pool2d_row(&window(record, input, output), rows, y, out),
-            kind::DENSE => {
-                let accumulators = bytemuck::try_cast_slice_mut(scratch).ok()?;
-                let row = rows.get(i64::from(step))?;
-                reference::dense_accumulate(row, to_usize(step) * row_len, input.zero_point, &constants, accumulators);
-                if step + 1 < input.h {
-                    return None;
-                }
-                reference::dense_finish(accumulators, &constants, &stage, out);
-            }
-            kind::FLATTEN => {
-                let start = to_usize(step) * row_len;
-                out.get_mut(start..start + row_len)?.copy_from_slice(rows.get(i64::from(step))?);
-                if step + 1 < input.h {
-                    return None;
-                }
-            }
-            kind::SOFTMAX => {
-                let scale = reference::SoftmaxScale::new(constants.multiplier(0));
-                let channels = to_usize(input.c);
-                let row = rows.get(i64::from(y))?;
-                for (pixel, out) in row.chunks_exact(channels).zip(out.chunks_exact_mut(channels)) {
-                    reference::softmax_row(scale, pixel, out);
-                }
-            }
-            _ => return None,
+            kind::CONV2D if has(kind::CONV2D) => job.conv2d::<KINDS>(self.arena),
+            kind::DEPTHWISE_CONV2D if has(kind::DEPTHWISE_CONV2D) => job.depthwise_conv2d::<KINDS>(self.arena),
+            kind::MAX_POOL2D if has(kind::MAX_POOL2D) => job.windowed(self.arena, reference::max_pool2d_row),
+            kind::MIN_POOL2D if has(kind::MIN_POOL2D) => job.windowed(self.arena, reference::min_pool2d_row),
+            kind::AVERAGE_POOL2D if has(kind::AVERAGE_POOL2D) => job.windowed(self.arena, |p, rows, y, out| {
+                reference::average_pool2d_row(p, record.has(flag::TIES_UP), rows, y, out);
+            }),
+            kind::DENSE if has(kind::DENSE) => job.dense(self.arena),
+            kind::MEAN if has(kind::MEAN) => job.mean(self.arena),
+            kind::GLOBAL_AVERAGE_POOL if has(kind::GLOBAL_AVERAGE_POOL) => job.global_average_pool(self.arena),
+            kind::GLOBAL_MAX_POOL if has(kind::GLOBAL_MAX_POOL) => job.global_max_pool(self.arena),
+            kind::RESHAPE if has(kind::RESHAPE) => job.reshape(self.arena),
+            kind::ADD if has(kind::ADD) => job.add(self.arena),
+            kind::MUL if has(kind::MUL) => job.mul(self.arena),
+            kind::LOOKUP if has(kind::LOOKUP) => job.lookup(self.arena),
+            kind::CONCAT if has(kind::CONCAT) => job.concat(self.arena),
+            kind::PAD if has(kind::PAD) => job.pad(self.arena),
+            kind::SOFTMAX if has(kind::SOFTMAX) => job.softmax(self.arena),
+            _ => None,
         }
-        Some(y)
+    }
+}
+
+/// What an operator completed: the first row and where the values lie.
+type Made = Option<(u32, Range<usize>)>;
+
+/// One step of an operator. The checks at load have shown that every range lies inside the arena, and that those of one step do not
+/// overlap; a method that finds it otherwise does nothing.
+struct Job<'m> {
+    record: &'m OpRecord,
+    step: u32,
+    input: &'m Tensor,
+    other: Option<&'m Tensor>,
+    output: &'m Tensor,
+    constants: Constants<'m>,
+    scratch: Range<usize>,
+}
+
+impl Job<'_> {
+    fn stage(&self) -> OutputStage {
+        let OpRecord { act_min, act_max, .. } = *self.record;
+        OutputStage { zero_point: self.output.zero_point, act_min, act_max }
+    }
+
+    fn window(&self) -> WindowParams {
+        let record = self.record;
+        WindowParams {
+            kernel: record.kernel.map(usize::from),
+            stride: record.stride.map(usize::from),
+            dilation: record.dilation.map(usize::from),
+            pad: [record.pads[0], record.pads[1]].map(usize::from),
+            width: to_usize(self.input.w),
+            c_in: to_usize(self.input.c),
+            c_out: to_usize(self.output.c),
+            groups: usize::from(record.groups),
+            input_zero_point: self.input.zero_point,
+            weight_zero_point: i32::from(record.weight_zero_point),
+            output: self.stage(),
+        }
+    }
+
+    fn rows<'a>(&self, source: &'a [u8]) -> Rows<'a> {
+        let row_len = to_usize(self.input.shape().row_len().unwrap_or(0));
+        Rows::new(bytemuck::cast_slice(source), row_len, self.input.rows, self.input.h)
+    }
+
+    /// The operator's output row `step` from rows under its window.
+    fn windowed(&self, arena: &mut [u8], row: impl FnOnce(&WindowParams, Rows<'_>, u32, &mut [i8])) -> Made {
+        let place = slot(self.output, self.step)?;
+        let [source, out] = arena.get_disjoint_mut([ring(self.input)?, place.clone()]).ok()?;
+        row(&self.window(), self.rows(source), self.step, bytemuck::cast_slice_mut(out));
+        Some((self.step, place))
+    }
+
+    fn conv2d<const KINDS: u32>(&self, arena: &mut [u8]) -> Made {
+        let tile =
+            Tile { values: usize::from(self.record.tile_values), channels: usize::from(self.record.tile_channels) };
+        if KINDS & REFERENCE_KERNELS != 0 && tile.values == 0 {
+            return self.windowed(arena, |p, rows, y, out| reference::conv2d_row(p, rows, y, &self.constants, out));
+        }
+        let place = slot(self.output, self.step)?;
+        let [source, scratch, out] =
+            arena.get_disjoint_mut([ring(self.input)?, self.scratch.clone(), place.clone()]).ok()?;
+        let (rows, out) = (self.rows(source), bytemuck::cast_slice_mut(out));
+        tiled::conv2d_row::<Native>(&self.window(), tile, rows, self.step, &self.constants, scratch, out);
+        Some((self.step, place))
+    }
+
+    fn depthwise_conv2d<const KINDS: u32>(&self, arena: &mut [u8]) -> Made {
+        if KINDS & REFERENCE_KERNELS != 0 && self.record.tile_values == 0 {
+            return self
+                .windowed(arena, |p, rows, y, out| reference::depthwise_conv2d_row(p, rows, y, &self.constants, out));
+        }
+        let place = slot(self.output, self.step)?;
+        let [source, scratch, out] =
+            arena.get_disjoint_mut([ring(self.input)?, self.scratch.clone(), place.clone()]).ok()?;
+        let (rows, out) = (self.rows(source), bytemuck::cast_slice_mut(out));
+        tiled::depthwise_conv2d_row::<Native>(&self.window(), rows, self.step, &self.constants, scratch, out);
+        Some((self.step, place))
+    }
+
+    /// Takes input row `step` into accumulators; `finish` makes the output of the last.
+    fn accumulated(
+        &self,
+        arena: &mut [u8],
+        take: impl FnOnce(&[i8], &mut [i32]),
+        finish: impl FnOnce(&[i32], &mut [i8]),
+    ) -> Made {
+        let place = slot(self.output, 0)?;
+        let words = span(self.record.accumulators, self.output.c.checked_mul(4)?)?;
+        let [row, words, out] = arena.get_disjoint_mut([slot(self.input, self.step)?, words, place.clone()]).ok()?;
+        let accumulators: &mut [i32] = bytemuck::try_cast_slice_mut(words).ok()?;
+        take(bytemuck::cast_slice(row), accumulators);
+        if self.step + 1 < self.input.h {
+            return None;
+        }
+        finish(accumulators, bytemuck::cast_slice_mut(out));
+        Some((0, place))
+    }
+
+    fn dense(&self, arena: &mut [u8]) -> Made {
+        let inputs = to_usize(self.input.shape().elements()?);
+        let first = to_usize(self.step) * to_usize(self.input.shape().row_len()?);
+        let weight_zero_point = i32::from(self.record.weight_zero_point);
+        self.accumulated(
+            arena,
+            |row, sums| {
+                reference::dense_accumulate::<Native>(row, first, inputs, weight_zero_point, &self.constants, sums);
+            },
+            |sums, out| reference::dense_finish(sums, &self.constants, &self.stage(), out),
+        )
+    }
+
+    /// Pixels of the input; at most 2^22.
+    fn pixels(&self) -> i32 {
+        (self.input.h * self.input.w) as i32
+    }
+
+    fn mean(&self, arena: &mut [u8]) -> Made {
+        let factor = self.constants.multiplier(0);
+        self.accumulated(
+            arena,
+            |row, sums| reference::sum_row(row, self.step == 0, sums),
+            |sums, out| {
+                reference::mean_finish(sums, self.pixels(), self.input.zero_point, factor, &self.stage(), out);
+            },
+        )
+    }
+
+    fn global_average_pool(&self, arena: &mut [u8]) -> Made {
+        let ties_up = self.record.has(flag::TIES_UP);
+        self.accumulated(
+            arena,
+            |row, sums| reference::sum_row(row, self.step == 0, sums),
+            |sums, out| reference::average_finish(sums, self.pixels(), ties_up, &self.stage(), out),
+        )
+    }
+
+    fn global_max_pool(&self, arena: &mut [u8]) -> Made {
+        let place = slot(self.output, 0)?;
+        let [row, out] = arena.get_disjoint_mut([slot(self.input, self.step)?, place.clone()]).ok()?;
+        reference::max_row(bytemuck::cast_slice(row), self.step == 0, bytemuck::cast_slice_mut(out));
+        (self.step + 1 == self.input.h).then_some((0, place))
+    }
+
+    fn reshape(&self, arena: &mut [u8]) -> Made {
+        let place = ring(self.output)?;
+        let [row, out] = arena.get_disjoint_mut([slot(self.input, self.step)?, place.clone()]).ok()?;
+        let start = to_usize(self.step) * row.len();
+        out.get_mut(start..start + row.len())?.copy_from_slice(row);
+        (self.step + 1 == self.input.h).then_some((0, place))
+    }
+
+    /// The output row with the first input's values in it, and row `step` of the second input (or no bytes).
+    fn copied<'a>(&self, arena: &'a mut [u8], second: Range<usize>) -> Option<(&'a mut [i8], &'a [i8])> {
+        let place = slot(self.output, self.step)?;
+        if self.record.has(flag::IN_PLACE) {
+            let [out, second] = arena.get_disjoint_mut([place, second]).ok()?;
+            return Some((bytemuck::cast_slice_mut(out), bytemuck::cast_slice(second)));
+        }
+        let [first, second, out] = arena.get_disjoint_mut([slot(self.input, self.step)?, second, place]).ok()?;
+        out.copy_from_slice(first);
+        Some((bytemuck::cast_slice_mut(out), bytemuck::cast_slice(second)))
+    }
+
+    fn add(&self, arena: &mut [u8]) -> Made {
+        let other = self.other?;
+        let factors = [0, 1, 2].map(|i| self.constants.multiplier(i));
+        let params = AddParams {
+            input_zero_points: [self.input.zero_point, other.zero_point],
+            multipliers: factors.map(|factor| factor.multiplier),
+            shifts: factors.map(|factor| factor.shift),
+            stage: self.stage(),
+        };
+        let (row, second) = self.copied(arena, slot(other, self.step)?)?;
+        Native::add(&params, row, second);
+        Some((self.step, slot(self.output, self.step)?))
+    }
+
+    fn mul(&self, arena: &mut [u8]) -> Made {
+        let other = self.other?;
+        let y = if other.h == self.output.h { self.step } else { 0 };
+        let (row, second) = self.copied(arena, slot(other, y)?)?;
+        let zero_points = [self.input.zero_point, other.zero_point];
+        reference::mul_row(row, second, zero_points, self.constants.multiplier(0), &self.stage());
+        Some((self.step, slot(self.output, self.step)?))
+    }
+
+    fn lookup(&self, arena: &mut [u8]) -> Made {
+        let (row, _) = self.copied(arena, 0..0)?;
+        reference::lookup_row(row, self.constants.weights);
+        Some((self.step, slot(self.output, self.step)?))
+    }
+
+    fn concat(&self, arena: &mut [u8]) -> Made {
+        let (other, place) = (self.other?, slot(self.output, self.step)?);
+        let [a, b, out] =
+            arena.get_disjoint_mut([slot(self.input, self.step)?, slot(other, self.step)?, place.clone()]).ok()?;
+        let (ca, cb) = (to_usize(self.input.c), to_usize(other.c));
+        reference::concat_row(bytemuck::cast_slice(a), bytemuck::cast_slice(b), ca, cb, bytemuck::cast_slice_mut(out));
+        Some((self.step, place))
+    }
+
+    fn pad(&self, arena: &mut [u8]) -> Made {
+        self.windowed(arena, |p, rows, y, out| {
+            let row = rows.get(p.input_row(y, 0));
+            reference::pad_row(row, p.pad[1] * p.c_in, p.input_zero_point as i8, out);
+        })
+    }
+
+    fn softmax(&self, arena: &mut [u8]) -> Made {
+        let place = slot(self.output, self.step)?;
+        let [row, out] = arena.get_disjoint_mut([slot(self.input, self.step)?, place.clone()]).ok()?;
+        let scale = reference::SoftmaxScale::new(self.constants.multiplier(0));
+        let channels = to_usize(self.input.c);
+        let (row, out): (&[i8], &mut [i8]) = (bytemuck::cast_slice(row), bytemuck::cast_slice_mut(out));
+        for (pixel, out) in row.chunks_exact(channels).zip(out.chunks_exact_mut(channels)) {
+            reference::softmax_row(scale, pixel, out);
+        }
+        Some((self.step, place))
     }
 }
 
 /// Arena bytes of a tensor's ring.
-fn ring(tensor: &Tensor) -> Option<core::ops::Range<usize>> {
-    let start = to_usize(tensor.offset);
-    Some(start..start.checked_add(to_usize(tensor.shape().row_len()?).checked_mul(to_usize(tensor.rows))?)?)
+fn ring(tensor: &Tensor) -> Option<Range<usize>> {
+    span(tensor.offset, tensor.shape().row_len()?.checked_mul(tensor.rows)?)
 }
 
 /// Arena bytes of row `y` of a tensor.
-fn slot(tensor: &Tensor, y: u32) -> Option<core::ops::Range<usize>> {
-    let row_len = to_usize(tensor.shape().row_len()?);
-    let start = to_usize(tensor.offset) + to_usize(y.checked_rem(tensor.rows)?) * row_len;
-    Some(start..start + row_len)
+fn slot(tensor: &Tensor, y: u32) -> Option<Range<usize>> {
+    let row_len = tensor.shape().row_len()?;
+    span(tensor.offset.checked_add(y.checked_rem(tensor.rows)?.checked_mul(row_len)?)?, row_len)
 }
 
-fn words(offset: u32, count: u32) -> Option<core::ops::Range<usize>> {
-    let start = to_usize(offset);
-    Some(start..start.checked_add(to_usize(count).checked_mul(4)?)?)
-}
-
-fn output_stage(record: &OpRecord, output: &Tensor) -> OutputStage {
-    OutputStage { zero_point: output.zero_point, act_min: record.act_min, act_max: record.act_max }
-}
-
-fn window(record: &OpRecord, input: &Tensor, output: &Tensor) -> WindowParams {
-    WindowParams {
-        kernel: record.kernel.map(usize::from),
-        stride: record.stride.map(usize::from),
-        dilation: record.dilation.map(usize::from),
-        pad: [record.pads[0], record.pads[1]].map(usize::from),
-        width: to_usize(input.w),
-        c_in: to_usize(input.c),
-        c_out: to_usize(output.c),
-        output: output_stage(record, output),
-    }
+fn span(start: u32, bytes: u32) -> Option<Range<usize>> {
+    let start = if bytes == 0 { 0 } else { to_usize(start) };
+    Some(start..start.checked_add(to_usize(bytes))?)
 }

@@ -1,11 +1,12 @@
 //! The one schedule: which operator computes its next row now. The runtime follows it, `load` and the compiler simulate it.
 //!
 //! An operator works in steps. A windowed operator's step makes one output row from the rows its window covers; an
-//! accumulating one (dense, flatten) takes one input row a step and its only output row is complete after the last. Whenever an
-//! input row has arrived, the deepest operator that can step does, until none can. A row may be overwritten once no reader's
-//! next step needs it.
+//! accumulating one (dense, global pools, reshape) takes one input row a step and its output is complete after the last.
+//! Whenever an input row has arrived, the deepest operator that can step does, until none can. A row may be overwritten once no
+//! reader's next step needs it.
 
-use crate::model::records::{OpRecord, Tensor, kind};
+use crate::model::records::{OpRecord, Tensor, flag, kind};
+use crate::to_usize;
 
 /// How an operator consumes its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +19,9 @@ enum Pace {
 
 const fn pace(op: &OpRecord) -> Pace {
     match op.kind {
-        kind::DENSE | kind::FLATTEN => Pace::Accumulate,
+        kind::DENSE | kind::RESHAPE | kind::MEAN | kind::GLOBAL_AVERAGE_POOL | kind::GLOBAL_MAX_POOL => {
+            Pace::Accumulate
+        }
         _ => Pace::Window,
     }
 }
@@ -37,27 +40,31 @@ impl Graph<'_> {
     #[must_use]
     pub fn steps(&self, op: usize) -> u32 {
         let Some(record) = self.ops.get(op) else { return 0 };
-        let tensor = match pace(record) {
-            Pace::Window => self.tensors.get(op + 1),
-            Pace::Accumulate => self.tensors.get(crate::to_usize(record.input)),
-        };
-        tensor.map_or(0, |t| t.h)
+        match pace(record) {
+            Pace::Window => self.height(op + 1),
+            Pace::Accumulate => self.height(usize::from(record.inputs[0])),
+        }
     }
 
-    /// Input rows `first..end` that a step needs, clipped to the image.
+    fn height(&self, tensor: usize) -> u32 {
+        self.tensors.get(tensor).map_or(0, |t| t.h)
+    }
+
+    /// Rows `first..end` of its input `input` (0 or 1) that a step needs, clipped to the image.
     #[must_use]
-    pub fn input_rows(&self, op: usize, step: u32) -> (u32, u32) {
+    pub fn input_rows(&self, op: usize, input: usize, step: u32) -> (u32, u32) {
         let Some(record) = self.ops.get(op) else { return (0, 0) };
-        let h = self.tensors.get(crate::to_usize(record.input)).map_or(0, |t| t.h);
-        match pace(record) {
-            Pace::Accumulate => (step.min(h), step.saturating_add(1).min(h)),
-            Pace::Window => {
-                let start = i64::from(step) * i64::from(record.stride[0]) - i64::from(record.pads[0]);
-                let last = start + i64::from(record.kernel[0].max(1) - 1) * i64::from(record.dilation[0]);
-                let clip = |row: i64| u32::try_from(row.clamp(0, i64::from(h))).unwrap_or(h);
-                (clip(start), clip(last + 1))
-            }
+        let h = record.inputs.get(input).map_or(0, |&tensor| self.height(usize::from(tensor)));
+        if pace(record) == Pace::Accumulate {
+            return (step.min(h), step.saturating_add(1).min(h));
         }
+        if h != self.height(op + 1) && record.kind == kind::MUL {
+            return (0, h); // one factor a channel: needed for every row
+        }
+        let start = i64::from(step) * i64::from(record.stride[0]) - i64::from(record.pads[0]);
+        let last = start + i64::from(record.kernel[0].max(1) - 1) * i64::from(record.dilation[0]);
+        let clip = |row: i64| u32::try_from(row.clamp(0, i64::from(h))).unwrap_or(h);
+        (clip(start), clip(last + 1))
     }
 
     /// Rows of tensor `index` that are complete, given each operator's steps done and the input rows pushed.
@@ -65,71 +72,101 @@ impl Graph<'_> {
     pub fn rows_made(&self, state: &[u16], index: usize) -> u32 {
         let done = state.get(index).map_or(0, |&v| u32::from(v));
         match index.checked_sub(1).and_then(|producer| Some((producer, self.ops.get(producer)?))) {
-            Some((producer, op)) if pace(op) == Pace::Accumulate => u32::from(done == self.steps(producer)),
+            Some((producer, op)) if pace(op) == Pace::Accumulate => {
+                if done == self.steps(producer) {
+                    self.height(index)
+                } else {
+                    0
+                }
+            }
             _ => done,
         }
     }
 
-    /// The oldest row of tensor `index` that some reader still needs (its height when none does).
+    /// The oldest row of tensor `index` that some reader still needs (its height when none does); rows that an operator has put in
+    /// their place count as well.
     #[must_use]
-    pub fn oldest_needed(&self, state: &[u16], index: usize) -> u32 {
-        let Some(tensor) = self.tensors.get(index) else { return 0 };
-        if index == self.ops.len() {
-            return 0; // the network's output stays
-        }
-        let mut oldest = tensor.h;
-        for reader in index..=crate::to_usize(tensor.last_reader) {
-            if self.ops.get(reader).is_some_and(|op| crate::to_usize(op.input) == index) {
-                let step = state.get(reader + 1).map_or(0, |&v| u32::from(v));
-                if step < self.steps(reader) {
-                    oldest = oldest.min(self.input_rows(reader, step).0);
+    pub fn oldest_needed(&self, state: &[u16], mut index: usize) -> u32 {
+        let mut oldest = self.height(index);
+        while index < self.ops.len() {
+            let Some(tensor) = self.tensors.get(index) else { break };
+            let mut heir = None;
+            for reader in index..=to_usize(tensor.last_reader) {
+                let Some(op) = self.ops.get(reader) else { break };
+                for (input, &read) in op.inputs.iter().enumerate() {
+                    if usize::from(read) != index {
+                        continue;
+                    }
+                    let step = state.get(reader + 1).map_or(0, |&v| u32::from(v));
+                    if step < self.steps(reader) {
+                        oldest = oldest.min(self.input_rows(reader, input, step).0);
+                    }
+                    if op.has(flag::IN_PLACE) {
+                        heir = Some(reader + 1);
+                    }
                 }
             }
+            match heir {
+                Some(tensor) if self.ops.get(tensor - 1).is_some_and(|op| usize::from(op.inputs[0]) == index) => {
+                    index = tensor
+                }
+                _ => return oldest,
+            }
         }
-        oldest
+        0 // the network's output stays
     }
 
     /// Whether the ring of tensor `index` has a free slot for its next row.
     #[must_use]
     pub fn has_room(&self, state: &[u16], index: usize) -> bool {
         let rows = self.tensors.get(index).map_or(0, |t| t.rows);
-        self.rows_made(state, index) < self.oldest_needed(state, index).saturating_add(rows)
+        let in_place =
+            index.checked_sub(1).and_then(|producer| self.ops.get(producer)).is_some_and(|op| op.has(flag::IN_PLACE));
+        in_place || self.rows_made(state, index) < self.oldest_needed(state, index).saturating_add(rows)
+    }
+
+    /// Whether an operator can take its next step.
+    #[must_use]
+    pub fn is_ready(&self, state: &[u16], op: usize) -> bool {
+        let Some(record) = self.ops.get(op) else { return false };
+        let step = state.get(op + 1).map_or(0, |&v| u32::from(v));
+        let has_rows = |input: usize, tensor: usize| {
+            let needed = if record.has(flag::WAITS) { self.height(tensor) } else { self.input_rows(op, input, step).1 };
+            needed <= self.rows_made(state, tensor)
+        };
+        step < self.steps(op)
+            && record.reads().enumerate().all(|(input, tensor)| has_rows(input, tensor))
+            && self.has_room(state, op + 1)
     }
 
     /// The deepest operator that can take its next step.
     #[must_use]
     pub fn next_ready(&self, state: &[u16]) -> Option<usize> {
-        (0..self.ops.len()).rev().find(|&op| {
-            let step = state.get(op + 1).map_or(0, |&v| u32::from(v));
-            let input = self.ops.get(op).map_or(0, |o| crate::to_usize(o.input));
-            step < self.steps(op)
-                && self.input_rows(op, step).1 <= self.rows_made(state, input)
-                && self.has_room(state, op + 1)
-        })
+        (0..self.ops.len()).rev().find(|&op| self.is_ready(state, op))
     }
 
-    /// Runs the schedule for one frame without arithmetic; `visit` sees the state after each step, pushed rows included.
+    /// Runs the schedule for one frame without arithmetic; `visit` sees the state after each step, pushed rows included, and the
+    /// tensor that the step worked on (0 for a pushed row).
     ///
     /// `state` has one counter for the input and one for each operator. Returns whether the output came out complete and
     /// every input row found room.
-    pub fn simulate(&self, state: &mut [u16], mut visit: impl FnMut(&[u16])) -> bool {
+    pub fn simulate(&self, state: &mut [u16], mut visit: impl FnMut(&[u16], usize)) -> bool {
         state.fill(0);
-        let height = self.tensors.first().map_or(0, |t| t.h);
-        for _ in 0..height {
+        for _ in 0..self.height(0) {
             if !self.has_room(state, 0) {
                 return false;
             }
             let Some(pushed) = state.first_mut() else { return false };
             *pushed += 1;
-            visit(state);
+            visit(state, 0);
             while let Some(op) = self.next_ready(state) {
                 let Some(steps) = state.get_mut(op + 1) else { return false };
                 *steps += 1;
-                visit(state);
+                visit(state, op + 1);
             }
         }
         let output = self.ops.len();
-        let complete = self.tensors.get(output).is_some_and(|t| self.rows_made(state, output) == t.h);
+        let complete = self.rows_made(state, output) == self.height(output);
         state.fill(0);
         complete
     }

@@ -2,9 +2,10 @@
 //!
 //! Both sides use these records, all numbers little-endian. A frames file is a [`FramesHeader`] and then the rows of every
 //! frame. A results file is a [`ResultsHeader`], for each frame its scores and a `u32` of ticks, and last a `u32`: the
-//! deepest stack in bytes. A run over operator cases has files of its own: [`cases`].
+//! deepest stack in bytes. A run over operator cases and a benchmark have files of their own: [`cases`], [`layers`].
 
 pub mod cases;
+pub mod layers;
 
 use core::fmt;
 use ocelli::image::PixelFormat;

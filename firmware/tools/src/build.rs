@@ -1,8 +1,8 @@
-//! Builds the firmware's programs: the classifier with a model in it, and the one that runs operator cases.
+//! Builds the firmware's programs: the classifier and the benchmark with a model in them, and the one that runs operator cases.
 
-use crate::boards::Board;
+use crate::boards::{Board, Optimize};
 use crate::elf::{self, Sizes};
-use crate::fit::{self, TooLarge};
+use crate::fit::{self, ModelNeeds, TooLarge};
 use crate::toolchain::Toolchain;
 use ocelli::model::LoadError;
 use std::env;
@@ -16,6 +16,22 @@ use tempfile::TempDir;
 const CLASSIFIER: &str = "ocelli-qemu";
 /// The program that runs operator cases.
 const CASES: &str = "ocelli-qemu-cases";
+/// The program that measures the model in it.
+const BENCH: &str = "ocelli-qemu-bench";
+
+/// A program to compile.
+struct Program<'p> {
+    board: &'static Board,
+    toolchain: &'p Toolchain,
+    /// Its name.
+    name: &'static str,
+    /// The model in it, if it has one.
+    model: Option<&'p Path>,
+    /// What it is optimized for; `None`: what the firmware's manifest says.
+    optimize: Option<Optimize>,
+    /// Cargo's target folder, if not the default.
+    target_dir: Option<&'p Path>,
+}
 
 /// A firmware image. The file lives as long as this value.
 #[derive(Debug)]
@@ -95,13 +111,35 @@ pub fn build(
     model: &Path,
     target_dir: Option<&Path>,
 ) -> Result<Firmware, BuildError> {
+    let program = Program { board, toolchain, name: CLASSIFIER, model: Some(model), optimize: None, target_dir };
+    build_with_model(&program, model, ModelNeeds::check)
+}
+
+/// Builds the program that measures the model at `model`, by the rules of [`build`].
+pub(crate) fn build_bench(
+    board: &'static Board,
+    toolchain: &Toolchain,
+    model: &Path,
+    optimize: Optimize,
+    target_dir: Option<&Path>,
+) -> Result<Firmware, BuildError> {
+    let program = Program { board, toolchain, name: BENCH, model: Some(model), optimize: Some(optimize), target_dir };
+    build_with_model(&program, model, ModelNeeds::check_bare)
+}
+
+/// Compiles a program with a model in it, if `check` finds that the model may fit.
+fn build_with_model(
+    program: &Program<'_>,
+    model: &Path,
+    check: fn(ModelNeeds, &Board) -> Result<(), TooLarge>,
+) -> Result<Firmware, BuildError> {
     let model = model.canonicalize().map_err(at(model))?;
     let file = fs::read(&model).map_err(at(&model))?;
-    let needs = fit::ModelNeeds::of(&file).map_err(|error| BuildError::Model { path: model.clone(), error })?;
-    needs.check(board)?;
-    let (path, elf) = compile(board, toolchain, CLASSIFIER, Some(&model), target_dir)?;
+    let needs = ModelNeeds::of(&file).map_err(|error| BuildError::Model { path: model.clone(), error })?;
+    check(needs, program.board)?;
+    let (path, elf) = Program { model: Some(&model), ..*program }.compile()?;
     let firmware = Firmware::new(&elf, file.len(), &path)?;
-    fit::check_image(board, firmware.image.sizes)?;
+    fit::check_image(program.board, &firmware.image.sizes)?;
     Ok(firmware)
 }
 
@@ -111,65 +149,68 @@ pub(crate) fn build_cases(
     toolchain: &Toolchain,
     target_dir: Option<&Path>,
 ) -> Result<Image, BuildError> {
-    let (path, elf) = compile(board, toolchain, CASES, None, target_dir)?;
+    let program = Program { board, toolchain, name: CASES, model: None, optimize: None, target_dir };
+    let (path, elf) = program.compile()?;
     let image = Image::new(&elf, &path)?;
-    fit::check_image(board, image.sizes)?;
+    fit::check_image(board, &image.sizes)?;
     Ok(image)
 }
 
-/// Flags that keep the places of sources and registry out of the image: panic messages name files, and the image's size and bytes
-/// must not depend on where the repository lies.
-fn remapped_paths(sources: &Path) -> String {
+/// The board's flags of rustc, and those that keep the places of sources and registry out of the image: panic messages name files,
+/// and the image's size and bytes must not depend on where the repository lies.
+fn rustflags(board: &Board, sources: &Path) -> String {
     let root = sources.join("../../..").canonicalize().unwrap_or_else(|_| sources.to_owned());
     let home = env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".cargo")));
     let maps = [(Some(root), "ocelli"), (home, "cargo")].into_iter().filter_map(|(from, to)| Some((from?, to)));
-    let flags: Vec<String> = maps.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display())).collect();
+    let maps = maps.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    let flags: Vec<String> = board.rustflags.iter().map(|&flag| flag.to_owned()).chain(maps).collect();
     flags.join("\u{1f}") // cargo's separator
 }
 
-/// Compiles a program of the firmware's package: where cargo puts the ELF file, and its bytes.
-fn compile(
-    board: &'static Board,
-    toolchain: &Toolchain,
-    program: &str,
-    model: Option<&Path>,
-    target_dir: Option<&Path>,
-) -> Result<(PathBuf, Vec<u8>), BuildError> {
-    let sources = sources_dir()?;
-    let target_dir = match target_dir {
-        Some(dir) => dir.to_owned(),
-        None => sources.join("../../../target/firmware"),
-    };
-    fs::create_dir_all(&target_dir).map_err(at(&target_dir))?;
-    let target_dir = target_dir.canonicalize().map_err(at(&target_dir))?;
+impl Program<'_> {
+    /// Compiles it: where cargo puts the ELF file, and its bytes.
+    fn compile(&self) -> Result<(PathBuf, Vec<u8>), BuildError> {
+        let sources = sources_dir()?;
+        let target_dir = match self.target_dir {
+            Some(dir) => dir.to_owned(),
+            None => sources.join("../../../target/firmware"),
+        };
+        fs::create_dir_all(&target_dir).map_err(at(&target_dir))?;
+        let target_dir = target_dir.canonicalize().map_err(at(&target_dir))?;
 
-    // Cargo's own lock ends with the build; ours lasts until the image is read.
-    let lock_path = target_dir.join(".ocelli-build.lock");
-    let lock = File::create(&lock_path).map_err(at(&lock_path))?;
-    lock.lock().map_err(at(&lock_path))?;
-    let mut cargo = toolchain.cargo();
-    cargo
-        .current_dir(&sources)
-        .args(["build", "--release", "--locked", "--bin", program, "--target", board.target, "--target-dir"])
-        .arg(&target_dir)
-        .env_remove("OCELLI_MODEL")
-        .env("OCELLI_BOARD", board.name)
-        .env("OCELLI_ROW_BYTES", board.row_bytes.to_string())
-        .env("DEFMT_LOG", "info")
-        .env("CARGO_ENCODED_RUSTFLAGS", remapped_paths(&sources))
-        .stdin(Stdio::null());
-    if let Some(model) = model {
-        cargo.env("OCELLI_MODEL", model);
+        // Cargo's own lock ends with the build; ours lasts until the image is read.
+        let lock_path = target_dir.join(".ocelli-build.lock");
+        let lock = File::create(&lock_path).map_err(at(&lock_path))?;
+        lock.lock().map_err(at(&lock_path))?;
+        let mut cargo = self.toolchain.cargo();
+        cargo
+            .current_dir(&sources)
+            .args(["build", "--release", "--locked", "--bin", self.name, "--target", self.board.target, "--target-dir"])
+            .arg(&target_dir)
+            .args(["--features", &self.board.features.join(",")])
+            .env_remove("OCELLI_MODEL")
+            .env("OCELLI_BOARD", self.board.name)
+            .env("OCELLI_ROW_BYTES", self.board.row_bytes.to_string())
+            .env("DEFMT_LOG", "info")
+            .env("CARGO_ENCODED_RUSTFLAGS", rustflags(self.board, &sources))
+            .stdin(Stdio::null());
+        if let Some(model) = self.model {
+            cargo.env("OCELLI_MODEL", model);
+        }
+        if let Some(optimize) = self.optimize {
+            cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", optimize.opt_level());
+        }
+        let output = cargo.output().map_err(at(&sources))?;
+        if !output.status.success() {
+            let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+            fit::check_linker(self.board, &stderr)?;
+            return Err(BuildError::Cargo { board: self.board.name, dir: sources, stderr });
+        }
+        let built = target_dir.join(self.board.target).join("release").join(self.name);
+        let elf = fs::read(&built).map_err(at(&built))?;
+        drop(lock);
+        Ok((built, elf))
     }
-    let output = cargo.output().map_err(at(&sources))?;
-    if !output.status.success() {
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        return Err(BuildError::Cargo { board: board.name, dir: sources, stderr });
-    }
-    let built = target_dir.join(board.target).join("release").join(program);
-    let elf = fs::read(&built).map_err(at(&built))?;
-    drop(lock);
-    Ok((built, elf))
 }
 
 impl Firmware {
@@ -193,12 +234,18 @@ impl Firmware {
         Self::new(&image, self.model_len, &self.elf)
     }
 
+    /// The sections that take flash, by name.
+    #[must_use]
+    pub fn flash_sections(&self) -> &[(String, u64)] {
+        &self.image.sizes.flash_sections
+    }
+
     fn new(elf: &[u8], model_len: usize, from: &Path) -> Result<Self, BuildError> {
         let image = Image::new(elf, from)?;
         if elf::model_range(elf, model_len).is_none() {
             return Err(BuildError::Elf { path: from.to_owned(), reason: "it has no model".into() });
         }
-        let Sizes { flash_bytes, ram_static_bytes } = image.sizes;
+        let Sizes { flash_bytes, ram_static_bytes, .. } = image.sizes;
         let flash_model_bytes = u64::try_from(model_len).unwrap_or(u64::MAX);
         Ok(Self {
             elf: image.elf.clone(),

@@ -9,13 +9,18 @@ use std::ops::Range;
 const MODEL_SYMBOL: &str = "ocelli_model";
 
 /// Bytes of memory that an ELF file takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Sizes {
     /// Code, constants and the initial values of variables.
     pub flash_bytes: u64,
     /// Variables, without the stack.
     pub ram_static_bytes: u64,
+    /// The sections that take flash, by name.
+    pub flash_sections: Vec<(String, u64)>,
 }
+
+/// Sections by which riscv-rt's linker script gives names to memory that no variable takes.
+const FREE: [&str; 2] = [".heap", ".stack"];
 
 /// Adds up the sections that are loaded.
 ///
@@ -27,11 +32,13 @@ pub fn sizes(elf: &[u8]) -> Result<Sizes, object::Error> {
     for section in file.sections() {
         let header = section.elf_section_header();
         let flags = header.sh_flags(object::Endianness::Little);
-        if flags & SHF_ALLOC == 0 {
+        let name = section.name()?;
+        if flags & SHF_ALLOC == 0 || section.size() == 0 || FREE.contains(&name) {
             continue;
         }
         if header.sh_type(object::Endianness::Little) != SHT_NOBITS {
             sizes.flash_bytes += section.size();
+            sizes.flash_sections.push((name.to_owned(), section.size()));
         }
         if flags & SHF_WRITE != 0 {
             sizes.ram_static_bytes += section.size();

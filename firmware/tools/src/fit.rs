@@ -1,14 +1,12 @@
 //! Whether a firmware fits a board: first by its model alone, for a linker's refusal says nothing of the network, and then by
 //! the sizes of the whole image.
 
+use crate::aligned::Aligned;
 use crate::boards::Board;
 use crate::elf::Sizes;
 use ocelli::image::FrameConverter;
 use ocelli::model::{LoadError, Model};
 use std::fmt;
-
-/// RAM that must be left to the stack, several times the deepest that was measured (1,312 bytes).
-pub const STACK_BYTES: u32 = 8 << 10;
 
 /// A kind of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,34 +44,53 @@ pub(crate) struct ModelNeeds {
 impl ModelNeeds {
     /// Reads them from a model file.
     pub(crate) fn of(file: &[u8]) -> Result<Self, LoadError> {
-        // A model is read in place, at a multiple of four bytes.
-        let mut padded = vec![0; file.len() + 4];
-        let start = padded.as_ptr().align_offset(4);
-        let aligned = padded.get_mut(start..start + file.len()).ok_or(LoadError::Misaligned)?;
-        aligned.copy_from_slice(file);
-        let model = Model::parse(aligned)?;
+        let aligned = Aligned::copy(file);
+        let model = Model::parse(aligned.as_slice())?;
         let scratch_words = FrameConverter::scratch_words(model.input_shape());
         Ok(Self { file: bytes(file.len()), arena: model.arena_bytes().into(), converter: 4 * bytes(scratch_words) })
     }
 
-    /// Refuses a model that leaves the board no room for the stack, or for the model itself.
+    /// Refuses a model that leaves the classifier on the board no room for the stack, or for the model itself.
     pub(crate) fn check(self, board: &Board) -> Result<(), TooLarge> {
         let Self { file, arena, converter } = self;
-        let row = u64::from(board.row_bytes);
+        let (row, stack) = (u64::from(board.row_bytes), u64::from(board.stack_bytes));
         check(board, Memory::Flash, file, || "for the model alone, without the code".into())?;
-        check(board, Memory::Ram, arena + converter + row + u64::from(STACK_BYTES), || {
-            format!("working memory {arena}, picture converter {converter}, camera row {row}, stack {STACK_BYTES}")
+        check(board, Memory::Ram, arena + converter + row + stack, || {
+            format!("working memory {arena}, picture converter {converter}, camera row {row}, stack {stack}")
         })
+    }
+
+    /// As [`check`](Self::check), for a program that has neither camera nor converter.
+    pub(crate) fn check_bare(self, board: &Board) -> Result<(), TooLarge> {
+        let (arena, stack) = (self.arena, u64::from(board.stack_bytes));
+        check(board, Memory::Flash, self.file, || "for the model alone, without the code".into())?;
+        check(board, Memory::Ram, arena + stack, || format!("working memory {arena}, stack {stack}"))
     }
 }
 
 /// Refuses an image that is larger than the board's memory, the stack included.
-pub(crate) fn check_image(board: &Board, sizes: Sizes) -> Result<(), TooLarge> {
-    let Sizes { flash_bytes, ram_static_bytes } = sizes;
+pub(crate) fn check_image(board: &Board, sizes: &Sizes) -> Result<(), TooLarge> {
+    let &Sizes { flash_bytes, ram_static_bytes, .. } = sizes;
+    let stack = u64::from(board.stack_bytes);
     check(board, Memory::Flash, flash_bytes, || "code and model".into())?;
-    check(board, Memory::Ram, ram_static_bytes + u64::from(STACK_BYTES), || {
-        format!("variables {ram_static_bytes}, stack {STACK_BYTES}")
-    })
+    check(board, Memory::Ram, ram_static_bytes + stack, || format!("variables {ram_static_bytes}, stack {stack}"))
+}
+
+/// Refuses an image that the linker has refused: `messages` is what cargo printed.
+pub(crate) fn check_linker(board: &Board, messages: &str) -> Result<(), TooLarge> {
+    for (memory, region, available) in
+        [(Memory::Flash, "FLASH", board.flash_bytes), (Memory::Ram, "RAM", board.ram_bytes)]
+    {
+        let refusal = format!("will not fit in region '{region}': overflowed by ");
+        let overflows = messages.match_indices(&refusal).filter_map(|(at, _)| {
+            let number: String = messages[at + refusal.len()..].chars().take_while(char::is_ascii_digit).collect();
+            number.parse::<u64>().ok()
+        });
+        if let Some(overflow) = overflows.max() {
+            check(board, memory, u64::from(available) + overflow, || "the whole image, without the stack".into())?;
+        }
+    }
+    Ok(())
 }
 
 fn check(board: &Board, memory: Memory, needed: u64, parts: impl FnOnce() -> String) -> Result<(), TooLarge> {
@@ -112,7 +129,7 @@ impl fmt::Display for Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boards::BOARDS;
+    use crate::boards::find;
     use crate::build::{BuildError, build};
     use crate::toolchain::Toolchain;
 
@@ -129,9 +146,9 @@ mod tests {
 
     #[test]
     fn a_model_must_leave_room_for_the_stack() {
-        let board = &BOARDS[0];
+        let board = find("qemu-m4").unwrap();
         let needs = ModelNeeds::of(&golden(1 << 20)).unwrap();
-        let rest = (needs.converter + u64::from(board.row_bytes + STACK_BYTES)) as u32;
+        let rest = (needs.converter + u64::from(board.row_bytes + board.stack_bytes)) as u32;
         let arena = board.ram_bytes - rest;
         assert_eq!(ModelNeeds::of(&golden(arena)).unwrap().check(board), Ok(()));
         let error = ModelNeeds::of(&golden(arena + 4)).unwrap().check(board).unwrap_err();
@@ -145,9 +162,23 @@ mod tests {
     }
 
     #[test]
+    fn without_camera_and_converter_more_is_left_to_the_model() {
+        let board = find("qemu-microbit").unwrap();
+        let arena = board.ram_bytes - board.stack_bytes;
+        let needs = |arena| ModelNeeds::of(&golden(arena)).unwrap();
+        assert_eq!(needs(arena).check_bare(board), Ok(()));
+        assert!(needs(arena).check(board).is_err());
+        assert_eq!(
+            needs(arena + 4).check_bare(board).unwrap_err().to_string(),
+            "the firmware needs 16388 bytes of RAM (working memory 15364, stack 1024), qemu-microbit has 16384: use a \
+             smaller input picture, fewer channels or a board with more RAM"
+        );
+    }
+
+    #[test]
     fn a_model_must_fit_the_flash() {
         let needs = ModelNeeds::of(&golden(1 << 20)).unwrap();
-        let small = Board { flash_bytes: needs.file as u32 - 1, ..BOARDS[0] };
+        let small = Board { flash_bytes: needs.file as u32 - 1, ..*find("qemu-m4").unwrap() };
         let error = needs.check(&small).unwrap_err();
         assert_eq!((error.memory, error.needed, error.available), (Memory::Flash, needs.file, needs.file - 1));
         assert_eq!(needs.check(&Board { flash_bytes: needs.file as u32, ..small }), Ok(()));
@@ -155,17 +186,31 @@ mod tests {
 
     #[test]
     fn an_image_must_leave_room_for_the_stack() {
-        let board = &BOARDS[0];
-        let free = u64::from(board.ram_bytes - STACK_BYTES);
-        let image = |ram_static_bytes| check_image(board, Sizes { flash_bytes: 1, ram_static_bytes });
+        let board = find("qemu-m4").unwrap();
+        let free = u64::from(board.ram_bytes - board.stack_bytes);
+        let image =
+            |ram_static_bytes| check_image(board, &Sizes { flash_bytes: 1, ram_static_bytes, ..Sizes::default() });
         assert_eq!(image(free), Ok(()));
         assert_eq!(
             image(free + 1).unwrap_err().to_string(),
             "the firmware needs 4194305 bytes of RAM (variables 4186113, stack 8192), qemu-m4 has 4194304: use a smaller \
              input picture, fewer channels or a board with more RAM"
         );
-        let code = check_image(board, Sizes { flash_bytes: (4 << 20) + 1, ram_static_bytes: 0 }).unwrap_err();
+        let code = check_image(board, &Sizes { flash_bytes: (4 << 20) + 1, ..Sizes::default() }).unwrap_err();
         assert_eq!((code.memory, code.needed), (Memory::Flash, 4_194_305));
+    }
+
+    #[test]
+    fn what_the_linker_refuses_is_too_large() {
+        let board = find("qemu-microbit").unwrap();
+        assert_eq!(check_linker(board, "error: undefined symbol: 'RAM'"), Ok(()));
+        let messages = "rust-lld: error: section '.text' will not fit in region 'FLASH': overflowed by 12 bytes\n\
+                        rust-lld: error: section '.rodata' will not fit in region 'FLASH': overflowed by 345 bytes\n";
+        let error = check_linker(board, messages).unwrap_err();
+        assert_eq!((error.memory, error.needed, error.available), (Memory::Flash, (256 << 10) + 345, 256 << 10));
+        let error =
+            check_linker(board, "section '.bss' will not fit in region 'RAM': overflowed by 7 bytes").unwrap_err();
+        assert_eq!((error.memory, error.needed), (Memory::Ram, (16 << 10) + 7));
     }
 
     #[test]
@@ -176,7 +221,7 @@ mod tests {
             std::fs::write(&path, file).unwrap();
             // There is no such toolchain: cargo could not be called.
             let toolchain = Toolchain::Debian { sysroot: dir.path().to_owned() };
-            build(&BOARDS[0], &toolchain, &path, None).unwrap_err()
+            build(find("qemu-m4").unwrap(), &toolchain, &path, None).unwrap_err()
         };
         assert!(matches!(refusal(&golden(4 << 20)), BuildError::TooLarge(TooLarge { memory: Memory::Ram, .. })));
         let mut damaged = golden(4096);

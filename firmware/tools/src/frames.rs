@@ -27,8 +27,8 @@ pub struct Frames {
 pub struct DeviceRun {
     /// All scores of each frame.
     pub outputs: Vec<Vec<i8>>,
-    /// Instructions that conversion and inference of each frame took, counted in ticks of some 40 instructions (the
-    /// tick is measured to a few parts in a million); reading the frame is not in them.
+    /// Instructions that conversion and inference of each frame took, by a counter that ticks about once an instruction; reading
+    /// the frame is not in them.
     pub instructions: Vec<u64>,
     /// The deepest stack.
     pub stack_bytes: u32,
@@ -111,7 +111,7 @@ fn parse_results(file: &[u8], count: usize, log: Vec<String>) -> Result<DeviceRu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boards::BOARDS;
+    use crate::boards::find;
 
     fn results() -> Vec<u8> {
         let head = ResultsHeader { scores: 2, calibration_instructions: 80, calibration_ticks: 2 };
@@ -158,13 +158,13 @@ mod tests {
     fn frames_that_do_not_fit_are_refused_before_the_run() {
         let frames =
             |width, height, bytes| Frames { width, height, format: PixelFormat::Rgb888, frames: vec![vec![0; bytes]] };
-        let refusal = |frames: Frames| frames.to_file(&BOARDS[0]).unwrap_err().to_string();
+        let refusal = |frames: Frames| frames.to_file(find("qemu-m4").unwrap()).unwrap_err().to_string();
         assert_eq!(refusal(frames(2, 2, 11)), "frames for qemu-m4: frame 0 has 11 bytes, its size needs 12");
         assert_eq!(
             refusal(frames(1000, 1, 3000)),
             "frames for qemu-m4: a row has 3000 bytes, the board has memory for 2048"
         );
         assert_eq!(refusal(frames(2, 0, 0)), "frames for qemu-m4: the frames' sides must be 1 to 65535 pixels");
-        assert_eq!(frames(2, 2, 12).to_file(&BOARDS[0]).unwrap().len(), FramesHeader::BYTES + 12);
+        assert_eq!(frames(2, 2, 12).to_file(find("qemu-m4").unwrap()).unwrap().len(), FramesHeader::BYTES + 12);
     }
 }

@@ -1,5 +1,5 @@
 //! Builds the firmware for a board, runs it in QEMU and brings back every output byte: of pictures ([`run`]), or of many
-//! small models in one run ([`run_cases`]).
+//! small models in one run ([`run_cases`]). [`bench`](bench()) measures what a model takes.
 //!
 //! ```no_run
 //! use ocelli_firmware_tools::{Frames, PixelFormat, Toolchain, build, find, run};
@@ -15,6 +15,10 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "emulator")]
+mod aligned;
+#[cfg(feature = "emulator")]
+pub mod bench;
 pub mod boards;
 #[cfg(feature = "emulator")]
 pub mod build;
@@ -27,12 +31,16 @@ pub mod fit;
 #[cfg(feature = "emulator")]
 pub mod frames;
 #[cfg(feature = "emulator")]
+mod layers;
+#[cfg(feature = "emulator")]
 mod log;
 #[cfg(feature = "emulator")]
 pub mod qemu;
 pub mod toolchain;
 
-pub use boards::{BOARDS, Board, UnknownBoard, find};
+#[cfg(feature = "emulator")]
+pub use bench::{BenchError, BenchOptions, BenchReport, LayerReport, bench};
+pub use boards::{BOARDS, Board, Optimize, UnknownBoard, find};
 #[cfg(feature = "emulator")]
 pub use build::{BuildError, Firmware, build};
 #[cfg(feature = "emulator")]

@@ -106,7 +106,8 @@ pub(crate) fn run(board: &'static Board, job: &Job<'_>, progress: &mut dyn FnMut
     let output = |stream: &str| File::create(path(stream)).map_err(file("QEMU's output"));
     let mut qemu = Running(
         Command::new(board.qemu)
-            .args(["-machine", board.machine, "-icount", "shift=0"])
+            .args(board.machine)
+            .args(["-icount", &format!("shift={}", board.icount_shift)])
             .args(["-display", "none", "-monitor", "none", "-serial", "none"])
             .args(["-semihosting-config", "enable=on,target=native"])
             .arg("-kernel")
@@ -123,7 +124,7 @@ pub(crate) fn run(board: &'static Board, job: &Job<'_>, progress: &mut dyn FnMut
     drop(qemu);
 
     let log = fs::read(path("log")).map_err(file("log"))?;
-    let log = log::decode(&elf, &log).unwrap_or_else(|error| vec![format!("(the log cannot be decoded: {error:#})")]);
+    let log = log::lines(&elf, &log);
     let everything = || {
         let messages = fs::read(path("messages")).unwrap_or_default();
         let messages = String::from_utf8_lossy(&messages);

@@ -1,7 +1,7 @@
 //! The numbers in a model file against a fresh compilation of the quantized network that tract judges, and that network's weights
 //! against the float weights that they stand for.
 
-use crate::compile::compile;
+use crate::compile::{Options, Target, compile};
 use crate::interchange::qdq;
 use crate::model::ModelBytes;
 use crate::network::{Weights, channel_of};
@@ -23,7 +23,7 @@ pub struct ConstantsCheck {
 pub(super) fn check(bundle: &Bundle) -> anyhow::Result<ConstantsCheck> {
     let labels: Vec<String> = bundle.model.model()?.labels().map(str::to_owned).collect();
     let network = qdq::import(&bundle.network, &bundle.qdq, &labels)?;
-    let fresh = ModelBytes::new(&compile(&network)?);
+    let fresh = ModelBytes::new(&compile(&network, Options::for_target(Target::of_model(&bundle.model.model()?)))?);
     let compiled = (bundle.model.as_slice() != fresh.as_slice()).then(|| -> anyhow::Result<String> {
         let found = first_difference(&bundle.model.model()?, &fresh.model()?);
         Ok(found.unwrap_or_else(|| "the places of tables, rings or accumulators".to_owned()))
@@ -118,9 +118,9 @@ fn described(t: &Tensor) -> ([u32; 4], f32, i32) {
 
 /// An operator's parameters but for the places of its tables.
 fn parameters(op: &OpRecord) -> String {
-    let OpRecord { kind, act_min, act_max, input, kernel, stride, dilation, pads, .. } = op;
+    let OpRecord { kind, act_min, act_max, inputs, kernel, stride, dilation, pads, .. } = op;
     format!(
-        "kind {kind}, input {input}, clamp {act_min}..={act_max}, kernel {kernel:?}, stride {stride:?}, \
+        "kind {kind}, inputs {inputs:?}, clamp {act_min}..={act_max}, kernel {kernel:?}, stride {stride:?}, \
          dilation {dilation:?}, pads {pads:?}"
     )
 }

@@ -3,7 +3,7 @@
 
 use super::tract::TractModel;
 use super::{STEP_TOLERANCE, largest_difference};
-use crate::compile::compile;
+use crate::compile::{Options, Target, compile};
 use crate::data::Dataset;
 use crate::interchange::onnx::INPUT;
 use crate::interchange::qdq::{self, int8_name};
@@ -159,7 +159,8 @@ impl Segment {
             check.compare(tensor(self.node + 1)?, &tract.run_i8s(&inputs)?)?;
         }
         if let [source] = self.sources[..] {
-            let alone = ModelBytes::new(&compile(&self.isolate(network, source))?);
+            let options = Options::for_target(Target::of_model(&bundle.model.model()?));
+            let alone = ModelBytes::new(&compile(&self.isolate(network, source), options)?);
             alone.with_session(|session| {
                 for tensors in frames {
                     let (Some(input), Some(in_place)) = (&tensors[source], &tensors[self.node + 1]) else { continue };

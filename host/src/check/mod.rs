@@ -3,6 +3,7 @@
 mod constants;
 mod device;
 mod float;
+pub mod golden;
 mod layers;
 mod report;
 pub mod tract;

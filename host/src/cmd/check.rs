@@ -4,7 +4,9 @@ use super::Verdict;
 use super::ui::{bar, load_evaluation, percent, spinner, table};
 use anyhow::{Context, bail, ensure};
 use ocelli_firmware_tools::boards::find;
+use ocelli_host::check::golden::{self, Golden, first_difference, first_differing_layer, host_outputs, outputs_of_board};
 use ocelli_host::check::vectors::{self, Outcome};
+use ocelli_host::compile::{Options, Target, compile};
 use ocelli_host::check::{self, CheckReport, DeviceRunner, not_available, run_device};
 use ocelli_host::run::Bundle;
 use std::path::{Path, PathBuf};
@@ -20,19 +22,19 @@ use std::path::{Path, PathBuf};
 /// or when device and host differ in one byte. Where the board cannot be emulated the command fails (exit code 2); --no-device leaves it out.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A model.ocelli, or its run folder (required but with --vectors).
-    #[arg(required_unless_present = "vectors")]
+    /// A model.ocelli, or its run folder (required but with --vectors and --golden).
+    #[arg(required_unless_present_any = ["vectors", "golden"])]
     model: Option<PathBuf>,
     /// Folder of the dataset; its test set is used, else its validation set, else what the training set aside (required but with
-    /// --vectors).
-    #[arg(required_unless_present = "vectors")]
+    /// --vectors and --golden).
+    #[arg(required_unless_present_any = ["vectors", "golden"])]
     data: Option<PathBuf>,
     /// Text file with one label a line, in place of the dataset's own names.
     #[arg(long)]
     labels: Option<PathBuf>,
-    /// The board to emulate.
-    #[arg(long, default_value = "qemu-m4")]
-    board: String,
+    /// The board to emulate (default: qemu-m4; with --golden: none).
+    #[arg(long)]
+    board: Option<String>,
     /// Do not run the board.
     #[arg(long)]
     no_device: bool,
@@ -42,6 +44,13 @@ pub struct Args {
     /// Instead: run every operator case (*.json) of a folder; exit code 1 when one fails, 2 when one cannot be run.
     #[arg(long, conflicts_with_all = ["model", "data", "labels", "no_device"])]
     vectors: Option<PathBuf>,
+    /// Instead: compare a quantized network (--model M.tflite) with recorded outputs of TensorFlow Lite Micro, byte for byte, on the
+    /// host and, with --board, on an emulated board; exit code 1 when an output differs.
+    #[arg(long, value_name = "G.json", requires = "tflite", conflicts_with_all = ["model", "data", "labels", "no_device", "vectors"])]
+    golden: Option<PathBuf>,
+    /// The network of --golden.
+    #[arg(long = "model", id = "tflite", value_name = "M.tflite", requires = "golden")]
+    tflite: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -51,8 +60,11 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     if let Some(folder) = &args.vectors {
         return run_vectors(folder, args.json);
     }
+    if let (Some(golden), Some(model)) = (&args.golden, &args.tflite) {
+        return run_golden(model, golden, args.board.as_deref(), args.json);
+    }
     let (Some(model), Some(data)) = (&args.model, &args.data) else { bail!("MODEL and DATA are needed") };
-    let board = find(&args.board)?;
+    let board = find(args.board.as_deref().unwrap_or("qemu-m4"))?;
     if let Some(missing) = not_available(board).filter(|_| !args.no_device) {
         bail!("{missing} (or leave the board out with --no-device)");
     }
@@ -94,6 +106,56 @@ pub fn print(report: &CheckReport) {
         percent(report.network.runtime_accuracy),
         percent(report.network.tract_accuracy)
     );
+}
+
+/// Compares a network with recorded outputs, on the host and on a board.
+fn run_golden(model: &Path, golden: &Path, board: Option<&str>, json: bool) -> anyhow::Result<Verdict> {
+    let board = board.map(find).transpose()?;
+    if let Some(missing) = board.and_then(not_available) {
+        bail!("{missing} (or leave the board out)");
+    }
+    let network = golden::read_network(model)?;
+    let recorded = Golden::read(golden)?;
+    let pairs = recorded.pairs()?;
+    let mut runs = Vec::new();
+    let options = Options::for_target(Target::HOST);
+    runs.push(("host", first_difference(&pairs, &host_outputs(&compile(&network, options)?, &pairs)?)?, None));
+    if let Some(board) = board {
+        let options = Options::for_target(Target::of(board));
+        let on_board = |model: &[u8]| outputs_of_board(board, model, &pairs);
+        let spinner = spinner(board.name);
+        let difference = first_difference(&pairs, &on_board(&compile(&network, options)?)?)?;
+        let layer = match &difference {
+            None => None,
+            Some(_) => first_differing_layer(&network, options, &pairs, on_board)?,
+        };
+        spinner.finish_and_clear();
+        runs.push((board.name, difference, layer));
+    }
+    let passed = runs.iter().all(|(_, difference, _)| difference.is_none());
+    if json {
+        let runs: Vec<_> = runs.iter().map(|(on, difference, layer)| {
+            let difference = difference.as_ref().map(|d| serde_json::json!({
+                "case": d.case, "element": d.element, "found": d.found, "expected": d.expected,
+            }));
+            serde_json::json!({ "on": on, "difference": difference, "layer": layer })
+        }).collect();
+        let report = serde_json::json!({ "passed": passed, "cases": pairs.len(), "source": recorded.source, "runs": runs });
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        for (on, difference, layer) in &runs {
+            match difference {
+                None => println!("{on}: {} cases, every output byte as recorded", pairs.len()),
+                Some(d) => {
+                    println!("{on}: DIFFERS: case {}, element {}: {}, recorded {}", d.case, d.element, d.found, d.expected);
+                    if let Some(layer) = layer {
+                        println!("{on}: the first layer in which it differs from the host: '{layer}'");
+                    }
+                }
+            }
+        }
+    }
+    Ok(if passed { Verdict::Done } else { Verdict::Differs })
 }
 
 fn run_vectors(folder: &Path, json: bool) -> anyhow::Result<Verdict> {

@@ -3,10 +3,9 @@
 use super::Verdict;
 use super::ui::{load_training, spinner, thousands};
 use anyhow::ensure;
-use ocelli_firmware_tools::boards::{Board, find};
-use ocelli_host::compile::{LayerCost, assemble, cost, planned};
+use ocelli_firmware_tools::boards::find;
+use ocelli_host::compile::{LayerCost, Options, Planned, Target, assemble, cost, planned};
 use ocelli_host::data::Dataset;
-use ocelli_host::model::ModelBytes;
 use ocelli_host::network::{Network, Weights};
 use ocelli_host::quantize::{Calibration, QuantizationConfig, QuantizedNetwork, quantize};
 use ocelli_host::run::{RunFolder, Trained, names};
@@ -26,9 +25,11 @@ pub struct Args {
     /// Folder of the dataset, where it is not the one in config.toml.
     #[arg(long)]
     data: Option<PathBuf>,
-    /// The board that it is for (default: the one in config.toml).
+    /// The board that it is for, or host (default: the one in config.toml).
     #[arg(long)]
     board: Option<String>,
+    #[command(flatten)]
+    limits: Limits,
     /// Training images observed for calibration.
     #[arg(long)]
     calibration_images: Option<usize>,
@@ -51,15 +52,15 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     }
     config.validate()?;
     let Trained { network, weights, config, .. } = &trained;
-    let board = find(&config.target.board)?;
+    let chip = Chip::find(&config.target.board, &args.limits)?;
     let folder = RunFolder::create(&args.run)?;
     // the images set aside for validation stay aside
     let (training, _) = load_training(&config.dataset, network, config.training.seed)?;
     trained.check_labels(&training.labels)?;
     let quantized = quantize_with(network, weights, &training, &config.quantization)?;
-    write_checked(&folder, &quantized, board)?;
+    let plan = write_checked(&folder, &quantized, &chip)?;
     folder.write_config(config)?;
-    report(&folder, board, args.json)
+    report(&folder, &chip, &plan, args.json)
 }
 
 /// Calibrates on training images and quantizes.
@@ -76,39 +77,117 @@ pub fn quantize_with(
     quantize(network, weights, &calibration, &training.labels)
 }
 
-/// Writes the compiled model, unless the board cannot hold it.
-pub fn write_checked(folder: &RunFolder, quantized: &QuantizedNetwork, board: &Board) -> anyhow::Result<()> {
-    let planned = planned(quantized)?;
-    let file = assemble(&planned)?;
-    let cost = cost(&planned, file.len());
+/// What a model is compiled for: a board's core and memory, or this computer.
+#[derive(Clone, Debug)]
+pub struct Chip {
+    /// The board's name, or `host`.
+    pub name: String,
+    target: Target,
+    flash_bytes: u64,
+    ram_bytes: u64,
+}
+
+impl Chip {
+    /// A board, or `host`; `limits` take the place of the board's flash and RAM.
+    pub fn find(name: &str, limits: &Limits) -> anyhow::Result<Self> {
+        let (target, flash, ram) = if name == "host" {
+            (Target::HOST, u64::MAX, u64::MAX)
+        } else {
+            let board = find(name)?;
+            (Target::of(board), u64::from(board.flash_bytes), u64::from(board.ram_bytes))
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            target,
+            flash_bytes: limits.flash.unwrap_or(flash),
+            ram_bytes: limits.ram.unwrap_or(ram),
+        })
+    }
+}
+
+/// Memory that a model may take.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Limits {
+    /// Flash that the model may take, for instance 256K (default: what the board has).
+    #[arg(long, value_parser = parse_bytes)]
+    flash: Option<u64>,
+    /// Working memory that the model may take, for instance 64K (default: what the board has).
+    #[arg(long, value_parser = parse_bytes)]
+    ram: Option<u64>,
+}
+
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let (digits, unit) = match text.as_bytes().last() {
+        Some(b'K' | b'k') => (&text[..text.len() - 1], 1024),
+        Some(b'M' | b'm') => (&text[..text.len() - 1], 1024 * 1024),
+        _ => (text, 1),
+    };
+    let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    number.ok_or_else(|| format!("'{text}' is no size: write 65536, 64K or 1M"))
+}
+
+/// Compiles a network so that it fits a chip: with less scratch memory where that is what it takes.
+///
+/// # Errors
+/// When it does not fit; the error names what is missing and the layer that takes most.
+pub fn fitting(quantized: &QuantizedNetwork, chip: &Chip) -> anyhow::Result<(Vec<u8>, Planned)> {
+    let compiled = |scratch_bytes: u32| {
+        let target = Target { scratch_bytes, ..chip.target };
+        planned(quantized, Options::for_target(target))
+    };
+    let mut plan = compiled(chip.target.scratch_bytes)?;
+    let smaller = [1280, 768, 512, 256, 128].into_iter().filter(|&bytes| bytes < chip.target.scratch_bytes);
+    for scratch_bytes in smaller {
+        if u64::from(plan.file.arena_bytes) <= chip.ram_bytes {
+            break;
+        }
+        plan = compiled(scratch_bytes)?;
+    }
+    let file = assemble(&plan.file)?;
+    let cost = cost(&plan.file, file.len());
     for (what, needed, has, of_layer) in [
-        ("flash", cost.flash_bytes, board.flash_bytes, (|c| c.flash_bytes) as fn(&LayerCost) -> u64),
-        ("RAM", cost.ram_bytes, board.ram_bytes, |c| c.ram_bytes),
+        ("flash", cost.flash_bytes, chip.flash_bytes, (|c| c.flash_bytes) as fn(&LayerCost) -> u64),
+        ("RAM", cost.ram_bytes, chip.ram_bytes, |c| c.ram_bytes),
     ] {
         let largest = cost.layers.iter().max_by_key(|(_, layer)| of_layer(layer));
         let (layer, bytes) = largest.map_or(("", 0), |(name, layer)| (name.as_str(), of_layer(layer)));
         ensure!(
-            needed < u64::from(has),
-            "the network does not fit {}: it needs {} bytes of {what}, the board has {}; layer '{layer}' alone needs {}: make it \
+            needed <= has,
+            "the network does not fit {}: it needs {} bytes of {what}, there are {}; layer '{layer}' alone needs {}: make it \
              smaller, or pool before it",
-            board.name,
+            chip.name,
             thousands(needed),
-            thousands(u64::from(has)),
+            thousands(has),
             thousands(bytes)
         );
     }
-    folder.write_compiled(quantized, &file)
+    Ok((file, plan))
 }
 
-fn report(folder: &RunFolder, board: &Board, json: bool) -> anyhow::Result<Verdict> {
+/// Writes the compiled model, unless the chip cannot hold it.
+pub fn write_checked(folder: &RunFolder, quantized: &QuantizedNetwork, chip: &Chip) -> anyhow::Result<Planned> {
+    let (file, plan) = fitting(quantized, chip)?;
+    folder.write_compiled(quantized, &file)?;
+    Ok(plan)
+}
+
+fn report(folder: &RunFolder, chip: &Chip, plan: &Planned, json: bool) -> anyhow::Result<Verdict> {
     let path = folder.file(names::MODEL);
-    let bytes = ModelBytes::read(&path)?;
-    let (flash, ram) = (bytes.as_slice().len() as u64, u64::from(bytes.model()?.arena_bytes()));
+    let (flash, ram) = (std::fs::metadata(&path)?.len(), u64::from(plan.file.arena_bytes));
+    let bound = u64::from(plan.lower_bound);
     if json {
-        let report = serde_json::json!({ "model": path, "board": board.name, "flash_bytes": flash, "ram_bytes": ram });
+        let report = serde_json::json!({
+            "model": path, "board": chip.name, "flash_bytes": flash, "ram_bytes": ram, "ram_lower_bound_bytes": bound,
+        });
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        println!("{}: {} bytes of flash, {} bytes of RAM", path.display(), thousands(flash), thousands(ram));
+        println!(
+            "{}: {} bytes of flash, {} bytes of RAM (no packing of these rings takes less than {})",
+            path.display(),
+            thousands(flash),
+            thousands(ram),
+            thousands(bound)
+        );
         println!("next: ocelli check {} DATA", folder.path().display());
     }
     Ok(Verdict::Done)

@@ -1,7 +1,7 @@
 //! `ocelli demo`
 
 use super::Verdict;
-use super::compile::{quantize_with, write_checked};
+use super::compile::{Chip, Limits, quantize_with, write_checked};
 use super::train::train_into;
 use super::ui::{bar, load_training, percent, spinner, table, thousands};
 use anyhow::Context;
@@ -69,7 +69,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
 
     println!("3. quantize {} training digits for calibration, compile", config.quantization.calibration_images);
     let quantized = quantize_with(&network, &weights, &training, &config.quantization)?;
-    write_checked(&folder, &quantized, board)?;
+    write_checked(&folder, &quantized, &Chip::find(board.name, &Limits::default())?)?;
 
     println!("4. check    Burn, tract, the int8 runtime, and {} emulated by QEMU", board.name);
     let bundle = Bundle::open(folder.path())?;

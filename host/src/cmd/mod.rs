@@ -4,6 +4,7 @@ mod check;
 mod compile;
 mod demo;
 mod eval;
+mod import;
 mod predict;
 mod summary;
 mod train;
@@ -41,6 +42,7 @@ pub struct Cli {
 enum Verb {
     Demo(demo::Args),
     Train(train::Args),
+    Import(import::Args),
     Compile(compile::Args),
     Check(check::Args),
     Eval(eval::Args),
@@ -57,6 +59,7 @@ impl Cli {
         match self.verb {
             Verb::Demo(args) => demo::run(&args),
             Verb::Train(args) => train::run(&args),
+            Verb::Import(args) => import::run(&args),
             Verb::Compile(args) => compile::run(&args),
             Verb::Check(args) => check::run(&args),
             Verb::Eval(args) => eval::run(&args),

@@ -2,6 +2,8 @@
 
 use super::Verdict;
 use super::ui::{table, thousands};
+use ocelli_firmware_tools::boards::find;
+use ocelli_host::compile::Target;
 use ocelli_host::network::Network;
 use ocelli_host::network::summary::summarize;
 use ocelli_host::run::{names, read_labels};
@@ -27,7 +29,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let inside = |name: &str| folder.map(|folder| folder.join(name)).filter(|file| file.is_file());
     let name = inside(names::NETWORK).map_or_else(|| args.network.clone(), |file| file.display().to_string());
     let labels = inside(names::LABELS).map(|file| read_labels(&file)).transpose()?;
-    let summary = summarize(&Network::open(&name)?, labels.as_deref())?;
+    let summary = summarize(&Network::open(&name)?, labels.as_deref(), Target::of(find("qemu-m4")?))?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&summary)?);
         return Ok(Verdict::Done);

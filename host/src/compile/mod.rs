@@ -1,25 +1,48 @@
-//! From a quantized network to a model file: fold, plan rings and arena, lay out.
+//! From a quantized network to a model file: fold, tile, plan rings and arena, lay out.
 
 mod lower;
+pub mod pack;
+pub mod passes;
 mod plan;
+pub mod tile;
+pub mod unary;
 
 pub use lower::{lower, multiplier};
-pub use plan::{plan, ring_rows, with_heights};
+pub use passes::Passes;
+pub use plan::{plan, ring_rows, with_heights, work_in_place};
+pub use tile::Target;
 
 use crate::network::{Network, Weights};
 use crate::quantize::{Calibration, QuantizedNetwork, Range, quantize};
-use ocelli::model::records::{OpRecord, kind};
+use ocelli::model::records::{OpRecord, flag, kind};
 use ocelli::model::write::ModelFile;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use std::collections::BTreeMap;
 
+/// What to compile for, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The core.
+    pub target: Target,
+    /// The passes.
+    pub passes: Passes,
+}
+
+impl Options {
+    /// All passes, for a core.
+    #[must_use]
+    pub const fn for_target(target: Target) -> Self {
+        Self { target, passes: Passes::ALL }
+    }
+}
+
 /// Compiles a quantized network to the bytes of a model file.
 ///
 /// # Errors
 /// When an operator's numbers are outside what the format can hold; the error names it.
-pub fn compile(network: &QuantizedNetwork) -> anyhow::Result<Vec<u8>> {
-    assemble(&planned(network)?)
+pub fn compile(network: &QuantizedNetwork, options: Options) -> anyhow::Result<Vec<u8>> {
+    assemble(&planned(network, options)?.file)
 }
 
 /// The bytes of a planned file.
@@ -30,14 +53,24 @@ pub fn assemble(file: &ModelFile) -> anyhow::Result<Vec<u8>> {
     file.to_bytes().map_err(|error| anyhow::anyhow!("the compiled network is not valid: {}", name_op(file, error)))
 }
 
+/// A network as records with everything in its place.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// The records.
+    pub file: ModelFile,
+    /// Bytes below which no packing of these rings can go.
+    pub lower_bound: u32,
+}
+
 /// The records of a quantized network, everything in its place in the arena.
 ///
 /// # Errors
 /// When an operator's numbers are outside what the format can hold; the error names it.
-pub fn planned(network: &QuantizedNetwork) -> anyhow::Result<ModelFile> {
-    let mut file = lower(network)?;
-    plan(&mut file)?;
-    Ok(file)
+pub fn planned(network: &QuantizedNetwork, options: Options) -> anyhow::Result<Planned> {
+    let network = passes::simplify(network.clone(), options.passes);
+    let mut file = lower(&network, &options.target, options.passes.tiles)?;
+    let packing = plan(&mut file, options.passes)?;
+    Ok(Planned { file, lower_bound: packing.lower_bound })
 }
 
 /// What a layer costs on a chip.
@@ -66,10 +99,10 @@ pub struct Cost {
 ///
 /// # Errors
 /// When the network's shapes do not fit, or the labels are not one a class.
-pub fn measure(network: &Network, labels: &[String]) -> anyhow::Result<Cost> {
+pub fn measure(network: &Network, labels: &[String], target: Target) -> anyhow::Result<Cost> {
     let weights = Weights::glorot(network, &mut ChaCha8Rng::seed_from_u64(0))?;
     let calibration = Calibration::constant(network, Range { min: -1.0, max: 1.0 })?;
-    let file = planned(&quantize(network, &weights, &calibration, labels)?)?;
+    let file = planned(&quantize(network, &weights, &calibration, labels)?, Options::for_target(target))?.file;
     Ok(cost(&file, file.to_bytes()?.len()))
 }
 
@@ -80,9 +113,11 @@ pub fn cost(file: &ModelFile, flash_bytes: usize) -> Cost {
         file.tensors.get(index).map_or(0, |t| u64::from(t.rows) * u64::from(t.w) * u64::from(t.c))
     };
     let layers = file.ops.iter().enumerate().map(|(index, op)| {
-        let constants = op.weights.len() + 4 * op.bias.len() + 8 * op.multipliers.len() + size_of::<OpRecord>();
-        let accumulators = if op.record.kind == kind::DENSE { 4 * op.bias.len() as u64 } else { 0 };
-        (op.name.clone(), LayerCost { flash_bytes: constants as u64, ram_bytes: ring(index + 1) + accumulators })
+        let constants = op.weights.len() + 4 * op.bias.len() + 5 * op.multipliers.len() + size_of::<OpRecord>();
+        let accumulates = matches!(op.record.kind, kind::DENSE | kind::MEAN | kind::GLOBAL_AVERAGE_POOL);
+        let accumulators = if accumulates { file.tensors.get(index + 1).map_or(0, |t| 4 * u64::from(t.c)) } else { 0 };
+        let ring = if op.record.has(flag::IN_PLACE) { 0 } else { ring(index + 1) };
+        (op.name.clone(), LayerCost { flash_bytes: constants as u64, ram_bytes: ring + accumulators })
     });
     Cost {
         layers: layers.collect(),

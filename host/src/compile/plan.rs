@@ -1,20 +1,70 @@
-//! Ring heights and arena offsets. The heights come from a run of the runtime's own schedule, not from a formula.
+//! Ring heights, gates and arena offsets. The heights come from a run of the runtime's own schedule, not from a formula.
 
-use anyhow::ensure;
-use ocelli::model::records::{MAX_SCHEDULE, Tensor, kind};
+use super::pack::{self, Packing, Region};
+use super::passes::Passes;
+use anyhow::{Context, ensure};
+use ocelli::model::memory::lives_of;
+use ocelli::model::records::{MAX_SCHEDULE, OpRecord, Tensor, flag, kind};
 use ocelli::model::write::ModelFile;
 use ocelli::schedule::Graph;
 
 /// Every region starts at a multiple of this, so that kernels may load words.
 const REGION_ALIGN: u32 = 4;
 
-/// Chooses the ring of every tensor and gives everything its place in the arena.
+/// Decides what works in place, which operators wait for whole tensors and how tall every ring is, and gives everything its place.
 ///
 /// # Errors
 /// When the network takes more steps than a device would accept, or its memory does not fit 32 bits.
-pub fn plan(file: &mut ModelFile) -> anyhow::Result<()> {
-    let heights = ring_rows(file)?;
-    with_heights(file, &heights)
+pub fn plan(file: &mut ModelFile, passes: Passes) -> anyhow::Result<Packing> {
+    if passes.in_place {
+        work_in_place(file);
+    }
+    let mut best: Option<(Packing, ModelFile)> = None;
+    let mut try_gate = |gate: usize| -> anyhow::Result<()> {
+        let mut candidate = file.clone();
+        for entry in candidate.ops.iter_mut().skip(gate) {
+            entry.record.flags |= flag::WAITS;
+        }
+        let heights = ring_rows(&candidate)?;
+        let packing = with_heights(&mut candidate, &heights)?;
+        if best.as_ref().is_none_or(|(least, _)| packing.bytes < least.bytes) {
+            best = Some((packing, candidate));
+        }
+        Ok(())
+    };
+    try_gate(file.ops.len())?;
+    if passes.gates {
+        (0..file.ops.len()).rev().try_for_each(&mut try_gate)?;
+    }
+    let (packing, planned) = best.context("the network has no operators")?;
+    *file = planned;
+    Ok(packing)
+}
+
+/// Marks the operators that may write over their first input: they look at one value at a time and are its only reader.
+pub fn work_in_place(file: &mut ModelFile) {
+    for index in 0..file.ops.len() {
+        let record = file.ops[index].record;
+        let input = usize::from(record.inputs[0]);
+        let readers = file.ops.iter().filter(|entry| entry.record.reads().any(|read| read == input)).count();
+        if matches!(record.kind, kind::ADD | kind::MUL | kind::LOOKUP) && readers == 1 {
+            file.ops[index].record.flags |= flag::IN_PLACE;
+        } else if record.kind == kind::ADD {
+            swap_to_work_in_place(file, index);
+        }
+    }
+}
+
+/// A sum does not mind the order of its inputs: the one that nobody else reads comes first.
+fn swap_to_work_in_place(file: &mut ModelFile, index: usize) {
+    let second = usize::from(file.ops[index].record.inputs[1]);
+    let readers = file.ops.iter().filter(|entry| entry.record.reads().any(|read| read == second)).count();
+    if readers == 1 {
+        let entry = &mut file.ops[index];
+        entry.record.inputs.swap(0, 1);
+        entry.multipliers.swap(0, 1);
+        entry.record.flags |= flag::IN_PLACE;
+    }
 }
 
 /// The least rows each tensor must hold under the runtime's schedule; the output is held whole.
@@ -22,7 +72,7 @@ pub fn plan(file: &mut ModelFile) -> anyhow::Result<()> {
 /// # Errors
 /// When the network takes more steps than a device would accept.
 pub fn ring_rows(file: &ModelFile) -> anyhow::Result<Vec<u32>> {
-    let ops: Vec<_> = file.ops.iter().map(|entry| entry.record).collect();
+    let ops: Vec<OpRecord> = file.ops.iter().map(|entry| entry.record).collect();
     // rings as tall as the tensors: nothing waits for room, and what is live at most is what is needed
     let tensors: Vec<Tensor> = file.tensors.iter().map(|t| Tensor { rows: t.h, ..*t }).collect();
     let graph = Graph { ops: &ops, tensors: &tensors };
@@ -36,7 +86,7 @@ pub fn ring_rows(file: &ModelFile) -> anyhow::Result<Vec<u32>> {
     let mut heights = vec![1; tensors.len()];
     let mut made_before = vec![0; tensors.len()];
     let mut needed_before = vec![0; tensors.len()];
-    let complete = graph.simulate(&mut vec![0; ops.len() + 1], |state| {
+    let complete = graph.simulate(&mut vec![0; ops.len() + 1], |state, _| {
         for (index, height) in heights.iter_mut().enumerate() {
             let made = graph.rows_made(state, index);
             if made > made_before[index] {
@@ -50,34 +100,103 @@ pub fn ring_rows(file: &ModelFile) -> anyhow::Result<Vec<u32>> {
         }
     });
     ensure!(complete, "the network would wait for itself");
-    if let (Some(height), Some(output)) = (heights.last_mut(), tensors.last()) {
-        *height = output.h;
+    for (index, tensor) in tensors.iter().enumerate() {
+        let reshaped = index.checked_sub(1).is_some_and(|op| ops[op].kind == kind::RESHAPE);
+        if reshaped || index + 1 == tensors.len() {
+            heights[index] = tensor.h; // held whole
+        }
+    }
+    // a tensor that is written over another has that one's ring
+    for (index, op) in ops.iter().enumerate().rev().filter(|(_, op)| op.has(flag::IN_PLACE)) {
+        let input = usize::from(op.inputs[0]);
+        heights[input] = heights[input].max(heights[index + 1]);
+    }
+    for (index, op) in ops.iter().enumerate().filter(|(_, op)| op.has(flag::IN_PLACE)) {
+        heights[index + 1] = heights[usize::from(op.inputs[0])];
     }
     Ok(heights)
 }
 
-/// Gives rings of these heights, accumulators and state their places, one after the other.
+/// Gives rings of these heights, accumulators, scratch memory and state their places.
 ///
 /// # Errors
 /// When the sum does not fit 32 bits.
-pub fn with_heights(file: &mut ModelFile, heights: &[u32]) -> anyhow::Result<()> {
-    let mut next = 0_u32;
-    let mut place = |bytes: Option<u32>| {
-        let start = next;
-        let end = bytes.and_then(|b| b.checked_next_multiple_of(REGION_ALIGN)).and_then(|b| next.checked_add(b));
-        next = end.ok_or_else(|| anyhow::anyhow!("the network needs more than 4 GiB of working memory"))?;
-        anyhow::Ok(start)
-    };
+pub fn with_heights(file: &mut ModelFile, heights: &[u32]) -> anyhow::Result<Packing> {
     for (tensor, &rows) in file.tensors.iter_mut().zip(heights) {
         tensor.rows = rows;
-        tensor.offset = place(tensor.shape().row_len().and_then(|n| n.checked_mul(rows)))?;
     }
-    for entry in &mut file.ops {
-        if entry.record.kind == kind::DENSE {
-            entry.record.scratch = place(u32::try_from(4 * entry.bias.len()).ok())?;
+    let ops: Vec<OpRecord> = file.ops.iter().map(|entry| entry.record).collect();
+    let graph = Graph { ops: &ops, tensors: &file.tensors };
+    let mut lives = vec![[0; 2]; file.tensors.len() + ops.len()];
+    // rings that are too short for the schedule leave regions without a life: they are placed all the same, and `load` says no
+    let complete = lives_of(&graph, &mut vec![0; ops.len() + 1], &mut lives);
+    let too_large = || anyhow::anyhow!("the network needs more than 4 GiB of working memory");
+    let aligned =
+        |bytes: Option<u32>| bytes.and_then(|b| b.checked_next_multiple_of(REGION_ALIGN)).with_context(too_large);
+    let (mut regions, mut owners) = (Vec::new(), Vec::new());
+    let always = [0, u32::MAX];
+    for (index, tensor) in file.tensors.iter().enumerate() {
+        let in_place = index.checked_sub(1).is_some_and(|op| ops[op].has(flag::IN_PLACE));
+        if !in_place {
+            let bytes = aligned(tensor.shape().row_len().and_then(|n| n.checked_mul(tensor.rows)))?;
+            regions.push(Region { bytes, life: if complete { lives[index] } else { always } });
+            owners.push(Owner::Tensor(index));
         }
     }
-    file.state = place(u32::try_from(2 * (file.ops.len() + 1)).ok())?;
-    file.arena_bytes = next;
-    Ok(())
+    for (index, op) in ops.iter().enumerate() {
+        if matches!(op.kind, kind::DENSE | kind::MEAN | kind::GLOBAL_AVERAGE_POOL) {
+            let bytes = aligned(file.tensors[index + 1].c.checked_mul(4))?;
+            let life = if complete { lives[file.tensors.len() + index] } else { always };
+            regions.push(Region { bytes, life });
+            owners.push(Owner::Accumulators(index));
+        }
+    }
+    regions.push(Region { bytes: aligned(u32::try_from(2 * (ops.len() + 1)).ok())?, life: always });
+    owners.push(Owner::State);
+    let scratch = aligned(Some(scratch_bytes(file)))?;
+    regions.push(Region { bytes: scratch, life: always });
+    owners.push(Owner::Scratch);
+    let total: u64 = regions.iter().map(|region| u64::from(region.bytes)).sum();
+    ensure!(total < u64::from(u32::MAX), too_large());
+    let mut packing = pack::pack(&regions);
+    for (owner, &offset) in owners.iter().zip(&packing.offsets) {
+        match *owner {
+            Owner::Tensor(index) => file.tensors[index].offset = offset,
+            Owner::Accumulators(index) => file.ops[index].record.accumulators = offset,
+            Owner::State => file.state = offset,
+            Owner::Scratch => file.scratch = [offset, scratch],
+        }
+    }
+    for (index, op) in ops.iter().enumerate().filter(|(_, op)| op.has(flag::IN_PLACE)) {
+        file.tensors[index + 1].offset = file.tensors[usize::from(op.inputs[0])].offset;
+    }
+    let state_bytes = 2 * (ops.len() as u32 + 1);
+    let for_load = state_bytes.next_multiple_of(REGION_ALIGN) + 8 * (2 * ops.len() as u32 + 1);
+    packing.bytes = packing.bytes.max(for_load);
+    file.arena_bytes = packing.bytes;
+    Ok(packing)
+}
+
+#[derive(Clone, Copy)]
+enum Owner {
+    Tensor(usize),
+    Accumulators(usize),
+    State,
+    Scratch,
+}
+
+/// Scratch memory of the operator that needs most.
+fn scratch_bytes(file: &ModelFile) -> u32 {
+    let of = |record: &OpRecord| {
+        let tile = ocelli::kernels::tiled::Tile {
+            values: usize::from(record.tile_values),
+            channels: usize::from(record.tile_channels),
+        };
+        match record.kind {
+            _ if tile.values == 0 => 0,
+            kind::CONV2D => u32::try_from(tile.scratch_bytes(usize::from(file.lane_bytes))).unwrap_or(u32::MAX),
+            _ => file.tensors[usize::from(record.inputs[0])].c,
+        }
+    };
+    file.ops.iter().map(|entry| of(&entry.record)).max().unwrap_or(0)
 }

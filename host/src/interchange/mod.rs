@@ -4,3 +4,4 @@ mod graph;
 pub mod onnx;
 mod proto;
 pub mod qdq;
+pub mod tflite;

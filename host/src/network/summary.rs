@@ -1,6 +1,7 @@
 //! The table Keras users know, with what a chip needs beside it.
 
 use super::{INPUT, LayerKind, Network, layer_name};
+use crate::compile::{Target, measure};
 use serde::Serialize;
 
 /// A layer's line.
@@ -50,9 +51,9 @@ pub struct Summary {
 ///
 /// # Errors
 /// When the network's shapes do not fit, or the labels are not one a class.
-pub fn summarize(network: &Network, labels: Option<&[String]>) -> anyhow::Result<Summary> {
+pub fn summarize(network: &Network, labels: Option<&[String]>, target: Target) -> anyhow::Result<Summary> {
     let numbers: Vec<String> = (0..network.classes()?).map(|class| class.to_string()).collect();
-    let compiled = crate::compile::measure(network, labels.unwrap_or(&numbers))?;
+    let compiled = measure(network, labels.unwrap_or(&numbers), target)?;
     let mut layers = Vec::new();
     for wired in network.wired()? {
         let (layer, input) = (wired.layer, wired.input());

@@ -1,9 +1,17 @@
 //! Operators as row kernels: the rows a window covers in, one output row out.
 
+pub mod blocked;
+#[cfg(ocelli_isa = "armv7em")]
+mod armv7em;
+#[cfg(ocelli_isa = "armv6m")]
+pub mod armv6m;
 pub mod isa;
 mod native;
+#[cfg(any(test, ocelli_isa = "armv6m", ocelli_isa = "riscv32"))]
+mod pairs;
 pub mod portable;
 pub mod reference;
+pub mod tiled;
 
 pub use native::Native;
 
@@ -55,6 +63,12 @@ pub struct WindowParams {
     pub c_in: usize,
     /// Output channels.
     pub c_out: usize,
+    /// Groups of a conv2d; output channels an input channel of a depthwise one.
+    pub groups: usize,
+    /// The input's zero point.
+    pub input_zero_point: i32,
+    /// What every weight is short of its real value.
+    pub weight_zero_point: i32,
     /// What follows the sum.
     pub output: OutputStage,
 }
@@ -67,68 +81,12 @@ impl WindowParams {
         i64::from(y) * self.stride[0] as i64 + (ky * self.dilation[0]) as i64 - self.pad[0] as i64
     }
 
-    /// The kernel columns that meet the image for output column `x`, as runs of neighbouring values: where a run begins in an input
-    /// row, where in a row of the kernel, and how many values it has. Without dilation there is at most one run.
+    /// The channels of the input pixel that kernel cell `[ky, kx]` meets for output pixel `[y, x]`; `None` outside the image.
     #[inline]
-    pub fn runs(&self, x: usize) -> impl Iterator<Item = Run> + Clone + use<> {
-        let [_, kw] = self.kernel;
-        let [_, dilation] = self.dilation;
-        let (origin, pad, c_in) = (x * self.stride[1], self.pad[1], self.c_in);
-        let first = pad.saturating_sub(origin).div_ceil(dilation);
-        let end = (self.width + pad).saturating_sub(origin).div_ceil(dilation).min(kw);
-        let cells = if dilation == 1 { end.saturating_sub(first).max(1) } else { 1 };
-        (first..end).step_by(cells).map(move |kx| Run {
-            input: (origin + kx * dilation - pad) * c_in,
-            kernel: kx * c_in,
-            len: cells * c_in,
-        })
-    }
-}
-
-/// Neighbouring values of an input row and of a kernel row that meet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Run {
-    /// Index of the first value in the input row.
-    pub input: usize,
-    /// Index of the first value in the row of the kernel.
-    pub kernel: usize,
-    /// Number of values, a multiple of the channels.
-    pub len: usize,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::vec::Vec;
-
-    #[test]
-    fn runs_meet_every_cell_inside_the_image_and_no_other() {
-        let output = OutputStage { zero_point: 0, act_min: -128, act_max: 127 };
-        for (width, kw, stride, dilation, pad) in
-            [(7, 3, 1, 1, 1), (7, 3, 2, 1, 0), (5, 4, 1, 2, 3), (1, 5, 1, 1, 4), (6, 2, 3, 3, 1), (2, 2, 1, 5, 5)]
-        {
-            let p = WindowParams {
-                kernel: [1, kw],
-                stride: [1, stride],
-                dilation: [1, dilation],
-                pad: [0, pad],
-                width,
-                c_in: 3,
-                c_out: 1,
-                output,
-            };
-            for x in 0..4 {
-                let cells: Vec<(usize, usize)> =
-                    p.runs(x).flat_map(|run| (0..run.len).map(move |i| (run.input + i, run.kernel + i))).collect();
-                let expected: Vec<(usize, usize)> = (0..kw)
-                    .filter_map(|kx| Some((kx, (x * stride + kx * dilation).checked_sub(pad).filter(|c| *c < width)?)))
-                    .flat_map(|(kx, column)| (0..3).map(move |c| (column * 3 + c, kx * 3 + c)))
-                    .collect();
-                assert_eq!(
-                    cells, expected,
-                    "width {width}, kernel {kw}, stride {stride}, dilation {dilation}, pad {pad}"
-                );
-            }
-        }
+    #[must_use]
+    pub fn input_pixel<'a>(&self, rows: Rows<'a>, y: u32, x: usize, ky: usize, kx: usize) -> Option<&'a [i8]> {
+        let row = rows.get(self.input_row(y, ky))?;
+        let column = (x * self.stride[1] + kx * self.dilation[1]).checked_sub(self.pad[1])?;
+        row.get(column * self.c_in..(column + 1) * self.c_in)
     }
 }

@@ -1,4 +1,13 @@
 //! The inner loops of the core that the library is compiled for.
 
-/// The core's own inner loops, or the portable ones.
+/// The core's own inner loops.
+#[cfg(ocelli_isa = "armv7em")]
+pub type Native = super::armv7em::Armv7em;
+
+/// The core's own inner loops.
+#[cfg(ocelli_isa = "armv6m")]
+pub type Native = super::armv6m::Armv6m;
+
+/// The inner loops in plain Rust.
+#[cfg(not(any(ocelli_isa = "armv7em", ocelli_isa = "armv6m")))]
 pub type Native = super::portable::Portable;

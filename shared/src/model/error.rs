@@ -65,6 +65,13 @@ pub enum LoadError {
         /// Index of the operator.
         op: u16,
     },
+    /// The model was compiled for cores that widen activations to fewer bytes: its scratch memory is too small for this one.
+    Lanes {
+        /// Bytes that the file was compiled for.
+        found: u8,
+        /// Bytes that this core's kernels need.
+        needed: u8,
+    },
     /// The rings are too short: the network would wait for itself.
     Stalls,
     /// The arena handed to `load` is too small or not aligned.
@@ -86,6 +93,8 @@ pub enum Region {
     Accumulators,
     /// The counters of the schedule.
     State,
+    /// The operators' common scratch memory.
+    Scratch,
 }
 
 impl fmt::Display for LoadError {
@@ -118,10 +127,15 @@ impl fmt::Display for LoadError {
                     Region::Tensor => "the ring of tensor",
                     Region::Accumulators => "the accumulators of operator",
                     Region::State => "the schedule's state",
+                    Region::Scratch => "the scratch memory",
                 };
                 write!(f, "invalid model file: {what} {index} does not have aligned memory of its own in the arena")
             }
             Self::Overflow { op } => write!(f, "operator {op}: the sum of products could overflow 32 bits"),
+            Self::Lanes { found, needed } => write!(
+                f,
+                "the model was compiled for another core (values of {found} bytes, this one needs {needed}): compile it for this board"
+            ),
             Self::Stalls => {
                 f.write_str("invalid model file: the rings are too short for the network to finish a frame")
             }

@@ -1,6 +1,7 @@
 //! The `.ocelli` file: a compiled network with all that a board needs to run it, read in place from flash.
 
 mod error;
+pub mod memory;
 mod read;
 pub mod records;
 mod validate;

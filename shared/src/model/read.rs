@@ -4,7 +4,8 @@ use super::records::{ALIGN, Header, MAGIC, NONE, OpRecord, Tensor, VERSION, kind
 use super::{LoadError, crc32, validate};
 use crate::image::{ColorOrder, InputSpec, Resize};
 use crate::ir::Shape;
-use crate::quant::Multiplier;
+use crate::kernels::isa::Requantization;
+use crate::quant::{Multiplier, OutputStage};
 use crate::schedule::Graph;
 use crate::to_usize;
 
@@ -17,26 +18,37 @@ pub struct Model<'m> {
     tensors: &'m [Tensor],
 }
 
-/// The constant tables of an operator, one entry an output channel.
+/// The constant tables of an operator.
 #[derive(Clone, Copy, Debug)]
 pub struct Constants<'m> {
-    /// Weights, OHWI or `[out, in]`; empty for an operator without.
+    /// Weights ([`layout`](super::records::layout)), or a lookup's table; empty for an operator without.
     pub weights: &'m [i8],
-    /// Bias at input scale times weight scale; empty for an operator without.
+    /// One an output channel, at input scale times weight scale, zero points folded in; empty for an operator without.
     pub bias: &'m [i32],
-    /// Multipliers from accumulator to output scale.
+    /// Multipliers: one an output channel from accumulator to output scale; add has three (both inputs, the sum), others one or none.
     pub multipliers: &'m [i32],
     /// Their shifts, positive to the left.
-    pub shifts: &'m [i32],
+    pub shifts: &'m [i8],
 }
 
-impl Constants<'_> {
-    /// Multiplier and shift of an output channel.
+impl<'m> Constants<'m> {
+    /// No tables.
+    pub const EMPTY: Self = Self { weights: &[], bias: &[], multipliers: &[], shifts: &[] };
+
+    /// Multiplier and shift of an output channel, or of index `channel`.
     #[inline]
     #[must_use]
     pub fn multiplier(&self, channel: usize) -> Multiplier {
-        let at = |table: &[i32]| table.get(channel).copied().unwrap_or(0);
-        Multiplier { multiplier: at(self.multipliers), shift: at(self.shifts) }
+        let multiplier = self.multipliers.get(channel).copied().unwrap_or(0);
+        Multiplier { multiplier, shift: self.shifts.get(channel).map_or(0, |&shift| i32::from(shift)) }
+    }
+
+    /// The factors of some channels.
+    #[inline]
+    #[must_use]
+    pub fn requantization(&self, channels: core::ops::Range<usize>, stage: OutputStage) -> Requantization<'m> {
+        let multipliers = self.multipliers.get(channels.clone()).unwrap_or(&[]);
+        Requantization { multipliers, shifts: self.shifts.get(channels).unwrap_or(&[]), stage }
     }
 }
 
@@ -160,17 +172,20 @@ impl<'m> Model<'m> {
     /// The constant tables of operator `op`.
     #[must_use]
     pub fn constants(&self, op: usize) -> Constants<'m> {
-        self.try_constants(op).unwrap_or(Constants { weights: &[], bias: &[], multipliers: &[], shifts: &[] })
+        self.try_constants(op).unwrap_or(Constants::EMPTY)
     }
 
     pub(super) fn try_constants(&self, op: usize) -> Option<Constants<'m>> {
         let record = self.ops.get(op)?;
-        let input = self.tensors.get(to_usize(record.input))?;
+        let input = self.tensors.get(usize::from(record.inputs[0]))?;
         let channels = to_usize(self.tensors.get(op + 1)?.c);
-        let taps = usize::try_from(taps(record, input)?).ok()?;
         let (weights, bias, factors) = match record.kind {
-            kind::CONV2D | kind::DENSE => (taps.checked_mul(channels)?, channels, channels),
-            kind::SOFTMAX => (0, 0, 1),
+            kind::CONV2D | kind::DEPTHWISE_CONV2D | kind::DENSE => {
+                (weight_bytes(record, input, channels)?, channels, channels)
+            }
+            kind::LOOKUP => (256, 0, 0),
+            kind::ADD => (0, 0, 3),
+            kind::SOFTMAX | kind::MUL | kind::MEAN => (0, 0, 1),
             _ => (0, 0, 0),
         };
         Some(Constants {
@@ -218,14 +233,28 @@ fn check_head(bytes: &[u8]) -> Result<&Header, LoadError> {
     if header.file_bytes == found { Ok(header) } else { Err(LoadError::Length { found, expected: header.file_bytes }) }
 }
 
-/// Products that are summed for one output of a conv2d or dense operator.
+/// Products that are summed for one output of an operator with weights.
 pub(super) fn taps(record: &OpRecord, input: &Tensor) -> Option<u64> {
-    let inputs = match record.kind {
-        kind::DENSE => input.shape().elements()?,
-        _ => input.c,
-    };
-    let cells = u32::from(record.kernel[0]) * u32::from(record.kernel[1]);
-    Some(u64::from(cells) * u64::from(inputs))
+    let cells = u64::from(record.kernel[0]) * u64::from(record.kernel[1]);
+    match record.kind {
+        kind::DENSE => Some(u64::from(input.shape().elements()?)),
+        kind::DEPTHWISE_CONV2D => Some(cells),
+        _ => cells.checked_mul(u64::from(input.c / u32::from(record.groups.max(1)))),
+    }
+}
+
+/// Bytes of the weights of an operator with `c_out` output channels.
+fn weight_bytes(record: &OpRecord, input: &Tensor, c_out: usize) -> Option<usize> {
+    let [kh, kw] = record.kernel.map(usize::from);
+    let aligned = |values: usize| values.checked_next_multiple_of(ALIGN);
+    match record.kind {
+        kind::DENSE => aligned(to_usize(input.shape().elements()?))?.checked_mul(c_out),
+        kind::DEPTHWISE_CONV2D => aligned(c_out)?.checked_mul(kh * kw),
+        _ => {
+            let depth = to_usize(input.c) / usize::from(record.groups.max(1));
+            aligned(kw.checked_mul(depth)?)?.checked_mul(kh)?.checked_mul(c_out)
+        }
+    }
 }
 
 /// `count` values at `offset`, a multiple of [`ALIGN`], before the CRC; an empty table has the offset [`NONE`] and no bytes.

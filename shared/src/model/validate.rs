@@ -1,11 +1,14 @@
 //! All that must hold of a model file before it may run, CRC or not: after these checks no step of a run can leave a slice.
 
 use super::read::taps;
-use super::records::{ALIGN, MAX_OPS, MAX_SCHEDULE, MAX_WORK, OpRecord, Tensor, kind};
-use super::{LoadError, Model, Region};
+use super::records::{
+    ALIGN, MAX_OPS, MAX_SCHEDULE, MAX_WORK, NO_INPUT, NONE, OpRecord, Tensor, flag, kind, layout, padded,
+};
+use super::{Constants, LoadError, Model};
 use crate::image::{ColorOrder, Resize};
-use crate::ir::{Activation, Op, Padding, Shape, ShapeError, Window};
-use crate::quant::Multiplier;
+use crate::ir::{Activation, Op, Padding, Shape, ShapeError, Unary, Window};
+use crate::kernels::tiled::{MAX_CELLS, Tile};
+use crate::quant::{Multiplier, SHIFT_RANGE};
 use crate::to_usize;
 
 pub(super) fn check(model: &Model<'_>) -> Result<(), LoadError> {
@@ -16,7 +19,12 @@ pub(super) fn check(model: &Model<'_>) -> Result<(), LoadError> {
     let graph = model.graph();
     let (mut steps, mut work) = (0_u64, 0_u64);
     for (index, op) in graph.ops.iter().enumerate() {
-        check_op(model, index, op)?;
+        let name = u16::try_from(index).map_err(|_| LoadError::Field { what: "op_count" })?;
+        check_op(model, index, op).map_err(|why| match why {
+            Refusal::What(what) => LoadError::Op { op: name, what },
+            Refusal::Shape(error) => LoadError::Shape { op: name, error },
+            Refusal::Overflow => LoadError::Overflow { op: name },
+        })?;
         steps = steps.saturating_add(u64::from(graph.steps(index)));
         work = work.saturating_add(work_of(model, index).unwrap_or(u64::MAX));
     }
@@ -26,21 +34,29 @@ pub(super) fn check(model: &Model<'_>) -> Result<(), LoadError> {
     if work > MAX_WORK {
         return Err(LoadError::Field { what: "more work a frame than any device should do" });
     }
-    check_memory(model)
+    Ok(())
+}
+
+/// Why an operator is refused.
+enum Refusal {
+    What(&'static str),
+    Shape(ShapeError),
+    Overflow,
 }
 
 /// Products (or values looked at) of an operator for one frame.
 fn work_of(model: &Model<'_>, op: usize) -> Option<u64> {
     let graph = model.graph();
     let record = graph.ops.get(op)?;
-    let input = graph.tensors.get(to_usize(record.input))?;
+    let input = graph.tensors.get(usize::from(record.inputs[0]))?;
     let outputs = u64::from(graph.tensors.get(op + 1)?.shape().elements()?);
-    let each = match record.kind {
-        kind::CONV2D | kind::DENSE => taps(record, input)?,
-        kind::MAX_POOL2D | kind::AVERAGE_POOL2D => u64::from(record.kernel[0]) * u64::from(record.kernel[1]),
-        _ => 1,
-    };
-    outputs.checked_mul(each)
+    match record.kind {
+        kind::CONV2D | kind::DENSE | kind::DEPTHWISE_CONV2D => outputs.checked_mul(taps(record, input)?),
+        kind::MAX_POOL2D | kind::MIN_POOL2D | kind::AVERAGE_POOL2D => {
+            outputs.checked_mul(u64::from(record.kernel[0]) * u64::from(record.kernel[1]))
+        }
+        _ => Some(outputs.max(u64::from(input.shape().elements()?))),
+    }
 }
 
 fn check_header(model: &Model<'_>) -> Result<(), LoadError> {
@@ -50,8 +66,11 @@ fn check_header(model: &Model<'_>) -> Result<(), LoadError> {
     if count == 0 || count > MAX_OPS {
         return field("op_count");
     }
-    if header.reserved != 0 {
-        return field("reserved");
+    if header.layout != layout::ROWS {
+        return field("layout");
+    }
+    if !matches!(header.lane_bytes, 1 | 2 | 4) {
+        return field("lane_bytes");
     }
     if header.color != NO_PICTURE && ColorOrder::from_code(header.color).is_none() {
         return field("color");
@@ -91,11 +110,14 @@ fn check_header(model: &Model<'_>) -> Result<(), LoadError> {
 
 /// The `color` code of a network whose input is no picture.
 pub(super) const NO_PICTURE: u8 = 255;
+/// Most pixels of a picture: sums of as many int8 values stay inside 32 bits.
+const MAX_PIXELS: u64 = 1 << 22;
 
 fn check_tensor(model: &Model<'_>, index: usize, tensor: &Tensor) -> Result<(), LoadError> {
     let field = |what| Err(LoadError::Field { what });
     let Some(elements) = tensor.shape().elements() else { return field("tensor shape") };
-    if elements == 0 || tensor.h > u32::from(u16::MAX) {
+    let pixels = u64::from(tensor.h) * u64::from(tensor.w);
+    if elements == 0 || tensor.h > u32::from(u16::MAX) || tensor.w > u32::from(u16::MAX) || pixels > MAX_PIXELS {
         return field("tensor shape");
     }
     if tensor.rows == 0 || tensor.rows > tensor.h {
@@ -105,7 +127,7 @@ fn check_tensor(model: &Model<'_>, index: usize, tensor: &Tensor) -> Result<(), 
         return field("tensor scale or zero_point");
     }
     let ops = model.graph().ops;
-    let last = ops.iter().rposition(|op| to_usize(op.input) == index);
+    let last = ops.iter().rposition(|op| op.reads().any(|input| input == index));
     let expected = if index == ops.len() { index.checked_sub(1) } else { last };
     if expected.is_none() || expected != Some(to_usize(tensor.last_reader)) {
         return field("tensor last_reader");
@@ -113,141 +135,196 @@ fn check_tensor(model: &Model<'_>, index: usize, tensor: &Tensor) -> Result<(), 
     Ok(())
 }
 
-/// The output shape of a record with `c_out` output channels; `None` for an unknown kind.
-fn infer_shape(record: &OpRecord, input: Shape, c_out: u32) -> Option<Result<Shape, ShapeError>> {
+/// The output shape of a record; `None` for an unknown kind.
+fn infer_shape(record: &OpRecord, inputs: &[Shape], output: Shape) -> Option<Result<Shape, ShapeError>> {
     let window = Window {
         kernel: record.kernel,
         stride: record.stride,
         dilation: record.dilation,
         padding: Padding::Explicit(record.pads),
     };
+    let (activation, groups) = (Activation::None, u32::from(record.groups));
     let op = match record.kind {
-        kind::CONV2D => Op::Conv2d { c_out, window, groups: 1, activation: Activation::None },
+        kind::CONV2D => Op::Conv2d { c_out: output.c, window, groups, activation },
+        kind::DEPTHWISE_CONV2D => Op::DepthwiseConv2d { multiplier: groups, window, activation },
         kind::MAX_POOL2D => Op::MaxPool2d { window },
+        kind::MIN_POOL2D => Op::MinPool2d { window },
         kind::AVERAGE_POOL2D => Op::AveragePool2d { window },
-        // A compiled dense layer takes the flatten before it upon itself.
-        kind::DENSE => return Some(Ok(Shape::new(1, 1, c_out))),
-        kind::FLATTEN => Op::Flatten,
+        kind::MEAN | kind::GLOBAL_AVERAGE_POOL => Op::GlobalAveragePool,
+        kind::GLOBAL_MAX_POOL => Op::GlobalMaxPool,
+        kind::ADD => Op::Add { activation },
+        kind::MUL => Op::Mul { activation },
+        kind::CONCAT => Op::Concat,
+        kind::PAD => Op::Pad { cells: record.pads },
+        kind::RESHAPE => Op::Reshape { to: output },
+        kind::LOOKUP => Op::Unary(Unary::Requantize),
         kind::SOFTMAX => Op::Softmax,
+        // A compiled dense layer takes the flatten before it upon itself.
+        kind::DENSE => return Some(Ok(Shape::new(1, 1, output.c))),
         _ => return None,
     };
-    Some(op.infer_shape(&[input]))
+    Some(op.infer_shape(inputs))
 }
 
-fn check_op(model: &Model<'_>, index: usize, record: &OpRecord) -> Result<(), LoadError> {
-    let op = u16::try_from(index).map_err(|_| LoadError::Field { what: "op_count" })?;
-    let refuse = |what| Err(LoadError::Op { op, what });
+fn check_op(model: &Model<'_>, index: usize, record: &OpRecord) -> Result<(), Refusal> {
+    let refuse = |what| Err(Refusal::What(what));
     let graph = model.graph();
-    let (Some(input), Some(output)) = (graph.tensors.get(to_usize(record.input)), graph.tensors.get(index + 1)) else {
-        return refuse("input");
-    };
-    if to_usize(record.input) > index {
-        return refuse("input: must be made before it is read");
+    let [first, second] = record.inputs.map(usize::from);
+    let has_two = record.inputs[1] != NO_INPUT;
+    if first > index || (has_two && second > index) {
+        return refuse("inputs: must be made before they are read");
     }
-    if record.reserved != 0 {
-        return refuse("reserved");
+    if first == second {
+        return refuse("inputs: must be two tensors");
+    }
+    let (Some(input), Some(output)) = (graph.tensors.get(first), graph.tensors.get(index + 1)) else {
+        return refuse("inputs");
+    };
+    let other = if has_two { graph.tensors.get(second) } else { None };
+    if has_two != matches!(record.kind, kind::ADD | kind::MUL | kind::CONCAT) {
+        return refuse("inputs: another number than the operator takes");
+    }
+    if record.flags & !flag::ALL != 0 || (record.has(flag::TIES_UP) && !is_average(record.kind)) {
+        return refuse("flags");
     }
     if record.act_min > record.act_max {
         return refuse("act_min above act_max");
     }
-    let windowed = matches!(record.kind, kind::CONV2D | kind::MAX_POOL2D | kind::AVERAGE_POOL2D);
-    let plain =
-        record.kernel == [1; 2] && record.stride == [1; 2] && record.dilation == [1; 2] && record.pads == [0; 4];
-    if !windowed && !plain {
-        return refuse("window of an operator that has none");
-    }
-    if matches!(record.kind, kind::MAX_POOL2D | kind::AVERAGE_POOL2D) && record.dilation != [1; 2] {
-        return refuse("dilation of a pool");
-    }
-    let Some(inferred) = infer_shape(record, input.shape(), output.c) else { return refuse("kind") };
-    let expected = inferred.map_err(|error| LoadError::Shape { op, error })?;
-    if expected != output.shape() {
+    check_parameters(record)?;
+    let shapes = [input.shape(), other.map_or(input.shape(), Tensor::shape)];
+    let shapes = if has_two { &shapes[..] } else { &shapes[..1] };
+    let Some(inferred) = infer_shape(record, shapes, output.shape()) else { return refuse("kind") };
+    if inferred.map_err(Refusal::Shape)? != output.shape() {
         return refuse("output shape");
     }
-    let same_numbers = input.scale == output.scale && input.zero_point == output.zero_point;
+    let same = |a: &Tensor| a.scale == output.scale && a.zero_point == output.zero_point;
     match record.kind {
-        kind::MAX_POOL2D | kind::AVERAGE_POOL2D | kind::FLATTEN if !same_numbers => {
+        kind::MAX_POOL2D
+        | kind::MIN_POOL2D
+        | kind::AVERAGE_POOL2D
+        | kind::GLOBAL_AVERAGE_POOL
+        | kind::GLOBAL_MAX_POOL
+        | kind::RESHAPE
+        | kind::PAD
+        | kind::CONCAT
+            if !same(input) || !other.is_none_or(same) =>
+        {
             return refuse("scale and zero_point must be those of the input");
         }
         kind::SOFTMAX if output.scale != 1.0 / 256.0 || output.zero_point != -128 => {
             return refuse("softmax needs an output scale of 1/256 and a zero_point of -128");
         }
+        kind::RESHAPE if output.rows != output.h => return refuse("a reshape's output must be held whole"),
         _ => {}
     }
-    check_constants(model, index, record, input, op)
+    if record.has(flag::IN_PLACE) {
+        let elementwise = matches!(record.kind, kind::ADD | kind::MUL | kind::LOOKUP);
+        let alone = graph.ops.iter().filter(|op| op.reads().any(|read| read == first)).count() == 1;
+        if !elementwise || !alone || (input.offset, input.rows) != (output.offset, output.rows) {
+            return refuse("flags: cannot work in place");
+        }
+    }
+    check_constants(model, index, record, input)
 }
 
-fn check_constants(
-    model: &Model<'_>,
-    index: usize,
-    record: &OpRecord,
-    input: &Tensor,
-    op: u16,
-) -> Result<(), LoadError> {
-    let refuse = |what| Err(LoadError::Op { op, what });
+const fn is_average(kind: u8) -> bool {
+    matches!(kind, kind::AVERAGE_POOL2D | kind::GLOBAL_AVERAGE_POOL)
+}
+
+/// Fields that only some operators may use.
+fn check_parameters(record: &OpRecord) -> Result<(), Refusal> {
+    let refuse = |what| Err(Refusal::What(what));
+    let convolution = matches!(record.kind, kind::CONV2D | kind::DEPTHWISE_CONV2D);
+    let pool = matches!(record.kind, kind::MAX_POOL2D | kind::MIN_POOL2D | kind::AVERAGE_POOL2D);
+    let one = record.kernel == [1; 2] && record.stride == [1; 2] && record.dilation == [1; 2];
+    if !(convolution || pool) && !(one && (record.kind == kind::PAD || record.pads == [0; 4])) {
+        return refuse("window of an operator that has none");
+    }
+    if pool && record.dilation != [1; 2] {
+        return refuse("dilation of a pool");
+    }
+    if record.groups == 0 || (record.groups != 1 && !convolution) {
+        return refuse("groups");
+    }
+    if record.weight_zero_point != 0 && !(convolution || record.kind == kind::DENSE) {
+        return refuse("weight_zero_point");
+    }
+    if !(-255..=255).contains(&record.weight_zero_point) {
+        return refuse("weight_zero_point");
+    }
+    if record.tile_values == 0 {
+        return if record.tile_channels == 0 { Ok(()) } else { refuse("tile_channels") };
+    }
+    let cells = u32::from(record.kernel[0]) * u32::from(record.kernel[1]);
+    let symmetric = record.weight_zero_point == 0 && record.groups == 1;
+    let tiled = match record.kind {
+        kind::CONV2D => symmetric && record.dilation[1] == 1 && record.tile_channels != 0,
+        kind::DEPTHWISE_CONV2D => symmetric && record.tile_channels == 0 && cells <= MAX_CELLS as u32,
+        _ => false,
+    };
+    if tiled && record.tile_values.is_multiple_of(4) { Ok(()) } else { refuse("tile_values") }
+}
+
+fn check_constants(model: &Model<'_>, index: usize, record: &OpRecord, input: &Tensor) -> Result<(), Refusal> {
+    let refuse = |what| Err(Refusal::What(what));
     let Some(constants) = model.try_constants(index) else { return refuse("weights, bias, multipliers or shifts") };
-    let pairs = constants.multipliers.iter().zip(constants.shifts);
-    if !pairs.clone().all(|(&multiplier, &shift)| Multiplier { multiplier, shift }.is_valid()) {
-        return refuse("multipliers or shifts");
+    for (at, (&multiplier, &shift)) in constants.multipliers.iter().zip(constants.shifts).enumerate() {
+        let factor = Multiplier { multiplier, shift: i32::from(shift) };
+        // the factors of an addition are of reals below one, so that 29 bits of a shifted input stay so
+        // a mean's multiplier has been divided by a count, and may have lost its highest bit
+        let of_mean = record.kind == kind::MEAN && multiplier >= 1 << 29 && SHIFT_RANGE.contains(&factor.shift);
+        if !(factor.is_valid() || of_mean) || (record.kind == kind::ADD && at < 3 && shift > 0) {
+            return refuse("multipliers or shifts");
+        }
     }
     if record.kind == kind::SOFTMAX && constants.shifts.iter().any(|&shift| shift < 0) {
         return refuse("shifts: softmax needs a left shift");
     }
-    // |sum| <= taps * max|x - zero_point| * max|w| + |bias|: below 2^31 no order of additions can overflow.
-    if matches!(record.kind, kind::CONV2D | kind::DENSE) {
-        let taps = taps(record, input).unwrap_or(u64::MAX);
-        let largest_input = u64::from((127 - input.zero_point).max(input.zero_point + 128).unsigned_abs());
-        let largest_bias = constants.bias.iter().map(|b| b.unsigned_abs()).max().unwrap_or(0);
-        let bound = taps.saturating_mul(largest_input).saturating_mul(128).saturating_add(u64::from(largest_bias));
-        if bound > u64::from(i32::MAX.unsigned_abs()) {
-            return Err(LoadError::Overflow { op });
-        }
+    if matches!(record.kind, kind::CONV2D | kind::DENSE | kind::DEPTHWISE_CONV2D) {
+        check_sums(record, input, &constants)?;
     }
-    let scratch_used = record.kind == kind::DENSE;
-    if !scratch_used && record.scratch != super::records::NONE {
-        return refuse("scratch");
+    let needs = matches!(record.kind, kind::DENSE | kind::MEAN | kind::GLOBAL_AVERAGE_POOL);
+    if !needs && record.accumulators != NONE {
+        return refuse("accumulators");
     }
-    Ok(())
+    if scratch_bytes(model, record, input) > u64::from(model.header().scratch_bytes) {
+        return refuse("tile: larger than the scratch memory");
+    }
+    check_padding(record, input, &constants)
 }
 
-/// Every ring, accumulator and the state must have bytes of its own inside the arena, words at multiples of four.
-fn check_memory(model: &Model<'_>) -> Result<(), LoadError> {
-    let header = model.header();
-    let (ops, tensors) = (model.graph().ops, model.graph().tensors);
-    let count = tensors.len() + ops.len() + 1;
-    // Region `i`: the rings, then the accumulators of each op, then the state.
-    let region = |i: usize| -> Option<(u32, u32)> {
-        let (start, bytes) = if let Some(tensor) = tensors.get(i) {
-            (tensor.offset, tensor.shape().row_len()?.checked_mul(tensor.rows)?)
-        } else if let Some(op) = ops.get(i - tensors.len()) {
-            if op.kind != kind::DENSE {
-                return Some((0, 0));
-            }
-            (op.scratch, tensors.get(i - tensors.len() + 1)?.c.checked_mul(4)?)
-        } else {
-            (header.state, 2 * (u32::from(header.op_count) + 1))
-        };
-        let end = start.checked_add(bytes)?;
-        (to_usize(start).is_multiple_of(ALIGN) && end <= header.arena_bytes).then_some((start, end))
+/// Refuses sums that could leave `-2^30..2^30`, in any order of the additions.
+///
+/// With `n` products, inputs `|x| <= 128`, weights `|w - weight_zero_point| <= 128 + |weight_zero_point|` and the bias `b`, every
+/// partial sum is at most `n * 128 * (128 + |weight_zero_point|) + |b|`. Below 2^30 it can be doubled without leaving 32 bits, which the
+/// requantization of fast kernels does. `check_padding` sees to it that padded weights add nothing.
+fn check_sums(record: &OpRecord, input: &Tensor, constants: &Constants<'_>) -> Result<(), Refusal> {
+    let products = taps(record, input).unwrap_or(u64::MAX);
+    let largest_weight = 128 + u64::from(record.weight_zero_point.unsigned_abs());
+    let largest_bias = constants.bias.iter().map(|b| b.unsigned_abs()).max().unwrap_or(0);
+    let bound = products.saturating_mul(128).saturating_mul(largest_weight).saturating_add(u64::from(largest_bias));
+    if bound < 1 << 30 { Ok(()) } else { Err(Refusal::Overflow) }
+}
+
+/// Weights that only pad a row must be zero.
+fn check_padding(record: &OpRecord, input: &Tensor, constants: &Constants<'_>) -> Result<(), Refusal> {
+    let row = match record.kind {
+        kind::CONV2D => usize::from(record.kernel[1]) * to_usize(input.c / u32::from(record.groups)),
+        kind::DENSE => to_usize(input.shape().elements().unwrap_or(0)),
+        kind::DEPTHWISE_CONV2D => constants.bias.len(),
+        _ => return Ok(()),
     };
-    let name = |i: usize| {
-        let (what, index) = if i < tensors.len() {
-            (Region::Tensor, i)
-        } else if i < count - 1 {
-            (Region::Accumulators, i - tensors.len())
-        } else {
-            (Region::State, 0)
-        };
-        LoadError::Memory { what, index: u16::try_from(index).unwrap_or(u16::MAX) }
-    };
-    for i in 0..count {
-        let (start, end) = region(i).ok_or(name(i))?;
-        for other in 0..i {
-            let (other_start, other_end) = region(other).ok_or(name(other))?;
-            if start < other_end && other_start < end {
-                return Err(name(i));
-            }
-        }
+    let mut rows = constants.weights.chunks_exact(padded(row).max(1));
+    let clean = row.is_multiple_of(ALIGN) || rows.all(|weights| weights.iter().skip(row).all(|&weight| weight == 0));
+    if clean { Ok(()) } else { Err(Refusal::What("weights: the padding of a row must be zero")) }
+}
+
+/// Scratch memory of an operator.
+fn scratch_bytes(model: &Model<'_>, record: &OpRecord, input: &Tensor) -> u64 {
+    let tile = Tile { values: usize::from(record.tile_values), channels: usize::from(record.tile_channels) };
+    match record.kind {
+        _ if tile.values == 0 => 0,
+        kind::CONV2D => tile.scratch_bytes(usize::from(model.header().lane_bytes)) as u64,
+        _ => u64::from(input.c),
     }
-    Ok(())
 }

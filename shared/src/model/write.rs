@@ -1,10 +1,11 @@
 //! Writes a model file: lays out the tables, then reads the result back through every check.
 
-use super::records::{ALIGN, Header, MAGIC, NONE, OpRecord, Tensor, VERSION};
+use super::records::{ALIGN, Header, MAGIC, NO_INPUT, NONE, OpRecord, Tensor, VERSION, layout};
 use super::validate::NO_PICTURE;
 use super::{LoadError, Model, crc32};
 use crate::image::InputSpec;
 use crate::quant::Multiplier;
+use crate::runtime::Session;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -15,11 +16,11 @@ pub struct OpEntry {
     pub name: String,
     /// Kind, input, window, clamp and scratch offset.
     pub record: OpRecord,
-    /// Weights, OHWI or `[out, in]`.
+    /// Weights in the file's layout, or a lookup's table.
     pub weights: Vec<i8>,
-    /// One an output channel.
+    /// One an output channel, zero points folded in.
     pub bias: Vec<i32>,
-    /// One an output channel (softmax: one).
+    /// One an output channel; three for add; one for mul, mean and softmax.
     pub multipliers: Vec<Multiplier>,
 }
 
@@ -39,27 +40,35 @@ pub struct ModelFile {
     pub arena_bytes: u32,
     /// Arena offset of the schedule's state.
     pub state: u32,
+    /// Arena offset and bytes of the scratch memory.
+    pub scratch: [u32; 2],
+    /// Bytes of a widened activation that the scratch memory is for.
+    pub lane_bytes: u8,
 }
 
 impl OpRecord {
     /// A record of `kind` that reads tensor `input`, with the widest clamp, no window and no tables.
     #[must_use]
-    pub const fn new(kind: u8, input: u32) -> Self {
+    pub const fn new(kind: u8, input: u16) -> Self {
         Self {
             kind,
             act_min: i8::MIN,
             act_max: i8::MAX,
-            reserved: 0,
-            input,
+            flags: 0,
+            inputs: [input, NO_INPUT],
             kernel: [1; 2],
             stride: [1; 2],
             dilation: [1; 2],
             pads: [0; 4],
+            groups: 1,
+            weight_zero_point: 0,
+            tile_values: 0,
+            tile_channels: 0,
             weights: NONE,
             bias: NONE,
             multipliers: NONE,
             shifts: NONE,
-            scratch: NONE,
+            accumulators: NONE,
         }
     }
 }
@@ -68,7 +77,7 @@ impl ModelFile {
     /// The bytes of the file.
     ///
     /// # Errors
-    /// When the result would not pass [`Model::parse`].
+    /// When the result would not pass [`Session::load`].
     pub fn to_bytes(&self) -> Result<Vec<u8>, LoadError> {
         let mut file = Bytes(Vec::new());
         let mut header = Header {
@@ -78,13 +87,16 @@ impl ModelFile {
             file_bytes: 0,
             arena_bytes: self.arena_bytes,
             state: self.state,
+            scratch: self.scratch[0],
+            scratch_bytes: self.scratch[1],
             tensors: 0,
             ops: 0,
             labels: [NONE, 0],
             names: [NONE, 0],
             color: NO_PICTURE,
             resize: 0,
-            reserved: 0,
+            layout: layout::ROWS,
+            lane_bytes: self.lane_bytes,
             mean: [0.0; 3],
             std: [1.0; 3],
             pixel_lut: NONE,
@@ -104,7 +116,7 @@ impl ModelFile {
         }
         for (record, entry) in records.iter_mut().zip(&self.ops) {
             let factors: Vec<i32> = entry.multipliers.iter().map(|m| m.multiplier).collect();
-            let shifts: Vec<i32> = entry.multipliers.iter().map(|m| m.shift).collect();
+            let shifts: Vec<i8> = entry.multipliers.iter().map(|m| i8::try_from(m.shift).unwrap_or(0)).collect();
             record.weights = file.append(bytemuck::cast_slice(&entry.weights))?;
             record.bias = file.append(bytemuck::cast_slice(&entry.bias))?;
             record.multipliers = file.append(bytemuck::cast_slice(&factors))?;
@@ -118,10 +130,16 @@ impl ModelFile {
         let copy: &mut [u8] = bytemuck::cast_slice_mut(&mut aligned);
         if let Some(copy) = copy.get_mut(..file.0.len()) {
             copy.copy_from_slice(&file.0);
-            Model::parse(copy)?;
+            let model = Model::parse(copy)?;
+            let words = to_words(model.load_bytes().max(self.arena_bytes));
+            Session::with_model(model, bytemuck::cast_slice_mut(&mut alloc::vec![0_u64; words]))?;
         }
         Ok(file.0)
     }
+}
+
+fn to_words(bytes: u32) -> usize {
+    crate::to_usize(bytes).div_ceil(8)
 }
 
 /// Ends a file's bytes with the CRC-32 over them.

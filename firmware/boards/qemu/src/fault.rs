@@ -2,9 +2,11 @@
 
 use crate::stack;
 use core::panic::PanicInfo;
-use cortex_m_rt::{ExceptionFrame, exception};
 use semihosting::process::ExitCode;
 use semihosting::sys::arm_compat::sys_write0;
+
+#[path = "unaligned.rs"]
+mod unaligned;
 
 /// The deepest stack in bytes. Ends the run when that was all of it: no result can be relied on.
 ///
@@ -25,9 +27,21 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 }
 
 // SAFETY: the handler never returns and touches no memory that the interrupted code may have left half written.
-#[exception]
-unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
+#[cfg(target_arch = "arm")]
+#[cortex_m_rt::exception]
+unsafe fn HardFault(frame: &cortex_m_rt::ExceptionFrame) -> ! {
     check_stack();
     defmt::error!("hard fault at {=u32:#010x}, called from {=u32:#010x}", frame.pc(), frame.lr());
+    ExitCode::FAILURE.exit_process()
+}
+
+/// Called by riscv-rt for every exception.
+#[cfg(target_arch = "riscv32")]
+#[unsafe(export_name = "ExceptionHandler")]
+extern "C" fn exception(frame: &riscv_rt::TrapFrame) -> ! {
+    check_stack();
+    let cause = riscv::register::mcause::read().code();
+    let pc = riscv::register::mepc::read();
+    defmt::error!("exception {=usize} at {=usize:#010x}, called from {=usize:#010x}", cause, pc, frame.ra);
     ExitCode::FAILURE.exit_process()
 }

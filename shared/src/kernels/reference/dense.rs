@@ -1,36 +1,43 @@
 //! Fully connected layers, one input row at a time: the input need not be held whole.
 
+use crate::kernels::isa::Isa;
 use crate::model::Constants;
+use crate::model::records::padded;
 use crate::quant::{OutputStage, requantize};
 
 /// Adds the products of input values `first..first + row.len()` to the accumulators; the first call starts from the bias.
 ///
 /// # Shapes
-/// `row`: part of a flat input; `weights`: `[c_out, inputs]`; `bias` and `accumulators`: `[c_out]`.
+/// `row`: part of a flat input; `weights`: `[c_out, inputs]`, the last axis padded to a multiple of 4; `bias` and `accumulators`:
+/// `[c_out]`.
 ///
 /// # Arithmetic
-/// `acc[o] = bias[o] + sum((x - input_zero_point) * w[o])` over the calls of a frame.
+/// `acc[o] = bias[o] + sum(x * (w[o] - weight_zero_point))` over the calls of a frame; the bias has the zero point folded in.
 ///
 /// # Panics
 /// When there is not one bias an accumulator.
 ///
 /// # Source
 /// TensorFlow Lite Micro, `reference_integer_ops::FullyConnectedPerChannel`.
-pub fn dense_accumulate(
+pub fn dense_accumulate<I: Isa>(
     row: &[i8],
     first: usize,
-    input_zero_point: i32,
+    inputs: usize,
+    weight_zero_point: i32,
     constants: &Constants<'_>,
     accumulators: &mut [i32],
 ) {
-    let inputs = constants.weights.len() / accumulators.len().max(1);
     if first == 0 {
         accumulators.copy_from_slice(constants.bias);
     }
-    for (acc, weights) in accumulators.iter_mut().zip(constants.weights.chunks_exact(inputs.max(1))) {
-        let Some(weights) = weights.get(first..) else { continue };
-        for (&value, &weight) in row.iter().zip(weights) {
-            *acc += (i32::from(value) - input_zero_point) * i32::from(weight); // bounded when the model was loaded
+    let offset = if weight_zero_point == 0 {
+        0
+    } else {
+        weight_zero_point * row.iter().map(|&value| i32::from(value)).sum::<i32>()
+    };
+    for (acc, weights) in accumulators.iter_mut().zip(constants.weights.chunks_exact(padded(inputs).max(1))) {
+        if let Some(weights) = weights.get(first..first + row.len()) {
+            *acc += I::dot(row, weights) - offset; // bounded when the model was loaded
         }
     }
 }

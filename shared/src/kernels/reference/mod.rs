@@ -2,10 +2,14 @@
 
 mod conv2d;
 mod dense;
+mod elementwise;
+mod global;
 mod pool;
 mod softmax;
 
-pub use conv2d::conv2d_row;
+pub use conv2d::{conv2d_row, depthwise_conv2d_row};
 pub use dense::{dense_accumulate, dense_finish};
-pub use pool::{average_pool2d_row, max_pool2d_row};
+pub use elementwise::{concat_row, lookup_row, mul_row, pad_row};
+pub use global::{average_finish, max_row, mean_finish, sum_row};
+pub use pool::{average_pool2d_row, max_pool2d_row, min_pool2d_row};
 pub use softmax::{SoftmaxScale, softmax_row};

@@ -1,6 +1,6 @@
-//! Max and average pooling.
+//! Pooling over windows.
 
-use crate::kernels::{Rows, Run, WindowParams};
+use crate::kernels::{Rows, WindowParams};
 use crate::quant::clamp_i8;
 
 /// Computes output row `y`: the largest value of each window and channel inside the image.
@@ -14,11 +14,27 @@ use crate::quant::clamp_i8;
 /// # Source
 /// TensorFlow Lite Micro, `reference_integer_ops::MaxPool`.
 pub fn max_pool2d_row(p: &WindowParams, rows: Rows<'_>, y: u32, output: &mut [i8]) {
+    pool(p, rows, y, output, i8::MIN, i8::max);
+}
+
+/// Computes output row `y`: the smallest value of each window and channel inside the image, `-max(-x)`.
+///
+/// # Shapes
+/// As [`max_pool2d_row`].
+///
+/// # Panics
+/// When `c_in` is zero.
+pub fn min_pool2d_row(p: &WindowParams, rows: Rows<'_>, y: u32, output: &mut [i8]) {
+    pool(p, rows, y, output, i8::MAX, i8::min);
+}
+
+#[inline]
+fn pool(p: &WindowParams, rows: Rows<'_>, y: u32, output: &mut [i8], start: i8, pick: impl Fn(i8, i8) -> i8) {
     for (x, pixel_out) in output.chunks_exact_mut(p.c_in).enumerate() {
-        pixel_out.fill(i8::MIN);
+        pixel_out.fill(start);
         for_each_pixel(p, rows, y, x, |pixel| {
             for (out, &value) in pixel_out.iter_mut().zip(pixel) {
-                *out = (*out).max(value);
+                *out = pick(*out, value);
             }
         });
         for out in pixel_out {
@@ -33,36 +49,46 @@ pub fn max_pool2d_row(p: &WindowParams, rows: Rows<'_>, y: u32, output: &mut [i8
 /// `rows`: ring of `[w, c]` rows; `output`: `[out_w, c]`.
 ///
 /// # Arithmetic
-/// `out = clamp(round(sum / count))`, ties away from zero; the zero point cancels out.
+/// `out = clamp(round(sum / count))`, ties away from zero, or up when `ties_up`; the zero point cancels out.
 ///
 /// # Panics
 /// When `c_in` is zero.
 ///
 /// # Source
-/// TensorFlow Lite Micro, `reference_integer_ops::AveragePool`.
-pub fn average_pool2d_row(p: &WindowParams, rows: Rows<'_>, y: u32, output: &mut [i8]) {
+/// TensorFlow Lite Micro, `reference_integer_ops::AveragePool`; TensorFlow Lite, `reference_ops::AveragePool` for uint8.
+pub fn average_pool2d_row(p: &WindowParams, ties_up: bool, rows: Rows<'_>, y: u32, output: &mut [i8]) {
     for (x, pixel_out) in output.chunks_exact_mut(p.c_in).enumerate() {
         for (channel, out) in pixel_out.iter_mut().enumerate() {
-            let (mut sum, mut count) = (0_i64, 0_i64);
+            let (mut sum, mut count) = (0, 0);
             for_each_pixel(p, rows, y, x, |pixel| {
-                sum += pixel.get(channel).map_or(0, |&v| i64::from(v));
+                sum += pixel.get(channel).map_or(0, |&v| i32::from(v)); // a window has less than 2^24 cells: checked at load
                 count += 1;
             });
-            let half = if sum >= 0 { count / 2 } else { -(count / 2) };
-            // padding is smaller than the window, so that every window holds a cell of the image
-            let mean = (sum + half) / count.max(1);
-            *out = clamp_i8(mean as i32, &p.output); // the mean of int8 values
+            *out = clamp_i8(mean(sum, count, ties_up), &p.output);
         }
     }
 }
 
+/// `round(sum / count)`, ties away from zero, or up when `ties_up`; 0 for a count of 0.
+#[inline]
+#[must_use]
+pub const fn mean(sum: i32, count: i32, ties_up: bool) -> i32 {
+    if count <= 0 {
+        return 0;
+    }
+    if ties_up {
+        return (sum + count / 2).div_euclid(count);
+    }
+    let half = if sum >= 0 { count / 2 } else { -(count / 2) };
+    (sum + half) / count
+}
+
 /// Calls `visit` with the channels of each cell of a window that lies inside the image.
+#[inline]
 fn for_each_pixel(p: &WindowParams, rows: Rows<'_>, y: u32, x: usize, mut visit: impl FnMut(&[i8])) {
-    let runs = p.runs(x);
     for ky in 0..p.kernel[0] {
-        let Some(row) = rows.get(p.input_row(y, ky)) else { continue };
-        for Run { input, len, .. } in runs.clone() {
-            row.get(input..input + len).into_iter().flat_map(|run| run.chunks_exact(p.c_in)).for_each(&mut visit);
+        for kx in 0..p.kernel[1] {
+            p.input_pixel(rows, y, x, ky, kx).into_iter().for_each(&mut visit);
         }
     }
 }

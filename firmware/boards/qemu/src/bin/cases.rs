@@ -7,9 +7,13 @@
 
 #[path = "../fault.rs"]
 mod fault;
+#[macro_use]
+#[path = "../once.rs"]
+mod once;
 #[path = "../stack.rs"]
 mod stack;
 
+#[cfg(target_arch = "arm")]
 use cortex_m as _; // its critical section
 use defmt_semihosting as _;
 use ocelli::model::{Aligned, LoadError};
@@ -49,12 +53,15 @@ struct Memory {
     frame: &'static mut [u8],
 }
 
-#[cortex_m_rt::entry]
-fn main() -> ! {
-    static mut MODEL: Aligned<[u8; CASE_MODEL_BYTES]> = Aligned([0; CASE_MODEL_BYTES]);
-    static mut ARENA: Arena<CASE_ARENA_BYTES> = Arena::new();
-    static mut FRAME: [u8; CASE_FRAME_BYTES] = [0; CASE_FRAME_BYTES];
-    let result = run(Memory { model: &mut MODEL.0, arena: ARENA.bytes_mut(), frame: FRAME });
+// The start code, cortex-m-rt's and riscv-rt's, calls it by this name.
+#[unsafe(export_name = "main")]
+extern "C" fn main() -> ! {
+    let memory = Memory {
+        model: &mut once!(Aligned<[u8; CASE_MODEL_BYTES]> = Aligned([0; CASE_MODEL_BYTES])).0,
+        arena: once!(Arena<CASE_ARENA_BYTES> = Arena::new()).bytes_mut(),
+        frame: once!([u8; CASE_FRAME_BYTES] = [0; CASE_FRAME_BYTES]),
+    };
+    let result = run(memory);
     fault::check_stack();
     match result {
         Ok(count) => {

@@ -1,0 +1,196 @@
+//! Functions of single values as tables of 256 entries: computed here in the fixed point of TensorFlow Lite Micro, exact for every
+//! int8 input, so that a device looks them up.
+
+use crate::quantize::QuantParams;
+use anyhow::{Context, ensure};
+use ocelli::ir::Unary;
+use ocelli::quant::{
+    Multiplier, multiply_by_quantized_multiplier as scale_by, rounding_divide_by_pot as divide,
+    saturating_rounding_doubling_high_mul as high_mul,
+};
+
+/// The table of a function, that of -128 first.
+///
+/// # Errors
+/// When a scale is outside what the arithmetic can take.
+///
+/// # Source
+/// TensorFlow Lite Micro: `reference_integer_ops::Logistic` and `Tanh`, `reference_ops::HardSwish`, `QuantizeLeakyRelu`,
+/// `ReluQuantized`, `Requantize`; gemmlowp `fixedpoint.h` for the fixed-point functions.
+pub fn lookup_table(unary: Unary, input: QuantParams, output: QuantParams) -> anyhow::Result<Vec<i8>> {
+    let factor = |real: f64| Multiplier::from_real(real).context("its scale is out of range");
+    let ratio = factor(f64::from(input.scale) / f64::from(output.scale))?;
+    let rescaled = |x: i32| scale_by(x, ratio).saturating_add(output.zero_point);
+    let step = |real: f32| (real / output.scale).round() as i32 + output.zero_point;
+    let table = |f: &dyn Fn(i32) -> i32| {
+        (-128..=127).map(|q| f(q - input.zero_point).clamp(-128, 127) as i8).collect::<Vec<_>>()
+    };
+    Ok(match unary {
+        Unary::Requantize => table(&rescaled),
+        Unary::Relu => table(&|x| rescaled(x).max(output.zero_point)),
+        Unary::Relu6 => table(&|x| rescaled(x).clamp(output.zero_point, step(6.0))),
+        Unary::ReluN1To1 => table(&|x| rescaled(x).clamp(step(-1.0), step(1.0))),
+        Unary::LeakyRelu { alpha } => {
+            let slope = factor(f64::from(input.scale * alpha / output.scale))?;
+            let ratio = factor(f64::from(input.scale / output.scale))?;
+            table(&|x| scale_by(x, if x >= 0 { ratio } else { slope }).saturating_add(output.zero_point))
+        }
+        Unary::Sigmoid => {
+            let (range, to_q4) = saturating_range(input)?;
+            table(&|x| range(x).unwrap_or_else(|| divide(logistic(to_q4(x)), 23) - 128))
+        }
+        Unary::Tanh => {
+            let (range, to_q4) = saturating_range(input)?;
+            table(&|x| range(x).unwrap_or_else(|| divide(tanh(to_q4(x)), 24)))
+        }
+        Unary::HardSwish => {
+            let hard_swish = HardSwish::new(input, output)?;
+            table(&|x| hard_swish.of(x) + output.zero_point)
+        }
+    })
+}
+
+/// The table that takes a tensor to another scale where TensorFlow Lite concatenates.
+///
+/// # Source
+/// TensorFlow Lite `reference_ops::ConcatenationWithScaling`, in float.
+#[must_use]
+pub fn rescale_table(input: QuantParams, output: QuantParams) -> Vec<i8> {
+    let scale = input.scale * (1.0 / output.scale);
+    let bias = -(input.zero_point as f32) * scale;
+    let value = |q: i32| (q as f32 * scale + bias).round() as i32 + output.zero_point;
+    (-128..=127).map(|q| value(q).clamp(-128, 127) as i8).collect()
+}
+
+type Range = Box<dyn Fn(i32) -> Option<i32>>;
+type ToQ4 = Box<dyn Fn(i32) -> i32>;
+
+/// The values at which a sigmoid or tanh has reached its end, and the way from a step to Q4.27.
+fn saturating_range(input: QuantParams) -> anyhow::Result<(Range, ToQ4)> {
+    let factor =
+        Multiplier::from_real(f64::from(input.scale) * f64::from(1 << 27)).context("its scale is out of range")?;
+    let radius = (15.0 * f64::from(1 << 27) / 2.0_f64.powi(factor.shift)).floor();
+    let radius = radius.clamp(0.0, f64::from(i32::MAX)) as i32;
+    let range = move |x: i32| (x <= -radius).then_some(-128).or((x >= radius).then_some(127));
+    Ok((Box::new(range), Box::new(move |x| scale_by(x, factor))))
+}
+
+/// `a * 2^exponent`, saturated.
+fn shift_left(a: i32, exponent: u32) -> i32 {
+    (i64::from(a) << exponent).clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
+}
+
+/// `exp(a)` for `a <= 0` with `integer_bits` bits before the point, in Q0.31.
+fn exp_on_negative_values(a: i32, integer_bits: u32) -> i32 {
+    /// `exp(-2^i)` in Q0.31.
+    const FACTORS: [(i32, i32); 7] = [
+        (-2, 1_672_461_947),
+        (-1, 1_302_514_674),
+        (0, 790_015_084),
+        (1, 290_630_308),
+        (2, 39_332_535),
+        (3, 720_401),
+        (4, 242),
+    ];
+    /// `exp(-1/8)` and `1/3` in Q0.31.
+    const EXP_EIGHTH: i32 = 1_895_147_668;
+    const THIRD: i32 = 715_827_883;
+    if a == 0 {
+        return i32::MAX;
+    }
+    let fraction_bits = 31 - integer_bits as i32;
+    let quarter = 1 << (fraction_bits - 2);
+    let in_quarter = (a & (quarter - 1)) - quarter; // in [-1/4, 0)
+    let x = shift_left(in_quarter, integer_bits) + (1 << 28);
+    let x2 = high_mul(x, x);
+    let (x3, x4) = (high_mul(x2, x), high_mul(x2, x2));
+    let terms = divide(high_mul(divide(x4, 2) + x3, THIRD) + x2, 1);
+    let mut result = EXP_EIGHTH + high_mul(EXP_EIGHTH, x + terms);
+    let remainder = in_quarter - a;
+    for (exponent, factor) in FACTORS {
+        if integer_bits as i32 > exponent && remainder & (1 << (fraction_bits + exponent)) != 0 {
+            result = high_mul(result, factor);
+        }
+    }
+    result
+}
+
+/// `2 / (1 + a)` in Q2.29 for `a` in Q0.31 between 0 and 1, by Newton and Raphson.
+fn two_over_one_plus(a: i32) -> i32 {
+    let half = ((i64::from(a) + i64::from(i32::MAX) + 1) / 2) as i32;
+    let mut x = 1_515_870_810 + high_mul(half, -1_010_580_540); // 48/17 - 32/17 half
+    for _ in 0..3 {
+        x = x.wrapping_add(shift_left(high_mul(x, (1 << 29) - high_mul(half, x)), 2));
+    }
+    x
+}
+
+/// `1 / (1 + exp(-a))` in Q0.31 for `a` in Q4.27.
+fn logistic(a: i32) -> i32 {
+    let positive = shift_left(two_over_one_plus(exp_on_negative_values(-a.abs(), 4)), 1);
+    match a {
+        0 => 1 << 30,
+        a if a > 0 => positive,
+        _ => i32::MAX - positive,
+    }
+}
+
+/// `tanh(a)` in Q0.31 for `a` in Q4.27: `(1 - exp(-2|a|)) / (1 + exp(-2|a|))` with a sign.
+fn tanh(a: i32) -> i32 {
+    // the same bits with one more before the point are twice the value
+    let positive = shift_left(two_over_one_plus(exp_on_negative_values(-a.abs(), 5)) - (1 << 29), 2);
+    match a {
+        0 => 0,
+        a if a > 0 => positive,
+        _ => -positive,
+    }
+}
+
+/// The 16-bit factors of a hard swish.
+struct HardSwish {
+    output: (i32, i32),
+    relu_ish: (i32, i32),
+}
+
+impl HardSwish {
+    fn new(input: QuantParams, output: QuantParams) -> anyhow::Result<Self> {
+        let fine = input.scale / 128.0;
+        let to_16_bits = |real: f32| -> anyhow::Result<(i32, i32)> {
+            let factor = Multiplier::from_real(f64::from(real)).context("its scale is out of range")?;
+            let rounded =
+                if factor.multiplier >= i32::MAX - (1 << 15) { 32767 } else { (factor.multiplier + (1 << 15)) >> 16 };
+            Ok((rounded, factor.shift))
+        };
+        let (output, relu_ish) = (to_16_bits(fine / output.scale)?, to_16_bits(fine / (3.0 / 32768.0))?);
+        ensure!(output.1 <= 0, "hard swish cannot take an output scale so much smaller than the input's");
+        ensure!(relu_ish.1 < 16, "hard swish cannot take so large an input scale");
+        Ok(Self { output, relu_ish })
+    }
+
+    /// The output less its zero point, for an input less its own.
+    fn of(&self, x: i32) -> i32 {
+        let saturate = |v: i32| v.clamp(-32768, 32767);
+        let fine = x << 7;
+        let scaled = high_mul_16(fine, self.output.0);
+        let (factor, exponent) = self.relu_ish;
+        let mut gate = fine;
+        if exponent > 0 {
+            gate = saturate(gate << (exponent - 1));
+        }
+        gate = high_mul_16(gate, factor);
+        if exponent > 0 {
+            gate = saturate(gate << 1);
+        }
+        if exponent < 0 {
+            gate = divide(gate, -exponent);
+        }
+        let gate = (gate + 32768) >> 1; // from [-1, 1] to [0, 1]
+        divide(gate * scaled / 32768, -self.output.1)
+    }
+}
+
+/// `round(a * b / 2^15)` on 16-bit numbers, as `high_mul` on 32-bit ones.
+fn high_mul_16(a: i32, b: i32) -> i32 {
+    let product = a * b;
+    (product + if product >= 0 { 1 << 14 } else { 1 - (1 << 14) }) / (1 << 15)
+}
