@@ -4,7 +4,7 @@ use ocelli::model::records::{Header, OpRecord};
 use ocelli::model::write::seal;
 use ocelli_firmware_tools::{Board, Toolchain, find};
 use ocelli_host::check::not_available;
-use ocelli_host::compile::compile;
+use ocelli_host::compile::{Options, Target, compile};
 use ocelli_host::config::{Config, DatasetConfig, NetworkConfig, TargetConfig};
 use ocelli_host::data::{DataSource, Dataset, Split};
 use ocelli_host::network::{Network, Weights};
@@ -116,7 +116,7 @@ pub fn write_run(folder: &Path, network: &Network, weights: &Weights, quantized:
         target: TargetConfig::default(),
     };
     run.write_trained(network, weights, &quantized.labels, &config).unwrap();
-    run.write_compiled(quantized, &compile(quantized).unwrap()).unwrap();
+    run.write_compiled(quantized, &compile(quantized, Options::for_target(Target::HOST)).unwrap()).unwrap();
 }
 
 /// The emulated board and the toolchain for it; `None`, said aloud, where something is missing (a failure where

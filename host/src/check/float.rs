@@ -6,7 +6,6 @@ use crate::interchange::onnx::{INPUT, metadata};
 use crate::run::Bundle;
 use crate::train::{argmax, device, evaluate};
 use anyhow::Context;
-use ocelli::ir::Op;
 use rayon::prelude::*;
 use serde::Serialize;
 use tract_onnx::pb::ModelProto;
@@ -36,13 +35,15 @@ pub struct FloatCheck {
 pub(super) fn check(bundle: &Bundle, data: &Dataset) -> anyhow::Result<FloatCheck> {
     let burn = evaluate(&bundle.network, &bundle.weights, data, &device("flex")?)?;
     let nodes = bundle.network.nodes()?;
-    let logits_layer = nodes.iter().rev().find(|node| node.op != Op::Softmax).context("the network has no logits")?;
+    let last = nodes.last().context("the network has no layers")?;
+    let logits = last.inputs.first().and_then(|tensor| nodes.get(tensor.checked_sub(1)?));
+    let logits = logits.map_or(INPUT, |node| node.name.as_str());
     let output = output_name(&bundle.onnx)?;
     let run = |to: &str| -> anyhow::Result<Vec<Vec<f32>>> {
         let tract = TractModel::new(&bundle.onnx, INPUT, to).context("model.onnx")?;
         (0..data.len()).into_par_iter().map(|i| tract.run_f32(&normalized(bundle, data, i))).collect()
     };
-    let (tract_logits, tract_probabilities) = (run(&logits_layer.name)?, run(output)?);
+    let (tract_logits, tract_probabilities) = (run(logits)?, run(output)?);
     let classes = data.labels.len();
     let (mut largest, mut largest_probability, mut right) = ((0.0_f64, 0), 0.0_f64, 0);
     for (i, ours) in burn.logits.chunks_exact(classes).enumerate() {

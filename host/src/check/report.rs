@@ -87,11 +87,13 @@ impl CheckReport {
         ];
         for layer in &self.layers {
             let alone = if layer.differs_in_place { "; not what the whole network computes" } else { "" };
+            let with =
+                if layer.with.is_empty() { String::new() } else { format!(" with {} fused in", layer.with.join(", ")) };
             rows.push(row(
-                &format!("layer {}, runtime vs tract", layer.name),
+                &format!("layer {}, runtime vs tract{with}", layer.name),
                 format!("{}, {} of {} values differ{alone}", steps(layer.max_steps), layer.differing, layer.values),
-                format!("{STEP_TOLERANCE} step"),
-                Status::of(layer.max_steps <= STEP_TOLERANCE && !layer.differs_in_place),
+                steps(layer.allowed),
+                Status::of(layer.max_steps <= layer.allowed && !layer.differs_in_place),
             ));
         }
         rows.push(row(

@@ -14,7 +14,7 @@ use tract_onnx::prelude::*;
 #[derive(Clone, Debug)]
 pub struct TractModel {
     plan: Arc<TypedRunnableModel>,
-    input: Vec<usize>,
+    inputs: Vec<Vec<usize>>,
 }
 
 /// Reads an ONNX file.
@@ -32,20 +32,30 @@ impl TractModel {
     /// # Errors
     /// When there is no such part or tract cannot run it.
     pub fn new(proto: &ModelProto, from: &str, to: &str) -> anyhow::Result<Self> {
+        Self::with_inputs(proto, &[from], to)
+    }
+
+    /// Prepares the part of an ONNX model that leads from the values `from` to value `to`.
+    ///
+    /// # Errors
+    /// When there is no such part or tract cannot run it.
+    pub fn with_inputs(proto: &ModelProto, from: &[&str], to: &str) -> anyhow::Result<Self> {
         let part = cut(proto, from, to)?;
-        let info = part.graph.as_ref().and_then(|g| g.input.first()).context("the model has no input")?;
-        let (datum, input) = batch_of_one(info)?;
+        let infos = part.graph.iter().flat_map(|graph| &graph.input);
+        let inputs = infos.map(batch_of_one).collect::<anyhow::Result<Vec<_>>>()?;
         let build = || -> TractResult<Arc<TypedRunnableModel>> {
-            let model = onnx().parse(&part, None)?.model;
-            let fact = InferenceFact::dt_shape(datum, &input);
-            let model = model.with_input_fact(0, fact)?;
+            let mut model = onnx().parse(&part, None)?.model;
+            for (index, (datum, dims)) in inputs.iter().enumerate() {
+                model = model.with_input_fact(index, InferenceFact::dt_shape(*datum, dims))?;
+            }
             // tract 0.23.9 optimizes what lies between a dequantization and a quantization to a table of single values, a softmax
             // too; quantized networks are therefore run as they are written
             let quantized = part.graph.iter().flat_map(|g| &g.node).any(|node| node.op_type == "DequantizeLinear");
             if quantized { model.into_typed()?.into_runnable() } else { model.into_optimized()?.into_runnable() }
         };
-        let plan = build().map_err(|e| anyhow!("tract cannot run the part from '{from}' to '{to}': {e:#}"))?;
-        Ok(Self { plan, input })
+        let plan =
+            build().map_err(|e| anyhow!("tract cannot run the part from '{}' to '{to}': {e:#}", from.join("', '")))?;
+        Ok(Self { plan, inputs: inputs.into_iter().map(|(_, dims)| dims).collect() })
     }
 
     /// Runs one image of floats `[h, w, c]`; the result is `[h, w, c]` too.
@@ -53,7 +63,7 @@ impl TractModel {
     /// # Errors
     /// When tract fails.
     pub fn run_f32(&self, values: &[f32]) -> anyhow::Result<Vec<f32>> {
-        self.run(values)
+        self.run(&[values])
     }
 
     /// Runs one image of int8 values `[h, w, c]`; the result is `[h, w, c]` too.
@@ -61,6 +71,14 @@ impl TractModel {
     /// # Errors
     /// When tract fails.
     pub fn run_i8(&self, values: &[i8]) -> anyhow::Result<Vec<i8>> {
+        self.run(&[values])
+    }
+
+    /// Runs int8 values `[h, w, c]`, one slice for each input; the result is `[h, w, c]` too.
+    ///
+    /// # Errors
+    /// When tract fails.
+    pub fn run_i8s(&self, values: &[&[i8]]) -> anyhow::Result<Vec<i8>> {
         self.run(values)
     }
 
@@ -69,7 +87,7 @@ impl TractModel {
     /// # Errors
     /// When tract fails.
     pub fn run_f32_to_i8(&self, values: &[f32]) -> anyhow::Result<Vec<i8>> {
-        self.run(values)
+        self.run(&[values])
     }
 
     /// Runs int8 values `[h, w, c]` to floats.
@@ -77,19 +95,25 @@ impl TractModel {
     /// # Errors
     /// When tract fails.
     pub fn run_i8_to_f32(&self, values: &[i8]) -> anyhow::Result<Vec<f32>> {
-        self.run(values)
+        self.run(&[values])
     }
 
-    fn run<I: Datum + Copy, O: Datum + Copy>(&self, values: &[I]) -> anyhow::Result<Vec<O>> {
-        let needed = self.input.iter().product::<usize>();
-        ensure!(values.len() == needed, "the ONNX file takes {:?}, got {} values", self.input, values.len());
+    fn run<I: Datum + Copy, O: Datum + Copy>(&self, values: &[&[I]]) -> anyhow::Result<Vec<O>> {
+        ensure!(values.len() == self.inputs.len(), "the ONNX file takes {} inputs", self.inputs.len());
+        for (values, dims) in values.iter().zip(&self.inputs) {
+            let needed = dims.iter().product::<usize>();
+            ensure!(values.len() == needed, "the ONNX file takes {dims:?}, got {} values", values.len());
+        }
         let run = || -> TractResult<Vec<O>> {
-            let nchw = match self.input[..] {
-                [_, c, h, w] => turn(values, [h * w, c]),
-                _ => values.to_vec(),
-            };
-            let tensor = Tensor::from_shape(&self.input, &nchw)?;
-            let outputs = self.plan.run(tvec!(tensor.into_tvalue()))?;
+            let mut tensors = tvec!();
+            for (&values, dims) in values.iter().zip(&self.inputs) {
+                let nchw = match dims[..] {
+                    [_, c, h, w] => turn(values, [h * w, c]),
+                    _ => values.to_vec(),
+                };
+                tensors.push(Tensor::from_shape(dims, &nchw)?.into_tvalue());
+            }
+            let outputs = self.plan.run(tensors)?;
             let output = outputs.first().context("no output")?;
             let values = output.try_as_plain_ram()?.as_slice::<O>()?;
             Ok(match *output.shape() {
@@ -110,26 +134,28 @@ fn value_info<'g>(graph: &'g GraphProto, name: &str) -> Option<&'g ValueInfoProt
     graph.input.iter().chain(&graph.value_info).chain(&graph.output).find(|info| info.name == name)
 }
 
-/// The part of a graph that computes value `to` from value `from`.
-fn cut(proto: &ModelProto, from: &str, to: &str) -> anyhow::Result<ModelProto> {
+/// The part of a graph that computes value `to` from the values `from`.
+fn cut(proto: &ModelProto, from: &[&str], to: &str) -> anyhow::Result<ModelProto> {
     let graph = proto.graph.as_ref().context("the ONNX file has no graph")?;
     let mut part = GraphProto { name: graph.name.clone(), ..GraphProto::default() };
     let mut wanted: HashSet<&str> = HashSet::from([to]);
-    let mut reached = false;
+    let mut reached: HashSet<&str> = HashSet::new();
     for node in graph.node.iter().rev() {
-        if !node.output.iter().any(|name| wanted.contains(name.as_str()) && name != from) {
+        if !node.output.iter().any(|name| wanted.contains(name.as_str()) && !from.contains(&name.as_str())) {
             continue;
         }
         part.node.insert(0, node.clone());
         wanted.extend(node.input.iter().map(String::as_str));
-        reached |= node.input.iter().any(|name| name == from);
-    }
-    if !reached {
-        bail!("the ONNX file has no way from the value '{from}' to the value '{to}'");
+        reached.extend(node.input.iter().map(String::as_str));
     }
     part.initializer = graph.initializer.iter().filter(|t| wanted.contains(t.name.as_str())).cloned().collect();
-    part.input
-        .push(value_info(graph, from).with_context(|| format!("the ONNX file does not say '{from}''s shape"))?.clone());
+    for name in from {
+        if !reached.contains(name) {
+            bail!("the ONNX file has no way from the value '{name}' to the value '{to}'");
+        }
+        let info = value_info(graph, name).with_context(|| format!("the ONNX file does not say '{name}''s shape"))?;
+        part.input.push(info.clone());
+    }
     part.output.push(ValueInfoProto { name: to.to_owned(), ..ValueInfoProto::default() });
     Ok(ModelProto { graph: Some(part), ..proto.clone() })
 }

@@ -16,7 +16,7 @@ use std::path::Path;
 /// Flash and RAM are those of the int8 network as it is compiled; RAM is a ring of rows a layer.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A net.toml, a run folder, or the name of a built-in network (mnist-cnn, cifar-cnn).
+    /// A net.toml, a run folder, or the name of a built-in network (mnist-cnn, cifar-cnn, resnet8, mobilenet-v1-025).
     network: String,
     /// Print JSON.
     #[arg(long)]
@@ -35,18 +35,26 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         return Ok(Verdict::Done);
     }
     let shape = |[h, w, c]: [u32; 3]| format!("{h} x {w} x {c}");
+    // where the network is no chain the table says who reads whom
+    let chain = summary.layers.windows(2).all(|pair| pair[1].inputs == [pair[0].name.as_str()]);
     let rows = summary.layers.iter().map(|layer| {
-        vec![
-            if layer.name == layer.kind { layer.name.clone() } else { format!("{} ({})", layer.name, layer.kind) },
-            shape(layer.output_shape),
-            thousands(layer.parameters),
-            thousands(layer.macs),
-            thousands(layer.flash_bytes),
-            thousands(layer.ram_bytes),
-        ]
+        let name =
+            if layer.name == layer.kind { layer.name.clone() } else { format!("{} ({})", layer.name, layer.kind) };
+        let inputs = if chain { None } else { Some(layer.inputs.join(", ")) };
+        let numbers = [layer.parameters, layer.macs, layer.flash_bytes, layer.ram_bytes].map(thousands);
+        std::iter::once(name).chain(inputs).chain([shape(layer.output_shape)]).chain(numbers).collect()
     });
+    let inputs = if chain { None } else { Some("reads") };
+    let head = std::iter::once("layer (type)").chain(inputs).chain([
+        "output shape",
+        "parameters",
+        "MACs",
+        "flash bytes",
+        "RAM bytes",
+    ]);
+    let head: Vec<&str> = head.collect();
     println!("network {}, input {}", summary.network, shape(summary.input_shape));
-    println!("{}", table(&["layer (type)", "output shape", "parameters", "MACs", "flash bytes", "RAM bytes"], rows, 2));
+    println!("{}", table(&head, rows, if chain { 2 } else { 3 }));
     println!("parameters: {}", thousands(summary.parameters));
     println!("MACs: {}", thousands(summary.macs));
     println!("model file (flash): {} bytes", thousands(summary.flash_bytes));

@@ -31,7 +31,7 @@ pub struct Args {
     /// Share of the training images set aside when the dataset has no validation or test set [default: 0.1].
     #[arg(long)]
     validation_fraction: Option<f64>,
-    /// A net.toml, or the name of a built-in network (mnist-cnn, cifar-cnn).
+    /// A net.toml, or the name of a built-in network (mnist-cnn, cifar-cnn, resnet8, mobilenet-v1-025).
     #[arg(long)]
     network: Option<String>,
     /// Passes over the training images [default: 10].
@@ -83,7 +83,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     }
     println!(
         "{} parameters trained on {} images; run folder: {}",
-        super::ui::thousands(weights.iter().map(|(_, l)| (l.kernel.len() + l.bias.len()) as u64).sum()),
+        super::ui::thousands(weights.parameters() as u64),
         training.len(),
         folder.path().display()
     );

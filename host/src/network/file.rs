@@ -190,9 +190,62 @@ mod tests {
             ),
             ("[[layer]]\ntype = \"conv2d\"\nfilters = 4000000000\nkernel = 3", "'conv2d'"),
             ("[[layer]]\ntype = \"conv2d\"\nfilters = 20000000\nkernel = 3", "make it smaller"),
+            ("[[layer]]\ntype = \"conv2d\"\nfilters = 3\nkernel = 3\ngroups = 2", "cannot be divided into 2 groups"),
+            ("[[layer]]\ntype = \"conv2d\"\nfilters = 4\nkernel = 3\nactivation = \"swish\"", "activation = \"swish\""),
+            ("[[layer]]\ntype = \"conv2d\"\nfilters = 4\nkernel = 3\nactivation = \"leaky_relu\"", "'alpha'"),
+            ("[[layer]]\ntype = \"dense\"\nunits = 4\nalpha = 0.1", "'alpha' belongs to"),
+            ("[[layer]]\ntype = \"conv1d\"\nname = \"c\"\nfilters = 4\nkernel = 3", "layer 'c': conv1d takes"),
+            ("[[layer]]\ntype = \"conv1d\"\nfilters = 4\nkernel = [1, 3]", "'kernel' of a conv1d is one number"),
+            ("[[layer]]\ntype = \"batch_norm\"\nmomentum = 1.0", "momentum = 1"),
+            ("[[layer]]\ntype = \"reshape\"\nshape = [2, 2, 2]", "cannot reshape 8x8x1 to 2x2x2"),
+            ("[[layer]]\ntype = \"relu\"\nname = \"input\"", "'input' is taken"),
         ] {
             let error = net(layer).unwrap_err();
             assert!(error.contains(expected), "{layer}: {error}");
         }
+    }
+
+    #[test]
+    fn wrong_wiring_names_the_layers() {
+        let net = |layers: &str| {
+            let head = "name = \"t\"\n[input]\nheight = 8\nwidth = 8\ncolor = \"gray\"\n";
+            let end =
+                "[[layer]]\ntype = \"flatten\"\n[[layer]]\ntype = \"dense\"\nunits = 2\nactivation = \"softmax\"\n";
+            let text = format!("{head}{layers}{end}");
+            Network::from_toml(&text, "net.toml").map_err(|e| format!("{:#}", anyhow::Error::from(e)))
+        };
+        let conv = |name: &str, more: &str| {
+            format!("[[layer]]\ntype = \"conv2d\"\nname = \"{name}\"\nfilters = 2\nkernel = 3\n{more}\n")
+        };
+        let add = |inputs: &str| format!("[[layer]]\ntype = \"add\"\nname = \"sum\"\ninputs = [{inputs}]\n");
+        let same = "padding = \"same\"";
+        assert!(net(&(conv("a", same) + &conv("b", same) + &add("\"a\", \"b\""))).is_ok());
+        for (layers, expected) in [
+            (conv("a", same) + &conv("b", "") + &add("\"a\", \"b\""), "'sum' cannot take its input of 8x8x2 and 6x6x2"),
+            (conv("a", same) + &add("\"a\", \"c\""), "layer 'sum' reads 'c', but there is no layer of that name"),
+            (conv("a", "inputs = [\"b\"]") + &conv("b", ""), "layer 'a' reads 'b', which does not stand before it"),
+            (conv("a", "inputs = [\"a\"]"), "layer 'a' reads 'a', which does not stand before it"),
+            (conv("a", "") + &conv("b", "inputs = [\"input\"]"), "nothing reads the output of layer 'a'"),
+            (conv("a", "") + &add("\"a\""), "'sum' cannot take its input of 6x6x2: takes two inputs, got 1"),
+            (conv("a", "") + &conv("b", "inputs = [\"a\", \"a\"]"), "takes one input, got 2"),
+            (conv("a", "") + &conv("a", ""), "the name 'a' is taken"),
+        ] {
+            let error = net(&layers).unwrap_err();
+            assert!(error.contains(expected), "{layers}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_layer_is_read_behind_its_activation() {
+        let text = "name = \"t\"\n[input]\nheight = 8\nwidth = 8\ncolor = \"gray\"\n\
+            [[layer]]\ntype = \"conv2d\"\nname = \"a\"\nfilters = 2\nkernel = 3\nactivation = \"tanh\"\n\
+            [[layer]]\ntype = \"relu\"\nname = \"b\"\n\
+            [[layer]]\ntype = \"add\"\ninputs = [\"b\", \"a\"]\n\
+            [[layer]]\ntype = \"flatten\"\n[[layer]]\ntype = \"dense\"\nunits = 2\nactivation = \"softmax\"\n";
+        let network = Network::from_toml(text, "net.toml").unwrap();
+        let names: Vec<&str> = network.layers.iter().map(|layer| layer.name.as_str()).collect();
+        assert_eq!(names, ["a", "a.tanh", "b", "add", "flatten", "dense", "dense.softmax"]);
+        assert_eq!(network.layers[3].inputs, ["b", "a.tanh"]);
+        assert_eq!(Network::from_toml(&network.to_toml(), "again").unwrap(), network);
     }
 }

@@ -104,10 +104,10 @@ mod tests {
     #[test]
     fn parameter_counts_are_those_keras_prints() {
         // keras.io "Simple MNIST convnet": 320, 18,496, 16,010; total 34,826. TensorFlow's CNN tutorial: 122,570.
-        let mnist = summarize(&Network::open("mnist-cnn").unwrap(), None).unwrap();
+        let mnist = summarize(&Network::open("mnist-cnn").unwrap(), None, Target::HOST).unwrap();
         let counts: Vec<u64> = mnist.layers.iter().map(|l| l.parameters).filter(|&p| p > 0).collect();
         assert_eq!(counts, [320, 18_496, 16_010]);
         assert_eq!(mnist.parameters, 34_826);
-        assert_eq!(summarize(&Network::open("cifar-cnn").unwrap(), None).unwrap().parameters, 122_570);
+        assert_eq!(summarize(&Network::open("cifar-cnn").unwrap(), None, Target::HOST).unwrap().parameters, 122_570);
     }
 }

@@ -167,6 +167,13 @@ impl Weights {
         Ok(folded)
     }
 
+    /// How many numbers there are, running statistics among them.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        let layers = self.layers.values().map(|layer| layer.kernel.len() + layer.bias.len());
+        layers.chain(self.norms.values().map(|norm| 4 * norm.gamma.len())).sum()
+    }
+
     /// The layers' names and numbers, batch norms apart.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &LayerWeights)> {
         self.layers.iter().map(|(name, weights)| (name.as_str(), weights))
