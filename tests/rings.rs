@@ -1,7 +1,9 @@
 //! The row pipeline computes the same bytes whatever the height of its rings, and holds no more rows than it needs.
 
-use crate::support::every_operator;
-use ocelli_host::compile::{lower, ring_rows, with_heights};
+use crate::support::{every_operator, repository};
+use ocelli_host::compile::passes::simplify;
+use ocelli_host::compile::{Options, Passes, Target, compile, lower, ring_rows, with_heights};
+use ocelli_host::check::golden::{Golden, Pair, host_outputs, read_network};
 use ocelli_host::model::ModelBytes;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -9,7 +11,7 @@ use proptest::test_runner::RngSeed;
 /// The output and the working memory of the network with rings of these heights.
 fn run(heights: &dyn Fn(usize, u32, u32) -> u32, frame: &[i8]) -> anyhow::Result<(Vec<i8>, u32)> {
     let (_, _, quantized) = every_operator();
-    let mut file = lower(&quantized)?;
+    let mut file = lower(&simplify(quantized, Passes::ALL), &Target::HOST, true)?;
     let least = ring_rows(&file)?;
     let chosen: Vec<u32> = least.iter().zip(&file.tensors).enumerate().map(|(i, (&l, t))| heights(i, l, t.h)).collect();
     with_heights(&mut file, &chosen)?;
@@ -34,13 +36,46 @@ fn shortest_rings_and_whole_tensors_give_the_same_bytes() {
 fn one_row_less_is_refused_at_load() {
     // every ring but those that are one row high already, and the output
     let (_, _, quantized) = every_operator();
-    let file = lower(&quantized).unwrap();
+    let file = lower(&simplify(quantized, Passes::ALL), &Target::HOST, true).unwrap();
     let least = ring_rows(&file).unwrap();
     for short in (0..least.len() - 1).filter(|&i| least[i] > 1) {
         let result = run(&|i, rows, _| if i == short { rows - 1 } else { rows }, &frame());
         let refused = result.is_err_and(|error| error.to_string().contains("too short"));
         assert!(refused, "tensor {short} with {} rows", least[short] - 1);
     }
+}
+
+/// Each pass alone, none and all, on small boards and large.
+#[test]
+fn no_pass_changes_a_byte() {
+    let none = Passes::NONE;
+    let choices = [
+        none,
+        Passes { fold_padding: true, ..none },
+        Passes { fold_activations: true, ..none },
+        Passes { fold_shapes: true, ..none },
+        Passes { in_place: true, ..none },
+        Passes { tiles: true, ..none },
+        Passes { gates: true, ..none },
+        Passes::ALL,
+    ];
+    for name in ["branches_int8", "gated_int8", "mobile_uint8", "resnet8_made_int8"] {
+        let network = read_network(&repository(&format!("tests/models/{name}.tflite"))).unwrap();
+        let golden = recorded(name);
+        let mut reference = None;
+        for passes in choices {
+            for scratch_bytes in [256, 1280, 1 << 16] {
+                let target = Target { lane_bytes: 2, scratch_bytes };
+                let model = compile(&network, Options { target, passes }).unwrap();
+                let outputs = host_outputs(&model, &golden).unwrap();
+                assert_eq!(*reference.get_or_insert(outputs.clone()), outputs, "{name}, {passes:?}, {scratch_bytes}");
+            }
+        }
+    }
+}
+
+fn recorded(name: &str) -> Vec<Pair> {
+    Golden::read(&repository(&format!("tests/models/{name}.golden.json"))).unwrap().pairs().unwrap()
 }
 
 proptest! {
@@ -56,7 +91,7 @@ proptest! {
 #[test]
 fn rows_may_be_pushed_one_by_one_and_a_begun_frame_forgotten() {
     let (_, _, quantized) = every_operator();
-    let bytes = ModelBytes::new(&ocelli_host::compile::compile(&quantized).unwrap());
+    let bytes = ModelBytes::new(&compile(&quantized, Options::for_target(Target::HOST)).unwrap());
     let frame = frame();
     let expected = bytes.with_session(|session| Ok(session.run_frame(&frame).unwrap().to_vec())).unwrap();
     bytes

@@ -119,13 +119,13 @@ pub fn write_run(folder: &Path, network: &Network, weights: &Weights, quantized:
     run.write_compiled(quantized, &compile(quantized, Options::for_target(Target::HOST)).unwrap()).unwrap();
 }
 
-/// The emulated board and the toolchain for it; `None`, said aloud, where something is missing (a failure where
+/// An emulated board and the toolchain for it; `None`, said aloud, where something is missing (a failure where
 /// `OCELLI_REQUIRE_DEVICE` is set).
-pub fn device_toolchain() -> Option<(&'static Board, Toolchain)> {
-    let board = find("qemu-m4").unwrap();
+pub fn device_toolchain(name: &str) -> Option<(&'static Board, Toolchain)> {
+    let board = find(name).unwrap();
     if let Some(missing) = not_available(board) {
         assert!(std::env::var_os("OCELLI_REQUIRE_DEVICE").is_none(), "{missing}");
-        eprintln!("not run: {missing}");
+        eprintln!("{name}: not run: {missing}");
         return None;
     }
     Some((board, Toolchain::find(board.target).unwrap()))
