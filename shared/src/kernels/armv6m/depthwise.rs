@@ -3,14 +3,15 @@
 use super::{reach, requantize};
 use crate::kernels::isa::Requantization;
 use core::arch::naked_asm;
+use core::mem::MaybeUninit;
 
 /// Channels whose sums are held on the stack.
 const BLOCK: usize = 16;
 
-// `fast` reads a slice as its address and its length, in this order. The second word of a slice is its length, or this does not compile.
+// `products` reads a slice as its address and its length, in this order: when its second word is not its length, this does not compile.
 const _: () = {
     // SAFETY: a slice is two words, and a length is any number; an address as a number stops the compiler.
-    let words: [core::mem::MaybeUninit<usize>; 2] = unsafe { core::mem::transmute(&[0_i8; 3] as &[i8]) };
+    let words: [MaybeUninit<usize>; 2] = unsafe { core::mem::transmute(&[0_i8; 3] as &[i8]) };
     // SAFETY: as above.
     assert!(unsafe { words[1].assume_init() } == 3);
 };
@@ -36,16 +37,17 @@ pub fn depthwise(
         return;
     }
     let cells = cells.as_ptr_range();
-    let mut sums = [0; BLOCK];
+    let mut sums = [const { MaybeUninit::uninit() }; BLOCK]; // to fill it first is a call
     for first in (0..channels).step_by(block) {
         // The last block ends with the last channel: what it shares with the one before is computed twice.
         let first = first.min(channels - block);
         // SAFETY: there is at least one cell; `first + block` channels lie in every cell, in the weights of every cell and in the bias;
-        // `block` is a multiple of 4, not 0, and at most `BLOCK`.
-        unsafe {
-            products(cells.start, cells.end, weights.as_ptr(), stride, bias.as_ptr(), first, first + block, &mut sums)
+        // `block` is a multiple of 4, not 0, and at most `BLOCK`. The loop writes `block` sums.
+        let sums = unsafe {
+            products(cells.start, cells.end, weights.as_ptr(), stride, bias.as_ptr(), first, first + block, &mut sums);
+            core::slice::from_raw_parts(sums.as_ptr().cast(), block)
         };
-        if let (Some(sums), Some(out)) = (sums.get(..block), out.get_mut(first..)) {
+        if let Some(out) = out.get_mut(first..) {
             requantize::pixel(sums, factors, first, out);
         }
     }
@@ -87,7 +89,7 @@ unsafe extern "C" fn products(
     bias: *const i32,
     first: usize,
     end: usize,
-    sums: &mut [i32; BLOCK],
+    sums: &mut [MaybeUninit<i32>; BLOCK],
 ) {
     naked_asm!(
         "push {{r4, r5, r6, r7, lr}}",
