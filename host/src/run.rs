@@ -113,7 +113,9 @@ impl RunFolder {
     pub fn write_config(&self, config: &Config) -> anyhow::Result<()> {
         let mut config = config.clone();
         config.network.file = names::NETWORK.to_owned();
-        config.dataset.path = relative_to(&config.dataset.path, &self.path)?;
+        if !config.dataset.path.as_os_str().is_empty() {
+            config.dataset.path = relative_to(&config.dataset.path, &self.path)?;
+        }
         config.dataset.labels = config.dataset.labels.map(|labels| relative_to(&labels, &self.path)).transpose()?;
         write_atomically(&self.file(names::CONFIG), config.to_toml()?.as_bytes())
     }

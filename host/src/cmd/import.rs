@@ -104,13 +104,15 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
 }
 
 fn quantized(network: &QuantizedNetwork, chip: &Chip, out: &Path, json: bool) -> anyhow::Result<Verdict> {
+    let (bytes, plan) = fitting(network, chip)?;
     let path = if out.extension().is_some_and(|extension| extension == "ocelli") {
+        write_atomically(out, &bytes)?;
         out.to_owned()
     } else {
-        RunFolder::create(out)?.file(names::MODEL)
+        let folder = RunFolder::create(out)?;
+        write_atomically(&folder.file(names::MODEL), &bytes)?;
+        folder.file(names::MODEL)
     };
-    let (bytes, plan) = fitting(network, chip)?;
-    write_atomically(&path, &bytes)?;
     let (flash, ram) = (bytes.len() as u64, u64::from(plan.file.arena_bytes));
     if json {
         println!("{}", serde_json::json!({ "model": path, "board": chip.name, "flash_bytes": flash, "ram_bytes": ram }));

@@ -82,11 +82,13 @@ pub fn import(file: &[u8], options: &ImportOptions) -> anyhow::Result<Imported> 
     }
 }
 
-/// Gives layers of one name numbers.
+/// Gives layers of one name numbers, and names the characters that a `net.toml` allows.
 fn unique_names(drafts: &mut [Draft]) {
-    let mut known = HashSet::new();
+    let mut known = HashSet::from([crate::network::INPUT.to_owned()]);
     for draft in drafts {
-        let base = draft.name.clone();
+        let allowed = |c: char| if c.is_ascii_alphanumeric() || "_-./".contains(c) { c } else { '_' };
+        let base: String = draft.name.chars().map(allowed).collect();
+        draft.name.clone_from(&base);
         let mut number = 2;
         while !known.insert(draft.name.clone()) {
             draft.name = format!("{base}_{number}");
