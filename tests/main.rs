@@ -6,7 +6,7 @@ mod commands;
 mod conformance;
 mod device;
 mod graphs;
-// mod model_file;
+mod model_file;
 mod networks;
 mod operators;
 mod rings;

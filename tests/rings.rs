@@ -1,9 +1,9 @@
 //! The row pipeline computes the same bytes whatever the height of its rings, and holds no more rows than it needs.
 
 use crate::support::{every_operator, repository};
+use ocelli_host::check::golden::{Golden, Pair, host_outputs, read_network};
 use ocelli_host::compile::passes::simplify;
 use ocelli_host::compile::{Options, Passes, Target, compile, lower, ring_rows, with_heights};
-use ocelli_host::check::golden::{Golden, Pair, host_outputs, read_network};
 use ocelli_host::model::ModelBytes;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;

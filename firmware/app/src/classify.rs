@@ -262,11 +262,13 @@ mod tests {
                 tensor(1, 2, 4, 1, 0.125, -128),
                 tensor(1, 2, 8, 1, 1.0 / 256.0, -128),
             ],
-            ops: vec![entry("flatten", kind::FLATTEN, 0, vec![]), entry("softmax", kind::SOFTMAX, 1, vec![scale])],
+            ops: vec![entry("flatten", kind::RESHAPE, 0, vec![]), entry("softmax", kind::SOFTMAX, 1, vec![scale])],
             labels: vec!["left".to_string(), "right".to_string()],
             input: Some((spec, (i8::MIN..=i8::MAX).collect())),
-            arena_bytes: 20,
+            arena_bytes: 48,
             state: 12,
+            scratch: [0, 0],
+            lane_bytes: 1,
         };
         let bytes = file.to_bytes().unwrap();
         let mut aligned = Aligned([0; 1024]);
@@ -282,7 +284,7 @@ mod tests {
     #[test]
     fn each_frame_of_a_camera_is_classified_and_resized() {
         let model = brighter_pixel();
-        let (mut arena, mut scratch, mut row) = (Arena::<20>::new(), [0; 6], [0; 4]);
+        let (mut arena, mut scratch, mut row) = (Arena::<48>::new(), [0; 6], [0; 4]);
         let memory = Memory { arena: arena.bytes_mut(), scratch: &mut scratch, row: &mut row };
         let mut classifier = Classifier::load(file(&model), memory).unwrap();
         // Frames of 4x2: the left half bright, then the right half, then neither.
@@ -304,10 +306,10 @@ mod tests {
         let load = |arena: &mut [u8], scratch: &mut [u32]| {
             Classifier::load(file(&model), Memory { arena, scratch, row: &mut [] }).map(|_| ()).unwrap_err()
         };
-        assert_eq!(load(Arena::<20>::new().bytes_mut(), &mut [0; 5]), SetupError::Scratch { found: 5, needed: 6 });
+        assert_eq!(load(Arena::<48>::new().bytes_mut(), &mut [0; 5]), SetupError::Scratch { found: 5, needed: 6 });
         let too_small = SetupError::Load(LoadError::Arena { found: 16, needed: 20 });
         assert_eq!(load(Arena::<16>::new().bytes_mut(), &mut [0; 6]), too_small);
-        let (mut arena, mut scratch, mut row) = (Arena::<20>::new(), [0; 6], [0; 3]);
+        let (mut arena, mut scratch, mut row) = (Arena::<48>::new(), [0; 6], [0; 3]);
         let memory = Memory { arena: arena.bytes_mut(), scratch: &mut scratch, row: &mut row };
         let mut camera = Pictures { size: [4, 2], rows: [].chunks(4) };
         let error = Classifier::load(file(&model), memory).unwrap().classify(&mut camera).unwrap_err();

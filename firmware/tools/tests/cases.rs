@@ -18,7 +18,7 @@ fn flatten(arena_bytes: u32) -> Vec<u8> {
         |h, c, rows, offset, last_reader| Tensor { h, w: 1, c, rows, offset, last_reader, scale: 0.5, zero_point: 3 };
     let entry = OpEntry {
         name: "flatten".to_owned(),
-        record: OpRecord::new(kind::FLATTEN, 0),
+        record: OpRecord::new(kind::RESHAPE, 0),
         weights: vec![],
         bias: vec![],
         multipliers: vec![],
@@ -30,6 +30,8 @@ fn flatten(arena_bytes: u32) -> Vec<u8> {
         input: None,
         arena_bytes,
         state: 24,
+        scratch: [0, 0],
+        lane_bytes: 1,
     };
     file.to_bytes().unwrap()
 }

@@ -5,9 +5,9 @@ use crate::interchange::tflite::{ImportOptions, Imported, import};
 use crate::model::ModelBytes;
 use crate::quantize::QuantizedNetwork;
 use anyhow::{Context, bail, ensure};
-use serde::Deserialize;
 use ocelli_firmware_tools::bench::{BenchOptions, bench};
 use ocelli_firmware_tools::{Board, Toolchain};
+use serde::Deserialize;
 use std::path::Path;
 
 /// Inputs of a network and what it must make of them.
@@ -113,7 +113,9 @@ pub fn read_network(path: &Path) -> anyhow::Result<QuantizedNetwork> {
 /// When the model is refused or an input has another size than its input.
 pub fn host_outputs(model: &[u8], pairs: &[Pair]) -> anyhow::Result<Vec<Vec<i8>>> {
     ModelBytes::new(model).with_session(|session| {
-        let run = |pair: &Pair| Ok(session.run_frame(&pair.input).context("an input has another size than the network's")?.to_vec());
+        let run = |pair: &Pair| {
+            Ok(session.run_frame(&pair.input).context("an input has another size than the network's")?.to_vec())
+        };
         pairs.iter().map(run).collect()
     })
 }

@@ -4,10 +4,12 @@ use super::Verdict;
 use super::ui::{bar, load_evaluation, percent, spinner, table};
 use anyhow::{Context, bail, ensure};
 use ocelli_firmware_tools::boards::find;
-use ocelli_host::check::golden::{self, Golden, first_difference, first_differing_layer, host_outputs, outputs_of_board};
+use ocelli_host::check::golden::{
+    self, Golden, first_difference, first_differing_layer, host_outputs, outputs_of_board,
+};
 use ocelli_host::check::vectors::{self, Outcome};
-use ocelli_host::compile::{Options, Target, compile};
 use ocelli_host::check::{self, CheckReport, DeviceRunner, not_available, run_device};
+use ocelli_host::compile::{Options, Target, compile};
 use ocelli_host::run::Bundle;
 use std::path::{Path, PathBuf};
 
@@ -134,20 +136,29 @@ fn run_golden(model: &Path, golden: &Path, board: Option<&str>, json: bool) -> a
     }
     let passed = runs.iter().all(|(_, difference, _)| difference.is_none());
     if json {
-        let runs: Vec<_> = runs.iter().map(|(on, difference, layer)| {
-            let difference = difference.as_ref().map(|d| serde_json::json!({
-                "case": d.case, "element": d.element, "found": d.found, "expected": d.expected,
-            }));
-            serde_json::json!({ "on": on, "difference": difference, "layer": layer })
-        }).collect();
-        let report = serde_json::json!({ "passed": passed, "cases": pairs.len(), "source": recorded.source, "runs": runs });
+        let runs: Vec<_> = runs
+            .iter()
+            .map(|(on, difference, layer)| {
+                let difference = difference.as_ref().map(|d| {
+                    serde_json::json!({
+                        "case": d.case, "element": d.element, "found": d.found, "expected": d.expected,
+                    })
+                });
+                serde_json::json!({ "on": on, "difference": difference, "layer": layer })
+            })
+            .collect();
+        let report =
+            serde_json::json!({ "passed": passed, "cases": pairs.len(), "source": recorded.source, "runs": runs });
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         for (on, difference, layer) in &runs {
             match difference {
                 None => println!("{on}: {} cases, every output byte as recorded", pairs.len()),
                 Some(d) => {
-                    println!("{on}: DIFFERS: case {}, element {}: {}, recorded {}", d.case, d.element, d.found, d.expected);
+                    println!(
+                        "{on}: DIFFERS: case {}, element {}: {}, recorded {}",
+                        d.case, d.element, d.found, d.expected
+                    );
                     if let Some(layer) = layer {
                         println!("{on}: the first layer in which it differs from the host: '{layer}'");
                     }

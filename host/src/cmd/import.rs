@@ -10,8 +10,8 @@ use ocelli_host::files::write_atomically;
 use ocelli_host::interchange::tflite::{ImportOptions, Imported, import};
 use ocelli_host::quantize::QuantizedNetwork;
 use ocelli_host::run::{RunFolder, names, read_labels};
-use std::path::PathBuf;
 use std::path::Path;
+use std::path::PathBuf;
 
 /// Take in a network made elsewhere (.tflite: int8, uint8, or float to be quantized here)
 ///
@@ -115,7 +115,10 @@ fn quantized(network: &QuantizedNetwork, chip: &Chip, out: &Path, json: bool) ->
     };
     let (flash, ram) = (bytes.len() as u64, u64::from(plan.file.arena_bytes));
     if json {
-        println!("{}", serde_json::json!({ "model": path, "board": chip.name, "flash_bytes": flash, "ram_bytes": ram }));
+        println!(
+            "{}",
+            serde_json::json!({ "model": path, "board": chip.name, "flash_bytes": flash, "ram_bytes": ram })
+        );
     } else {
         println!("{}: {} bytes of flash, {} bytes of RAM", path.display(), thousands(flash), thousands(ram));
     }

@@ -24,7 +24,10 @@ impl Target {
     #[must_use]
     pub const fn of(board: &Board) -> Self {
         // every bare-metal core's kernels widen to 16 bits
-        Self { lane_bytes: 2, scratch_bytes: if matches!(board.core.as_bytes(), b"Cortex-M0" | b"Cortex-M0+") { 1280 } else { 2560 } }
+        Self {
+            lane_bytes: 2,
+            scratch_bytes: if matches!(board.core.as_bytes(), b"Cortex-M0" | b"Cortex-M0+") { 1280 } else { 2560 },
+        }
     }
 
     /// The core that a model was compiled for: compiling for it again gives the same tiles.

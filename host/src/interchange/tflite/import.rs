@@ -1,7 +1,8 @@
 //! A .tflite file as a network of ours: quantized as it is, or float to be quantized here.
 
 use super::{
-    FusedActivation, Options, Padding, TensorType, TfliteModel, TfliteOperator, TfliteTensor, report, short_name, unsupported,
+    FusedActivation, Options, Padding, TensorType, TfliteModel, TfliteOperator, TfliteTensor, report, short_name,
+    unsupported,
 };
 use crate::network::{Layer, LayerKind, LayerWeights, Network, Node, Weights};
 use crate::quantize::{QuantParams, QuantizedLayer, QuantizedNetwork, QuantizedWeights};
@@ -60,7 +61,8 @@ enum Converted {
 pub fn import(file: &[u8], options: &ImportOptions) -> anyhow::Result<Imported> {
     let mut model = super::read(file)?;
     model.simplify()?;
-    let problems = unsupported(&model, |model, operator| convert(model, operator).map(|_| ()).map_err(|e| format!("{e:#}")));
+    let problems =
+        unsupported(&model, |model, operator| convert(model, operator).map(|_| ()).map_err(|e| format!("{e:#}")));
     ensure!(problems.is_empty(), "this network cannot be imported:\n{}", report(&problems).trim_end());
     let [input] = model.inputs[..] else {
         bail!("the network has {} inputs: a classifier of pictures has one", model.inputs.len());
@@ -73,7 +75,10 @@ pub fn import(file: &[u8], options: &ImportOptions) -> anyhow::Result<Imported> 
         builder.add(operator)?;
     }
     let last = builder.places.get(&output).map(|place| place.0).context("the output is not computed")?;
-    ensure!(last == builder.drafts.len(), "the network goes on after its output: leave one output and convert it again");
+    ensure!(
+        last == builder.drafts.len(),
+        "the network goes on after its output: leave one output and convert it again"
+    );
     unique_names(&mut builder.drafts);
     if builder.quantized_input(input)?.is_some() {
         builder.quantized(input, options).map(|network| Imported::Quantized(Box::new(network)))
@@ -216,7 +221,8 @@ impl Builder<'_> {
             });
             layers.push(Layer { name: node.name.clone(), kind: LayerKind::Op(node.op), inputs: names.collect() });
             if let Some(tensor) = draft.weights {
-                let shape = node.op.weight_shape(node.input()).context("an operator without weights")?.map(|n| n as usize);
+                let shape =
+                    node.op.weight_shape(node.input()).context("an operator without weights")?.map(|n| n as usize);
                 let kernel = self.model.tensors[tensor].real_values().context("the weights are not in the file")?;
                 let bias = match draft.bias {
                     None => vec![0.0; shape[node.op.channel_axis()]],
@@ -275,7 +281,8 @@ fn shape(tensor: &TfliteTensor<'_>) -> anyhow::Result<Shape> {
 /// What an operator becomes.
 fn convert(model: &TfliteModel<'_>, operator: &TfliteOperator) -> anyhow::Result<Converted> {
     let data: Vec<usize> = operator.inputs.iter().flatten().copied().collect();
-    let (first, output) = (*data.first().context("reads nothing")?, *operator.outputs.first().context("makes nothing")?);
+    let (first, output) =
+        (*data.first().context("reads nothing")?, *operator.outputs.first().context("makes nothing")?);
     let constant = |index: usize| model.input(operator, index).is_some_and(|tensor| tensor.constant().is_some());
     let in_shape = shape(&model.tensors[first])?;
     let out_shape = shape(&model.tensors[output])?;
@@ -304,7 +311,10 @@ fn convert(model: &TfliteModel<'_>, operator: &TfliteOperator) -> anyhow::Result
     let clamped = |op: Op, inputs: Vec<usize>, fused: FusedActivation| -> anyhow::Result<Converted> {
         let mut layers = vec![draft(op, inputs)];
         if let Some(clamp) = separate(activation(fused)?) {
-            layers.push(Draft { name: format!("{}_clamp", short_name(&operator.name)), ..draft(Op::Unary(clamp), Vec::new()) });
+            layers.push(Draft {
+                name: format!("{}_clamp", short_name(&operator.name)),
+                ..draft(Op::Unary(clamp), Vec::new())
+            });
         }
         Ok(Converted::Layers(layers))
     };
@@ -356,7 +366,8 @@ fn convert(model: &TfliteModel<'_>, operator: &TfliteOperator) -> anyhow::Result
             clamped(Op::AveragePool2d { window: to_window(window, kernel.map(|n| n as usize))? }, vec![first], *fused)
         }
         Options::Mean { .. } | Options::ReduceMax { .. } => {
-            let axes = model.input(operator, 1).and_then(TfliteTensor::integers).context("has axes that are not constants")?;
+            let axes =
+                model.input(operator, 1).and_then(TfliteTensor::integers).context("has axes that are not constants")?;
             let rank = i64::try_from(model.tensors[first].shape.len())?;
             let mut axes: Vec<i64> = axes.into_iter().map(|axis| axis.rem_euclid(rank.max(1))).collect();
             axes.sort_unstable();
@@ -383,7 +394,10 @@ fn convert(model: &TfliteModel<'_>, operator: &TfliteOperator) -> anyhow::Result
         }
         Options::Concatenation { axis, activation: fused } => {
             let rank = i32::try_from(model.tensors[output].shape.len())?;
-            ensure!(axis.rem_euclid(rank.max(1)) == rank - 1, "joins tensors along axis {axis}: the channels are supported");
+            ensure!(
+                axis.rem_euclid(rank.max(1)) == rank - 1,
+                "joins tensors along axis {axis}: the channels are supported"
+            );
             ensure!((0..data.len()).all(|index| !constant(index)), "has a constant operand");
             if data.len() == 1 {
                 return Ok(Converted::Same(first));
@@ -391,7 +405,8 @@ fn convert(model: &TfliteModel<'_>, operator: &TfliteOperator) -> anyhow::Result
             clamped(Op::Concat, data, *fused)
         }
         Options::Pad | Options::PadV2 => {
-            let cells = model.input(operator, 1).and_then(TfliteTensor::integers).context("has padding that is no constant")?;
+            let cells =
+                model.input(operator, 1).and_then(TfliteTensor::integers).context("has padding that is no constant")?;
             let cells = cells.into_iter().map(u16::try_from).collect::<Result<Vec<_>, _>>()?;
             let (&[0, 0, top, bottom, left, right, 0, 0], 4) = (&cells[..], model.tensors[first].shape.len()) else {
                 bail!("pads by {cells:?}: rows and columns of a picture are supported");
@@ -456,7 +471,8 @@ fn check_weights(tensor: &TfliteTensor<'_>, op: &Op) -> anyhow::Result<()> {
 }
 
 fn to_window(window: &super::Window, kernel: [usize; 2]) -> anyhow::Result<Window> {
-    let pair = |values: [u32; 2]| -> anyhow::Result<[u16; 2]> { Ok([u16::try_from(values[0])?, u16::try_from(values[1])?]) };
+    let pair =
+        |values: [u32; 2]| -> anyhow::Result<[u16; 2]> { Ok([u16::try_from(values[0])?, u16::try_from(values[1])?]) };
     Ok(Window {
         kernel: [u16::try_from(kernel[0])?, u16::try_from(kernel[1])?],
         stride: pair(window.stride)?,

@@ -26,8 +26,8 @@ mod tensors;
 #[cfg(test)]
 mod tests;
 
-pub use import::{ImportOptions, Imported, import};
 pub use error::{TfliteError, short_name};
+pub use import::{ImportOptions, Imported, import};
 pub use opcodes::OpCode;
 pub use options::{Options, Window};
 pub use problems::{Problem, report, unsupported};
