@@ -6,6 +6,9 @@ use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
+/// In place of a board's name: the computer that compiles.
+pub const HOST: &str = "host";
+
 /// The whole configuration.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -58,7 +61,7 @@ pub struct NetworkConfig {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TargetConfig {
-    /// Name of a board.
+    /// Name of a board, or [`HOST`].
     pub board: String,
 }
 
@@ -107,7 +110,9 @@ impl Config {
             "[dataset] validation_fraction = {fraction} must be at least 0 and below 1"
         );
         ensure!(self.quantization.calibration_images > 0, "[quantization] calibration_images must be at least 1");
-        ocelli_firmware_tools::boards::find(&self.target.board).context("[target] board")?;
+        if self.target.board != HOST {
+            ocelli_firmware_tools::boards::find(&self.target.board).context("[target] board (or host)")?;
+        }
         self.training.validate()
     }
 

@@ -121,16 +121,15 @@ fn run_golden(model: &Path, golden: &Path, board: Option<&str>, json: bool) -> a
     let pairs = recorded.pairs()?;
     let mut runs = Vec::new();
     let options = Options::for_target(Target::HOST);
-    runs.push(("host", first_difference(&pairs, &host_outputs(&compile(&network, options)?, &pairs)?)?, None));
+    let on_host = host_outputs(&compile(&network, options)?, &pairs)?;
+    runs.push(("host", first_difference(&pairs, &on_host)?, None));
     if let Some(board) = board {
         let options = Options::for_target(Target::of(board));
         let on_board = |model: &[u8]| outputs_of_board(board, model, &pairs);
         let spinner = spinner(board.name);
-        let difference = first_difference(&pairs, &on_board(&compile(&network, options)?)?)?;
-        let layer = match &difference {
-            None => None,
-            Some(_) => first_differing_layer(&network, options, &pairs, on_board)?,
-        };
+        let outputs = on_board(&compile(&network, options)?)?;
+        let difference = first_difference(&pairs, &outputs)?;
+        let layer = if outputs == on_host { None } else { first_differing_layer(&network, options, &pairs, on_board)? };
         spinner.finish_and_clear();
         runs.push((board.name, difference, layer));
     }

@@ -5,6 +5,7 @@ use super::ui::{load_training, spinner, thousands};
 use anyhow::ensure;
 use ocelli_firmware_tools::boards::find;
 use ocelli_host::compile::{LayerCost, Options, Planned, Target, assemble, cost, planned};
+use ocelli_host::config::HOST;
 use ocelli_host::data::Dataset;
 use ocelli_host::network::{Network, Weights};
 use ocelli_host::quantize::{Calibration, QuantizationConfig, QuantizedNetwork, quantize};
@@ -90,7 +91,7 @@ pub struct Chip {
 impl Chip {
     /// A board, or `host`; `limits` take the place of the board's flash and RAM.
     pub fn find(name: &str, limits: &Limits) -> anyhow::Result<Self> {
-        let (target, flash, ram) = if name == "host" {
+        let (target, flash, ram) = if name == HOST {
             (Target::HOST, u64::MAX, u64::MAX)
         } else {
             let board = find(name)?;
