@@ -23,8 +23,10 @@ mod accumulate;
 mod add;
 mod column;
 mod depthwise;
+mod depthwise_run;
 mod dot;
 mod requantize;
+mod tile;
 
 use super::isa::{AddParams, Isa, PIXELS, Requantization};
 use super::thumb2;
@@ -48,6 +50,10 @@ impl Isa for Armv7em {
     #[inline(always)]
     fn fill(column: &mut [i16], first: usize, count: usize, pixel: usize, value: i8) {
         column::fill(column, first, count, pixel, value);
+    }
+
+    fn gather_tile(column: &mut [i16], first: usize, source: &[i8], step: usize, len: usize, pixels: usize) {
+        tile::gather_tile(column, first, source, step, len, pixels);
     }
 
     fn accumulate(column: &[i16], weights: &[i8], stride: usize, accumulators: &mut [[i32; PIXELS]]) {
@@ -74,6 +80,26 @@ impl Isa for Armv7em {
         out: &mut [i8],
     ) {
         thumb2::depthwise::depthwise(cells, weights, stride, bias, factors, out, depthwise::run);
+    }
+
+    fn depthwise_run(
+        cells: &mut [&[i8]],
+        step: usize,
+        weights: &[i8],
+        stride: usize,
+        bias: &[i32],
+        factors: &Requantization<'_>,
+        out: &mut [i8],
+    ) {
+        if depthwise_run::depthwise_run(cells, step, weights, stride, bias, factors, out) {
+            return;
+        }
+        for pixel in out.chunks_exact_mut(bias.len().max(1)) {
+            Self::depthwise(cells, weights, stride, bias, factors, pixel);
+            for cell in &mut *cells {
+                *cell = cell.get(step..).unwrap_or_default();
+            }
+        }
     }
 
     fn dot(a: &[i8], b: &[i8]) -> i32 {
