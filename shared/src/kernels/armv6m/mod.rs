@@ -31,6 +31,10 @@ impl Isa for Armv6m {
         }
     }
 
+    fn gather_tile(column: &mut [i16], first: usize, source: &[i8], step: usize, len: usize, pixels: usize) {
+        gather::tile(column, first, source, step, len, pixels);
+    }
+
     fn accumulate(column: &[i16], weights: &[i8], stride: usize, accumulators: &mut [[i32; PIXELS]]) {
         accumulate::accumulate(column, weights, stride, accumulators);
     }

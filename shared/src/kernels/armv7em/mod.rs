@@ -26,7 +26,6 @@ mod depthwise;
 mod depthwise_run;
 mod dot;
 mod requantize;
-mod tile;
 
 use super::isa::{AddParams, Isa, PIXELS, Requantization};
 use super::thumb2;
@@ -53,7 +52,7 @@ impl Isa for Armv7em {
     }
 
     fn gather_tile(column: &mut [i16], first: usize, source: &[i8], step: usize, len: usize, pixels: usize) {
-        tile::gather_tile(column, first, source, step, len, pixels);
+        thumb2::tile::gather_tile(column, first, source, [step, len, pixels], column::widen_tile, column::gather);
     }
 
     fn accumulate(column: &[i16], weights: &[i8], stride: usize, accumulators: &mut [[i32; PIXELS]]) {

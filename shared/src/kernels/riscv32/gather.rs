@@ -1,6 +1,7 @@
 //! Values into a column of pixel pairs (see [`pairs`](super::super::pairs)).
 
-use crate::kernels::pairs;
+use super::reach;
+use crate::kernels::pairs::{self, Words};
 
 /// See [`Isa::gather`](crate::kernels::isa::Isa::gather). The other pixel of the pair stays as it is.
 #[inline(never)]
@@ -18,6 +19,30 @@ pub fn gather(column: &mut [i16], first: usize, pixel: usize, values: &[i8]) {
         } else {
             each(word, values.as_ptr(), count, |_, low, value| low.wrapping_add(value << 16));
         }
+    }
+}
+
+/// See [`Isa::gather_tile`](crate::kernels::isa::Isa::gather_tile).
+#[inline(never)]
+pub fn tile(column: &mut [i16], first: usize, source: &[i8], step: usize, len: usize, pixels: usize) {
+    let room = pairs::room(column);
+    if pixels == 0 || first > room || len > room - first || reach(pixels, step, len) > source.len() {
+        return;
+    }
+    let mut word = column.as_mut_ptr().cast::<Words>().wrapping_add(first);
+    let end = word.wrapping_add(len & !1);
+    let [mut a, mut b, mut c, mut d] =
+        [0, 1, 2, 3].map(|pixel: usize| source.as_ptr().wrapping_add(step * pixel.min(pixels - 1)));
+    // SAFETY: each pixel has `len` values (the last one's stand for those that are missing), and the column as many words from `first`
+    // on, aligned.
+    let one = |word: *mut Words, [a, b, c, d]: [*const i8; 4]| unsafe {
+        *word = [i32::from(*a) + (i32::from(*b) << 16), i32::from(*c) + (i32::from(*d) << 16)];
+    };
+    while word != end {
+        one(word, [a, b, c, d]);
+        one(word.wrapping_add(1), [a, b, c, d].map(|value| value.wrapping_add(1)));
+        [a, b, c, d] = [a, b, c, d].map(|value| value.wrapping_add(2));
+        word = word.wrapping_add(2);
     }
 }
 

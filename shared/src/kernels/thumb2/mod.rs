@@ -7,6 +7,7 @@
 pub(super) mod add;
 pub(super) mod depthwise;
 pub(super) mod requantize;
+pub(super) mod tile;
 
 use crate::quant::OutputStage;
 
