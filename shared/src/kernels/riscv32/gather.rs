@@ -30,20 +30,37 @@ pub fn tile(column: &mut [i16], first: usize, source: &[i8], step: usize, len: u
         return;
     }
     let mut word = column.as_mut_ptr().cast::<Words>().wrapping_add(first);
-    let end = word.wrapping_add(len & !1);
-    let [mut a, mut b, mut c, mut d] =
-        [0, 1, 2, 3].map(|pixel: usize| source.as_ptr().wrapping_add(step * pixel.min(pixels - 1)));
-    // SAFETY: each pixel has `len` values (the last one's stand for those that are missing), and the column as many words from `first`
-    // on, aligned.
-    let one = |word: *mut Words, [a, b, c, d]: [*const i8; 4]| unsafe {
-        *word = [i32::from(*a) + (i32::from(*b) << 16), i32::from(*c) + (i32::from(*d) << 16)];
-    };
+    let end = word.wrapping_add(len & !3);
+    let next = |values: *const i8, pixel: usize| values.wrapping_add(if pixel < pixels { step } else { 0 });
+    let mut a = source.as_ptr();
+    let mut b = next(a, 1);
+    let mut c = next(b, 2);
+    let mut d = next(c, 3);
     while word != end {
-        one(word, [a, b, c, d]);
-        one(word.wrapping_add(1), [a, b, c, d].map(|value| value.wrapping_add(1)));
-        [a, b, c, d] = [a, b, c, d].map(|value| value.wrapping_add(2));
-        word = word.wrapping_add(2);
+        // SAFETY: each pixel has `len` values (the last one's stand for those that are missing), and the column as many pairs of words
+        // from `first` on, aligned.
+        unsafe {
+            *word = [pair(a, b, 0), pair(c, d, 0)];
+            *word.wrapping_add(1) = [pair(a, b, 1), pair(c, d, 1)];
+            *word.wrapping_add(2) = [pair(a, b, 2), pair(c, d, 2)];
+            *word.wrapping_add(3) = [pair(a, b, 3), pair(c, d, 3)];
+        }
+        word = word.wrapping_add(4);
+        a = a.wrapping_add(4);
+        b = b.wrapping_add(4);
+        c = c.wrapping_add(4);
+        d = d.wrapping_add(4);
     }
+}
+
+/// The word of two values.
+///
+/// # Safety
+/// Both can be read at `i`.
+#[inline(always)]
+unsafe fn pair(low: *const i8, high: *const i8, i: usize) -> i32 {
+    // SAFETY: the caller says so.
+    unsafe { i32::from(*low.wrapping_add(i)) + (i32::from(*high.wrapping_add(i)) << 16) }
 }
 
 /// Merges every value into its word, of which `merge` is also given the low half, four a turn.
