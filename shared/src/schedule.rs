@@ -5,7 +5,7 @@
 //! Whenever an input row has arrived, the deepest operator that can step does, until none can. A row may be overwritten once no
 //! reader's next step needs it.
 
-use crate::model::records::{OpRecord, Tensor, flag, kind};
+use crate::model::records::{NO_INPUT, OpRecord, Tensor, flag, kind};
 use crate::to_usize;
 
 /// How an operator consumes its input.
@@ -50,21 +50,27 @@ impl Graph<'_> {
         self.tensors.get(tensor).map_or(0, |t| t.h)
     }
 
-    /// Rows `first..end` of its input `input` (0 or 1) that a step needs, clipped to the image.
+    /// Rows `first..end` of its input `input` (0 or 1) that a step needs, clipped to the image. `step` is below `2^16`, as every step
+    /// that is counted.
     #[must_use]
     pub fn input_rows(&self, op: usize, input: usize, step: u32) -> (u32, u32) {
         let Some(record) = self.ops.get(op) else { return (0, 0) };
         let h = record.inputs.get(input).map_or(0, |&tensor| self.height(usize::from(tensor)));
+        self.rows_needed(record, op, input, step, h)
+    }
+
+    /// The same; `h` is the input's height. Where a sum does not fit 32 bits it is more than `h` in any case.
+    #[inline]
+    fn rows_needed(&self, record: &OpRecord, op: usize, input: usize, step: u32, h: u32) -> (u32, u32) {
         if pace(record) == Pace::Accumulate {
             return (step.min(h), step.saturating_add(1).min(h));
         }
         if input == 1 && h != self.height(op + 1) {
             return (0, h); // one value a channel: needed for every row
         }
-        let start = i64::from(step) * i64::from(record.stride[0]) - i64::from(record.pads[0]);
-        let last = start + i64::from(record.kernel[0].max(1) - 1) * i64::from(record.dilation[0]);
-        let clip = |row: i64| u32::try_from(row.clamp(0, i64::from(h))).unwrap_or(h);
-        (clip(start), clip(last + 1))
+        let [start, pad] = [step.wrapping_mul(u32::from(record.stride[0])), u32::from(record.pads[0])];
+        let span = u32::from(record.kernel[0].max(1) - 1) * u32::from(record.dilation[0]) + 1;
+        (start.saturating_sub(pad).min(h), start.saturating_add(span).saturating_sub(pad).min(h))
     }
 
     /// Rows of tensor `index` that are complete, given each operator's steps done and the input rows pushed.
@@ -122,20 +128,27 @@ impl Graph<'_> {
         let rows = self.tensors.get(index).map_or(0, |t| t.rows);
         let in_place =
             index.checked_sub(1).and_then(|producer| self.ops.get(producer)).is_some_and(|op| op.has(flag::IN_PLACE));
-        in_place || self.rows_made(state, index) < self.oldest_needed(state, index).saturating_add(rows)
+        let made = self.rows_made(state, index);
+        // most rings hold the whole tensor: no reader need be looked at
+        in_place || made < rows || made < self.oldest_needed(state, index).saturating_add(rows)
     }
 
     /// Whether an operator can take its next step.
     #[must_use]
+    #[inline]
     pub fn is_ready(&self, state: &[u16], op: usize) -> bool {
         let Some(record) = self.ops.get(op) else { return false };
         let step = state.get(op + 1).map_or(0, |&v| u32::from(v));
-        let has_rows = |input: usize, tensor: usize| {
-            let needed = if record.has(flag::WAITS) { self.height(tensor) } else { self.input_rows(op, input, step).1 };
+        let has_rows = |input: usize, tensor: u16| {
+            let tensor = usize::from(tensor);
+            let h = self.height(tensor);
+            let needed = if record.has(flag::WAITS) { h } else { self.rows_needed(record, op, input, step, h).1 };
             needed <= self.rows_made(state, tensor)
         };
-        step < self.steps(op)
-            && record.reads().enumerate().all(|(input, tensor)| has_rows(input, tensor))
+        // the test that fails most often comes first
+        has_rows(0, record.inputs[0])
+            && step < self.steps(op)
+            && (record.inputs[1] == NO_INPUT || has_rows(1, record.inputs[1]))
             && self.has_room(state, op + 1)
     }
 
@@ -143,6 +156,14 @@ impl Graph<'_> {
     #[must_use]
     pub fn next_ready(&self, state: &[u16]) -> Option<usize> {
         (0..self.ops.len()).rev().find(|&op| self.is_ready(state, op))
+    }
+
+    /// The same after a step of the deepest operator, which worked on tensor `tensor`, or after a pushed row (tensor 0) when no
+    /// operator could step before it: of the deeper operators only those that read the tensor may have become ready.
+    #[must_use]
+    pub fn next_ready_after(&self, state: &[u16], tensor: usize) -> Option<usize> {
+        let last = self.tensors.get(tensor).map_or(0, |tensor| to_usize(tensor.last_reader));
+        (0..self.ops.len().min(last + 1)).rev().find(|&op| self.is_ready(state, op))
     }
 
     /// Runs the schedule for one frame without arithmetic; `visit` sees the state after each step, pushed rows included, and the
@@ -159,7 +180,10 @@ impl Graph<'_> {
             let Some(pushed) = state.first_mut() else { return false };
             *pushed += 1;
             visit(state, 0);
-            while let Some(op) = self.next_ready(state) {
+            let mut worked = 0;
+            while let Some(op) = self.next_ready_after(state, worked) {
+                debug_assert_eq!(Some(op), self.next_ready(state), "a deeper operator became ready");
+                worked = op + 1;
                 let Some(steps) = state.get_mut(op + 1) else { return false };
                 *steps += 1;
                 visit(state, op + 1);

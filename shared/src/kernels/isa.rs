@@ -51,6 +51,27 @@ pub trait Isa {
     /// As [`gather`](Self::gather), `count` times the same value.
     fn fill(column: &mut [Self::Lane], first: usize, count: usize, pixel: usize, value: i8);
 
+    /// Gathers from one input row for all pixels of a tile: pixel `p` of the first `pixels` gets `source[p * step..][..len]` at places
+    /// `first..first + len`. What the places of other pixels hold then is not said.
+    ///
+    /// # Shapes
+    /// `first` and `len` are multiples of 4, `len` and `pixels` not 0; `source` has at least `(pixels - 1) * step + len` values. Nothing
+    /// useful is done otherwise.
+    fn gather_tile(
+        column: &mut [Self::Lane],
+        first: usize,
+        source: &[i8],
+        step: usize,
+        len: usize,
+        pixels: usize,
+    ) {
+        for pixel in 0..pixels {
+            if let Some(values) = source.get(pixel * step..pixel * step + len) {
+                Self::gather(column, first, pixel, values);
+            }
+        }
+    }
+
     /// Adds to each channel's accumulators the products of its weights with the column.
     ///
     /// # Shapes
@@ -90,6 +111,29 @@ pub trait Isa {
         factors: &Requantization<'_>,
         out: &mut [i8],
     );
+
+    /// Computes neighbouring pixels of a depthwise convolution, as [`depthwise`](Self::depthwise) does one: from a pixel to the next
+    /// every cell moves on by `step` values.
+    ///
+    /// # Shapes
+    /// `cells`: the first pixel's, each as long as the last pixel's needs, `(pixels - 1) * step + c`; they are not what they were
+    /// afterwards. `bias`: `[c]`, and `out`: `[pixels][c]`.
+    fn depthwise_run(
+        cells: &mut [&[i8]],
+        step: usize,
+        weights: &[i8],
+        stride: usize,
+        bias: &[i32],
+        factors: &Requantization<'_>,
+        out: &mut [i8],
+    ) {
+        for pixel in out.chunks_exact_mut(bias.len().max(1)) {
+            Self::depthwise(cells, weights, stride, bias, factors, pixel);
+            for cell in &mut *cells {
+                *cell = cell.get(step..).unwrap_or(&[]);
+            }
+        }
+    }
 
     /// The sum of products of two equally long slices. Neither needs an alignment.
     fn dot(a: &[i8], b: &[i8]) -> i32;

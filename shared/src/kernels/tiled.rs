@@ -7,6 +7,7 @@ use super::isa::{Isa, PIXELS};
 use super::{Rows, WindowParams};
 use crate::model::Constants;
 use crate::model::records::padded;
+use core::ops::Range;
 
 /// Most cells of a depthwise window that is computed by tiles; a larger one takes the reference kernel.
 pub const MAX_CELLS: usize = 25;
@@ -48,12 +49,13 @@ pub fn conv2d_row<I: Isa>(
     let kernel_row = padded(kw * p.c_in);
     let stride = kh * kernel_row;
     let (Some(accumulators), Some(column)) = split::<I>(scratch, tile) else { return };
-    let width = out.len() / p.c_out.max(1);
     let parts = Parts::new(kh, kernel_row, tile.values);
-    for x in (0..width).step_by(PIXELS) {
-        let pixels = PIXELS.min(width - x);
-        let mut gathered = false;
-        for first in (0..p.c_out).step_by(tile.channels) {
+    let window = Window::new(p, rows, y);
+    let (mut x, mut out) = (0, out);
+    while !out.is_empty() {
+        let pixels = PIXELS.min(out.len() / p.c_out);
+        let (mut first, mut gathered) = (0, false);
+        while first < p.c_out {
             let channels = tile.channels.min(p.c_out - first);
             let (Some(acc), Some(bias)) =
                 (accumulators.get_mut(..channels), constants.bias.get(first..first + channels))
@@ -64,22 +66,21 @@ pub fn conv2d_row<I: Isa>(
                 *acc = [bias; PIXELS];
             }
             for part in parts {
-                let len = part.values();
-                let Some(column) = column.get_mut(..PIXELS * len) else { return };
+                let Some(column) = column.get_mut(..PIXELS * part.values()) else { return };
                 if !gathered {
-                    for pixel in 0..pixels {
-                        gather::<I>(p, part, rows, [x + pixel, y as usize], pixel, column);
-                    }
+                    window.gather::<I>(part, x, pixels, column);
                 }
                 let Some(weights) = constants.weights.get(first * stride + part.weight(kernel_row)..) else { return };
                 I::accumulate(column, weights, stride, acc);
             }
             gathered = parts.single(); // the column serves the other channels
             let factors = constants.requantization(first..first + channels, p.output);
-            if let Some(out) = out.get_mut(x * p.c_out + first..) {
-                I::requantize(acc, &factors, out, p.c_out, pixels);
-            }
+            let Some(out) = out.get_mut(first..) else { return };
+            I::requantize(acc, &factors, out, p.c_out, pixels);
+            first += channels;
         }
+        x += pixels;
+        out = out.get_mut(pixels * p.c_out..).unwrap_or_default();
     }
 }
 
@@ -120,18 +121,20 @@ struct Parts {
     kh: usize,
     kernel_row: usize,
     values: usize,
+    /// Whole rows of a part; 0 when it is a part of one.
+    rows: usize,
     row: usize,
     from: usize,
 }
 
 impl Parts {
     const fn new(kh: usize, kernel_row: usize, values: usize) -> Self {
-        Self { kh, kernel_row, values, row: 0, from: 0 }
+        Self { kh, kernel_row, values, rows: values / kernel_row, row: 0, from: 0 }
     }
 
     /// Whether there is one part only.
     const fn single(self) -> bool {
-        self.values >= self.kh * self.kernel_row
+        self.rows >= self.kh
     }
 }
 
@@ -144,8 +147,8 @@ impl Iterator for Parts {
             return None;
         }
         let Self { row, from, .. } = *self;
-        if self.values >= self.kernel_row {
-            let rows = (self.values / self.kernel_row).min(self.kh - row);
+        if self.rows != 0 {
+            let rows = self.rows.min(self.kh - row);
             self.row += rows;
             return Some(Part { row, rows, from: 0, to: self.kernel_row });
         }
@@ -155,39 +158,103 @@ impl Iterator for Parts {
     }
 }
 
-/// Gathers a part of the window of output pixel `[x, y]`; cells outside the image hold the zero point.
-fn gather<I: Isa>(
-    p: &WindowParams,
-    part: Part,
-    rows: Rows<'_>,
-    [x, y]: [usize; 2],
-    pixel: usize,
-    column: &mut [I::Lane],
-) {
-    let zero_point = p.input_zero_point as i8;
-    let to = part.to.min(p.kernel[1] * p.c_in); // the padding of a kernel row meets weights of zero
-    let row_len = p.width * p.c_in;
-    // kernel value `k` meets value `origin + k - before` of the input row
-    let (origin, before) = (x * p.stride[1] * p.c_in, p.pad[1] * p.c_in);
-    let start = part.from.max(before.saturating_sub(origin)).min(to);
-    let end = to.min((row_len + before).saturating_sub(origin)).max(start);
-    for row in 0..part.rows {
-        let at = row * (part.to - part.from);
-        let input = rows.get(p.input_row(y as u32, part.row + row));
-        match input
-            .and_then(|input| input.get((origin + start).wrapping_sub(before)..(origin + end).wrapping_sub(before)))
-        {
-            Some(values) => {
-                if start > part.from {
-                    I::fill(column, at, start - part.from, pixel, zero_point);
-                }
-                I::gather(column, at + start - part.from, pixel, values);
-                if to > end {
-                    I::fill(column, at + end - part.from, to - end, pixel, zero_point);
+/// Kernel rows whose input rows are looked up once for an output row. A taller kernel's others are looked up again and again.
+const NEAR: usize = 5;
+
+/// The input rows of an output row.
+struct Window<'a> {
+    p: &'a WindowParams,
+    rows: Rows<'a>,
+    y: u32,
+    near: [&'a [i8]; NEAR],
+}
+
+impl<'a> Window<'a> {
+    fn new(p: &'a WindowParams, rows: Rows<'a>, y: u32) -> Self {
+        let mut window = Self { p, rows, y, near: [&[]; NEAR] };
+        for ky in 0..p.kernel[0].min(NEAR) {
+            window.near[ky] = window.look_up(ky);
+        }
+        window
+    }
+
+    #[inline(never)]
+    fn look_up(&self, ky: usize) -> &'a [i8] {
+        self.rows.get(self.p.input_row(self.y, ky)).unwrap_or(&[])
+    }
+
+    /// The input row that a kernel row meets; empty outside the image.
+    #[inline]
+    fn row(&self, ky: usize) -> &'a [i8] {
+        self.near.get(ky).copied().unwrap_or_else(|| self.look_up(ky))
+    }
+
+    /// Gathers a part of the windows of `pixels` output pixels from column `x` on; cells outside the image hold the zero point.
+    fn gather<I: Isa>(&self, part: Part, x: usize, pixels: usize, column: &mut [I::Lane]) {
+        let p = self.p;
+        let (step, before) = (p.stride[1] * p.c_in, p.pad[1] * p.c_in);
+        let origin = x * step;
+        // Kernel value `k` of a pixel meets value `its origin + k - before` of the input row. All pixels have values from `start` to
+        // `end` in the row; what lies beyond the kernel row's own meets weights of zero.
+        let to = part.to.min(p.kernel[1] * p.c_in);
+        let available = (p.width * p.c_in + before).saturating_sub(origin + (pixels - 1) * step);
+        let start = part.from.max(padded(before.saturating_sub(origin))).min(to);
+        let end = part.to.min(available & !3).max(start);
+        let edges = [[part.from, start], [end.min(to), to]];
+        let has_edges = start > part.from || end < to;
+        for row in 0..part.rows {
+            let input = self.row(part.row + row);
+            let at = row * (part.to - part.from);
+            if input.is_empty() {
+                fill_tile::<I>(column, at, to - part.from, pixels, p.input_zero_point as i8);
+                continue;
+            }
+            if let (true, Some(source)) = (start < end, input.get((origin + start).wrapping_sub(before)..)) {
+                I::gather_tile(column, at + start - part.from, source, step, end - start, pixels);
+            }
+            if has_edges {
+                for [from, to] in edges {
+                    for pixel in 0..pixels {
+                        self.gather_edge::<I>(input, origin + pixel * step, from..to, pixel, at.wrapping_sub(part.from), column);
+                    }
                 }
             }
-            None => I::fill(column, at, to - part.from, pixel, zero_point),
         }
+    }
+
+    /// Gathers kernel values `span` of one pixel, some of which may lie outside the image; value 0 has place `at`, modulo 2^32.
+    #[inline(never)]
+    fn gather_edge<I: Isa>(
+        &self,
+        input: &[i8],
+        origin: usize,
+        span: Range<usize>,
+        pixel: usize,
+        at: usize,
+        column: &mut [I::Lane],
+    ) {
+        let before = self.p.pad[1] * self.p.c_in;
+        let zero_point = self.p.input_zero_point as i8;
+        let Range { start: from, end: to } = span;
+        let start = from.max(before.saturating_sub(origin)).min(to);
+        let end = to.min((input.len() + before).saturating_sub(origin)).max(start);
+        if start > from {
+            I::fill(column, at.wrapping_add(from), start - from, pixel, zero_point);
+        }
+        if let Some(values) = input.get((origin + start).wrapping_sub(before)..(origin + end).wrapping_sub(before)) {
+            I::gather(column, at.wrapping_add(start), pixel, values);
+        }
+        if to > end {
+            I::fill(column, at.wrapping_add(end), to - end, pixel, zero_point);
+        }
+    }
+}
+
+/// Fills places of all pixels.
+#[inline(never)]
+fn fill_tile<I: Isa>(column: &mut [I::Lane], first: usize, count: usize, pixels: usize, value: i8) {
+    for pixel in 0..pixels {
+        I::fill(column, first, count, pixel, value);
     }
 }
 
@@ -213,14 +280,44 @@ pub fn depthwise_conv2d_row<I: Isa>(
     let mut cells: [&[i8]; MAX_CELLS] = [&[]; MAX_CELLS];
     let Some(cells) = cells.get_mut(..kh * kw) else { return };
     let factors = constants.requantization(0..p.c_out, p.output);
-    for (x, pixel) in out.chunks_exact_mut(p.c_out).enumerate() {
+    let window = Window::new(p, rows, y);
+    let step = p.stride[1] * p.c_in;
+    let inside = window.inside(out.len() / p.c_out);
+    let (mut x, mut out) = (0, out);
+    while !out.is_empty() {
+        let pixels = if x == inside.start { inside.len().max(1) } else { 1 };
+        let len = (pixels - 1) * step + p.c_in;
+        let origin = (x * step).wrapping_sub(p.pad[1] * p.c_in);
         for (ky, cells) in cells.chunks_exact_mut(kw).enumerate() {
-            let row = rows.get(p.input_row(y, ky)).unwrap_or(&[]);
-            for (kx, cell) in cells.iter_mut().enumerate() {
-                let at = (x * p.stride[1] + kx * p.dilation[1]).wrapping_sub(p.pad[1]).wrapping_mul(p.c_in);
-                *cell = row.get(at..at.wrapping_add(p.c_in)).unwrap_or(outside);
+            let row = window.row(ky);
+            let mut at = origin;
+            for cell in cells {
+                *cell = row.get(at..at.wrapping_add(len)).unwrap_or(outside);
+                at = at.wrapping_add(p.dilation[1] * p.c_in);
             }
         }
-        I::depthwise(cells, constants.weights, padded(p.c_out), constants.bias, &factors, pixel);
+        let Some((pixels_out, others)) = out.split_at_mut_checked(pixels * p.c_out) else { return };
+        let stride = padded(p.c_out);
+        if pixels == 1 {
+            I::depthwise(cells, constants.weights, stride, constants.bias, &factors, pixels_out);
+        } else {
+            I::depthwise_run(cells, step, constants.weights, stride, constants.bias, &factors, pixels_out);
+        }
+        x += pixels;
+        out = others;
+    }
+}
+
+impl Window<'_> {
+    /// The output columns, of `width`, whose windows lie inside the image; none where a row of the window does not.
+    fn inside(&self, width: usize) -> Range<usize> {
+        let p = self.p;
+        if (0..p.kernel[0]).any(|ky| self.row(ky).is_empty()) {
+            return 0..0;
+        }
+        let first = p.pad[1].div_ceil(p.stride[1]);
+        let reach = (p.kernel[1] - 1) * p.dilation[1];
+        let end = (p.width + p.pad[1]).checked_sub(reach + 1).map_or(0, |last| last / p.stride[1] + 1);
+        first..end.min(width)
     }
 }

@@ -3,53 +3,64 @@
 use super::{reach, requantize};
 use crate::kernels::isa::Requantization;
 use core::arch::naked_asm;
-use core::mem::MaybeUninit;
 
 /// Channels whose sums are held on the stack.
 const BLOCK: usize = 16;
 
-// `products` reads a slice as its address and its length, in this order: when its second word is not its length, this does not compile.
+// `fast` reads a slice as its address and its length, in this order. The second word of a slice is its length, or this does not compile.
 const _: () = {
     // SAFETY: a slice is two words, and a length is any number; an address as a number stops the compiler.
-    let words: [MaybeUninit<usize>; 2] = unsafe { core::mem::transmute(&[0_i8; 3] as &[i8]) };
+    let words: [core::mem::MaybeUninit<usize>; 2] = unsafe { core::mem::transmute(&[0_i8; 3] as &[i8]) };
     // SAFETY: as above.
     assert!(unsafe { words[1].assume_init() } == 3);
 };
 
-/// See [`Isa::depthwise`](crate::kernels::isa::Isa::depthwise).
+/// See [`Isa::depthwise_run`](crate::kernels::isa::Isa::depthwise_run); as many pixels as there is room for in `out`.
+#[inline(never)]
 pub fn depthwise(
     cells: &[&[i8]],
+    step: usize,
     weights: &[i8],
     stride: usize,
     bias: &[i32],
     factors: &Requantization<'_>,
     out: &mut [i8],
 ) {
-    let channels = out.len();
-    let block = BLOCK.min(channels & !3);
-    if block == 0 || cells.is_empty() {
-        return one_by_one(cells, weights, stride, bias, factors, out);
-    }
-    if cells.iter().any(|cell| cell.len() < channels)
-        || reach(cells.len(), stride, channels) > weights.len()
-        || channels > bias.len()
-    {
+    let channels = bias.len();
+    if channels == 0 {
         return;
     }
-    let cells = cells.as_ptr_range();
-    let mut sums = [const { MaybeUninit::uninit() }; BLOCK]; // to fill it first is a call
-    for first in (0..channels).step_by(block) {
-        // The last block ends with the last channel: what it shares with the one before is computed twice.
-        let first = first.min(channels - block);
-        // SAFETY: there is at least one cell; `first + block` channels lie in every cell, in the weights of every cell and in the bias;
-        // `block` is a multiple of 4, not 0, and at most `BLOCK`. The loop writes `block` sums.
-        let sums = unsafe {
-            products(cells.start, cells.end, weights.as_ptr(), stride, bias.as_ptr(), first, first + block, &mut sums);
-            core::slice::from_raw_parts(sums.as_ptr().cast(), block)
-        };
-        if let Some(out) = out.get_mut(first..) {
-            requantize::pixel(sums, factors, first, out);
+    let block = BLOCK.min(channels & !3);
+    let pixels = out.len() / channels;
+    let needed = reach(pixels, step, channels);
+    if cells.iter().any(|cell| cell.len() < needed) || reach(cells.len(), stride, channels) > weights.len() {
+        return;
+    }
+    let ends = cells.as_ptr_range();
+    let mut sums = [0; BLOCK];
+    let mut at = 0;
+    for out in out.chunks_exact_mut(channels) {
+        if block == 0 || cells.is_empty() {
+            one_by_one(cells, at, weights, stride, bias, factors, out);
         }
+        let mut first = 0;
+        while block != 0 && first < channels && !cells.is_empty() {
+            // The last block ends with the last channel: what it shares with the one before is computed twice.
+            let start = first.min(channels - block);
+            // The pixel's place in the cells counts for the channels: weights and bias begin as far before their own.
+            let weights = weights.as_ptr().wrapping_sub(at);
+            let bias = bias.as_ptr().wrapping_sub(at);
+            // SAFETY: there is at least one cell; `at + channels` values lie in every cell, and `channels` in the weights of every cell
+            // and in the bias; `block` is a multiple of 4, not 0, and at most `BLOCK`.
+            unsafe {
+                products(ends.start, ends.end, weights, stride, bias, at + start, at + start + block, &mut sums);
+            }
+            if let (Some(sums), Some(out)) = (sums.get(..block), out.get_mut(start..)) {
+                requantize::pixel(sums, factors, start, out);
+            }
+            first += block;
+        }
+        at += step;
     }
 }
 
@@ -58,6 +69,7 @@ pub fn depthwise(
 #[inline(never)]
 fn one_by_one(
     cells: &[&[i8]],
+    first: usize,
     weights: &[i8],
     stride: usize,
     bias: &[i32],
@@ -67,7 +79,7 @@ fn one_by_one(
     for (c, (out, &bias)) in out.chunks_mut(1).zip(bias).enumerate() {
         let mut sum = bias;
         for (at, cell) in cells.iter().enumerate() {
-            if let (Some(&value), Some(&weight)) = (cell.get(c), weights.get(at * stride + c)) {
+            if let (Some(&value), Some(&weight)) = (cell.get(first + c), weights.get(at * stride + c)) {
                 sum += i32::from(value) * i32::from(weight);
             }
         }
@@ -79,7 +91,7 @@ fn one_by_one(
 ///
 /// # Safety
 /// `cells..cells_end` is not empty; `end - first` is a multiple of 4, not 0, and at most [`BLOCK`]; `end` channels lie in every cell, in
-/// the weights of every cell and in `bias`.
+/// the weights of every cell and in `bias`, all counted from where the pointers point.
 #[unsafe(naked)]
 unsafe extern "C" fn products(
     cells: *const &[i8],
@@ -89,7 +101,7 @@ unsafe extern "C" fn products(
     bias: *const i32,
     first: usize,
     end: usize,
-    sums: &mut [MaybeUninit<i32>; BLOCK],
+    sums: &mut [i32; BLOCK],
 ) {
     naked_asm!(
         "push {{r4, r5, r6, r7, lr}}",

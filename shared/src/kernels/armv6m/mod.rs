@@ -31,6 +31,10 @@ impl Isa for Armv6m {
         }
     }
 
+    fn gather_tile(column: &mut [i16], first: usize, source: &[i8], step: usize, len: usize, pixels: usize) {
+        gather::tile(column, first, source, step, len, pixels);
+    }
+
     fn accumulate(column: &[i16], weights: &[i8], stride: usize, accumulators: &mut [[i32; PIXELS]]) {
         accumulate::accumulate(column, weights, stride, accumulators);
     }
@@ -53,7 +57,20 @@ impl Isa for Armv6m {
         factors: &Requantization<'_>,
         out: &mut [i8],
     ) {
-        depthwise::depthwise(cells, weights, stride, bias, factors, out);
+        let bias = bias.get(..out.len()).unwrap_or_default();
+        depthwise::depthwise(cells, 0, weights, stride, bias, factors, out);
+    }
+
+    fn depthwise_run(
+        cells: &mut [&[i8]],
+        step: usize,
+        weights: &[i8],
+        stride: usize,
+        bias: &[i32],
+        factors: &Requantization<'_>,
+        out: &mut [i8],
+    ) {
+        depthwise::depthwise(cells, step, weights, stride, bias, factors, out);
     }
 
     fn dot(a: &[i8], b: &[i8]) -> i32 {

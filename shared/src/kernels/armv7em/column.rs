@@ -137,6 +137,45 @@ unsafe extern "C" fn widen(block: *mut i16, values: *const i8, count: usize, fir
     )
 }
 
+/// The loop of [`thumb2::tile`](crate::kernels::thumb2::tile): 15 instructions for 16 values.
+///
+/// # Safety
+/// That of [`Run`](crate::kernels::thumb2::tile::Run).
+#[unsafe(naked)]
+pub(super) unsafe extern "C" fn widen_tile(
+    block: *mut i16,
+    end: *const i16,
+    first: *const i8,
+    second: *const i8,
+    third: *const i8,
+    fourth: *const i8,
+) {
+    naked_asm!(
+        dsp!(),
+        "push {r4-r11, lr}",
+        "ldrd r12, lr, [sp, #36]",
+        ".p2align 2",
+        "1:",
+        "ldr r4, [r2], #4", // singly: they need no alignment
+        "ldr r6, [r3], #4",
+        "ldr r8, [r12], #4",
+        "ldr r10, [lr], #4",
+        "sxtb16 r5, r4, ror #8",
+        "sxtb16 r4, r4",
+        "sxtb16 r7, r6, ror #8",
+        "sxtb16 r6, r6",
+        "sxtb16 r9, r8, ror #8",
+        "sxtb16 r8, r8",
+        "sxtb16 r11, r10, ror #8",
+        "sxtb16 r10, r10",
+        "stm r0!, {r4-r11}",
+        "cmp r0, r1",
+        "bne 1b",
+        "pop {r4-r11, pc}",
+        options(raw)
+    )
+}
+
 /// As [`widen`], the same value everywhere; `pair` holds it twice.
 ///
 /// # Safety

@@ -23,6 +23,7 @@ mod accumulate;
 mod add;
 mod column;
 mod depthwise;
+mod depthwise_run;
 mod dot;
 mod requantize;
 
@@ -50,6 +51,10 @@ impl Isa for Armv7em {
         column::fill(column, first, count, pixel, value);
     }
 
+    fn gather_tile(column: &mut [i16], first: usize, source: &[i8], step: usize, len: usize, pixels: usize) {
+        thumb2::tile::gather_tile(column, first, source, [step, len, pixels], column::widen_tile, column::gather);
+    }
+
     fn accumulate(column: &[i16], weights: &[i8], stride: usize, accumulators: &mut [[i32; PIXELS]]) {
         accumulate::accumulate(column, weights, stride, accumulators);
     }
@@ -74,6 +79,26 @@ impl Isa for Armv7em {
         out: &mut [i8],
     ) {
         thumb2::depthwise::depthwise(cells, weights, stride, bias, factors, out, depthwise::run);
+    }
+
+    fn depthwise_run(
+        cells: &mut [&[i8]],
+        step: usize,
+        weights: &[i8],
+        stride: usize,
+        bias: &[i32],
+        factors: &Requantization<'_>,
+        out: &mut [i8],
+    ) {
+        if depthwise_run::depthwise_run(cells, step, weights, stride, bias, factors, out) {
+            return;
+        }
+        for pixel in out.chunks_exact_mut(bias.len().max(1)) {
+            Self::depthwise(cells, weights, stride, bias, factors, pixel);
+            for cell in &mut *cells {
+                *cell = cell.get(step..).unwrap_or_default();
+            }
+        }
     }
 
     fn dot(a: &[i8], b: &[i8]) -> i32 {

@@ -62,6 +62,40 @@ fn gather_any(column: &mut [i16], first: usize, pixel: usize, values: &[i8]) {
     }
 }
 
+/// The loop of [`thumb2::tile`](crate::kernels::thumb2::tile): 30 instructions for 16 values.
+///
+/// # Safety
+/// That of [`Run`](crate::kernels::thumb2::tile::Run).
+#[unsafe(naked)]
+pub(super) unsafe extern "C" fn put_tile(
+    word: *mut i16,
+    end: *const i16,
+    first: *const i8,
+    second: *const i8,
+    third: *const i8,
+    fourth: *const i8,
+) {
+    naked_asm!(
+        "push {r4-r7, lr}",
+        "ldrd r12, lr, [sp, #20]",
+        ".p2align 2",
+        "1:",
+        ".rept 4",
+        "ldrsb r4, [r2], #1",
+        "ldrsb r5, [r3], #1",
+        "ldrsb r6, [r12], #1",
+        "ldrsb r7, [lr], #1",
+        "add r4, r4, r5, lsl #16",
+        "add r5, r6, r7, lsl #16",
+        "stm r0!, {r4, r5}",
+        ".endr",
+        "cmp r0, r1",
+        "bne 1b",
+        "pop {r4-r7, pc}",
+        options(raw)
+    )
+}
+
 /// A loop over `count` places of a pixel, four a round.
 macro_rules! each {
     ($($instruction:literal),*) => {

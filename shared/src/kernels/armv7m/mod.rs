@@ -34,6 +34,10 @@ impl Isa for Armv7m {
         column::fill(column, first, count, pixel, value);
     }
 
+    fn gather_tile(column: &mut [i16], first: usize, source: &[i8], step: usize, len: usize, pixels: usize) {
+        thumb2::tile::gather_tile(column, first, source, [step, len, pixels], column::put_tile, column::gather);
+    }
+
     fn accumulate(column: &[i16], weights: &[i8], stride: usize, accumulators: &mut [[i32; PIXELS]]) {
         accumulate::accumulate(column, weights, stride, accumulators);
     }

@@ -3,41 +3,50 @@
 use super::{reach, requantize};
 use crate::kernels::isa::Requantization;
 
-/// See [`Isa::depthwise`](crate::kernels::isa::Isa::depthwise).
+/// See [`Isa::depthwise_run`](crate::kernels::isa::Isa::depthwise_run); as many pixels as there is room for in `out`.
 #[inline(never)]
 pub fn depthwise(
     cells: &[&[i8]],
+    step: usize,
     weights: &[i8],
     stride: usize,
     bias: &[i32],
     factors: &Requantization<'_>,
     out: &mut [i8],
 ) {
-    let channels = out.len();
+    let channels = bias.len();
+    if channels == 0 {
+        return;
+    }
+    let values = reach(out.len() / channels, step, channels);
     let needed = if cells.is_empty() { 0 } else { reach(cells.len(), stride, channels) };
-    if cells.iter().any(|cell| cell.len() < channels) || needed > weights.len() {
+    if cells.iter().any(|cell| cell.len() < values) || needed > weights.len() {
         return;
     }
     let weights = weights.as_ptr();
     let (bias, bias_rest) = bias.as_chunks::<4>();
-    let (fours, rest) = out.as_chunks_mut::<4>();
-    let mut first = 0;
-    for (out, &sums) in fours.iter_mut().zip(bias) {
-        // SAFETY: every cell and its weights have `channels` values, and `first + 4` is not more.
-        let sums = unsafe { four_channels(cells, weights.wrapping_add(first), stride, first, sums) };
-        requantize::pixel(&sums, factors, first, out);
-        first += 4;
-    }
-    for (out, &bias) in rest.iter_mut().zip(bias_rest) {
-        let mut sum = bias;
-        let mut weights = weights.wrapping_add(first);
-        for cell in cells {
-            // SAFETY: as above, of one channel.
-            sum += unsafe { product(cell.as_ptr().wrapping_add(first), weights) };
-            weights = weights.wrapping_add(stride);
+    let mut at = 0;
+    for out in out.chunks_exact_mut(channels) {
+        let (fours, rest) = out.as_chunks_mut::<4>();
+        let mut first = 0;
+        for (out, &sums) in fours.iter_mut().zip(bias) {
+            // SAFETY: every cell has `at + channels` values and its weights have `channels`, and `first + 4` is not more.
+            let sums = unsafe { four_channels(cells, weights.wrapping_add(first), stride, at + first, sums) };
+            requantize::pixel(&sums, factors, first, out);
+            first += 4;
         }
-        requantize::pixel(&[sum], factors, first, core::slice::from_mut(out));
-        first += 1;
+        for (out, &bias) in rest.iter_mut().zip(bias_rest) {
+            let mut sum = bias;
+            let mut weights = weights.wrapping_add(first);
+            for cell in cells {
+                // SAFETY: as above, of one channel.
+                sum += unsafe { product(cell.as_ptr().wrapping_add(at + first), weights) };
+                weights = weights.wrapping_add(stride);
+            }
+            requantize::pixel(&[sum], factors, first, core::slice::from_mut(out));
+            first += 1;
+        }
+        at += step;
     }
 }
 

@@ -1,6 +1,7 @@
 //! Values into a column of pixel pairs (see [`pairs`](super::super::pairs)).
 
-use crate::kernels::pairs;
+use super::reach;
+use crate::kernels::pairs::{self, Words};
 
 /// See [`Isa::gather`](crate::kernels::isa::Isa::gather). The other pixel of the pair stays as it is.
 #[inline(never)]
@@ -19,6 +20,47 @@ pub fn gather(column: &mut [i16], first: usize, pixel: usize, values: &[i8]) {
             each(word, values.as_ptr(), count, |_, low, value| low.wrapping_add(value << 16));
         }
     }
+}
+
+/// See [`Isa::gather_tile`](crate::kernels::isa::Isa::gather_tile).
+#[inline(never)]
+pub fn tile(column: &mut [i16], first: usize, source: &[i8], step: usize, len: usize, pixels: usize) {
+    let room = pairs::room(column);
+    if pixels == 0 || first > room || len > room - first || reach(pixels, step, len) > source.len() {
+        return;
+    }
+    let mut word = column.as_mut_ptr().cast::<Words>().wrapping_add(first);
+    let end = word.wrapping_add(len & !3);
+    let next = |values: *const i8, pixel: usize| values.wrapping_add(if pixel < pixels { step } else { 0 });
+    let mut a = source.as_ptr();
+    let mut b = next(a, 1);
+    let mut c = next(b, 2);
+    let mut d = next(c, 3);
+    while word != end {
+        // SAFETY: each pixel has `len` values (the last one's stand for those that are missing), and the column as many pairs of words
+        // from `first` on, aligned.
+        unsafe {
+            *word = [pair(a, b, 0), pair(c, d, 0)];
+            *word.wrapping_add(1) = [pair(a, b, 1), pair(c, d, 1)];
+            *word.wrapping_add(2) = [pair(a, b, 2), pair(c, d, 2)];
+            *word.wrapping_add(3) = [pair(a, b, 3), pair(c, d, 3)];
+        }
+        word = word.wrapping_add(4);
+        a = a.wrapping_add(4);
+        b = b.wrapping_add(4);
+        c = c.wrapping_add(4);
+        d = d.wrapping_add(4);
+    }
+}
+
+/// The word of two values.
+///
+/// # Safety
+/// Both can be read at `i`.
+#[inline(always)]
+unsafe fn pair(low: *const i8, high: *const i8, i: usize) -> i32 {
+    // SAFETY: the caller says so.
+    unsafe { i32::from(*low.wrapping_add(i)) + (i32::from(*high.wrapping_add(i)) << 16) }
 }
 
 /// Merges every value into its word, of which `merge` is also given the low half, four a turn.

@@ -7,6 +7,7 @@
 pub(super) mod add;
 pub(super) mod depthwise;
 pub(super) mod requantize;
+pub(super) mod tile;
 
 use crate::quant::OutputStage;
 
@@ -19,13 +20,13 @@ pub(super) fn ends_within(others: usize, stride: usize, last: usize, len: usize)
 
 /// Whether an activation has other bounds than int8, which is rare.
 #[inline]
-fn is_narrow(stage: &OutputStage) -> bool {
+pub(super) fn is_narrow(stage: &OutputStage) -> bool {
     (stage.act_min, stage.act_max) != (i8::MIN, i8::MAX)
 }
 
 /// Clamps what is clamped to int8 already to the activation's range.
 #[cold]
-fn narrow(out: &mut [i8], stage: &OutputStage) {
+pub(super) fn narrow(out: &mut [i8], stage: &OutputStage) {
     for value in out {
         *value = (*value).max(stage.act_min).min(stage.act_max);
     }

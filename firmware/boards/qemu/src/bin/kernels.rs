@@ -12,6 +12,9 @@ mod clock;
 mod fault;
 #[path = "kernels/measure.rs"]
 mod measure;
+#[macro_use]
+#[path = "../once.rs"]
+mod once;
 #[path = "kernels/random.rs"]
 mod random;
 #[path = "../stack.rs"]
@@ -19,6 +22,8 @@ mod stack;
 
 use cases::Case;
 use clock::Clock;
+#[cfg(target_arch = "arm")]
+use cortex_m as _; // its critical section
 use defmt_semihosting as _;
 use ocelli::kernels::Native;
 use ocelli::kernels::isa::{Isa, PIXELS};
@@ -71,29 +76,30 @@ impl Memory {
     }
 }
 
-#[cortex_m_rt::entry]
-fn main() -> ! {
-    static mut MEMORY: Memory = Memory::new();
+// The start code, cortex-m-rt's and riscv-rt's, calls it by this name.
+#[unsafe(export_name = "main")]
+extern "C" fn main() -> ! {
+    let memory = once!(Memory = Memory::new());
     let mut rng = Rng(0x0CE1_1106_2025_1003);
-    let suite: [(&str, Case); 6] = [
-        ("gather, fill, accumulate", cases::accumulate),
+    let suite: [(&str, Case); 7] = [
+        ("gather, fill, gather_tile, accumulate", cases::accumulate),
         ("one value among equal ones", cases::accumulate_one),
         ("requantize", cases::requantize),
         ("depthwise", cases::depthwise),
+        ("depthwise run", cases::depthwise_run),
         ("dot", cases::dot),
         ("add", cases::add),
     ];
     for (name, case) in suite {
         for i in 0..CASES {
-            if let Err(index) = case(MEMORY, &mut rng) {
+            if let Err(index) = case(memory, &mut rng) {
                 println!("{name}: case {i} differs at {index}");
                 ExitCode::FAILURE.exit_process();
             }
         }
         println!("{name}: {CASES} cases are equal");
     }
-    let Some(core) = cortex_m::Peripherals::take() else { ExitCode::FAILURE.exit_process() };
-    measure::measure(MEMORY, &mut rng, Clock::start(core.SYST));
+    measure::measure(memory, &mut rng, Clock::start());
     fault::check_stack();
     ExitCode::SUCCESS.exit_process()
 }

@@ -38,6 +38,12 @@ pub fn measure(m: &mut Memory, rng: &mut Rng, clock: Clock) {
             Native::gather(column, black_box(first), 1, black_box(values));
         });
     }
+    for (len, pixels) in [(48, 4), (12, 4), (8, 4)] {
+        let text = name("gather_tile", format_args!("{len} x {pixels}"));
+        meter.print(text.as_str(), (len * pixels) as u32, "a value", || {
+            Native::gather_tile(column, black_box(0), black_box(values), 16, len, pixels);
+        });
+    }
     meter.print("fill 2 of 48", 96, "a value", || {
         Native::fill(column, black_box(0), black_box(48), 0, black_box(-1));
         Native::fill(column, black_box(0), black_box(48), 1, black_box(-1));
@@ -65,6 +71,14 @@ pub fn measure(m: &mut Memory, rng: &mut Rng, clock: Clock) {
                     Native::depthwise(black_box(windows), weights, c, bias, &factors, out);
                 },
             );
+        }
+        for (pixels, c) in [(46, 8), (10, 16), (2, 16)] {
+            let (factors, bias, out) = (pick(c), &m.bias[..c], &mut m.out[0][..pixels * c]);
+            let text = name("depthwise run", format_args!("{pixels} x 9 x {c}"));
+            meter.print(text.as_str(), (pixels * 9 * c) as u32, "a MAC with its output", || {
+                let mut cells: [&[i8]; 9] = core::array::from_fn(|i| &values[i * 4..i * 4 + pixels * c]);
+                Native::depthwise_run(black_box(&mut cells), c, weights, c, bias, &factors, out);
+            });
         }
         let params = AddParams {
             input_zero_points: [3, -5],
