@@ -51,6 +51,11 @@ fn quantized() -> (Network, Weights, QuantizedNetwork) {
     (network, weights, quantized)
 }
 
+/// The network with every layer, quantized on digits.
+pub fn quantized_every_layer() -> QuantizedNetwork {
+    quantized().2
+}
+
 /// Image `i` as the float network takes it, `[h, w, c]`.
 fn normalized(network: &Network, images: &Dataset, i: usize) -> Vec<f32> {
     images.input(i).iter().map(|&v| network.input.normalize(0, v)).collect()

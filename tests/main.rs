@@ -5,6 +5,7 @@
 mod commands;
 mod conformance;
 mod device;
+mod format_by_hand;
 mod graphs;
 mod model_file;
 mod networks;

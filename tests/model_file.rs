@@ -1,19 +1,22 @@
 //! Model files: the committed one, those of other versions, and those that somebody damaged.
 
-use crate::support::{OpFields, every_operator, repository, reseal};
+use crate::graphs::quantized_every_layer;
+use crate::support::{OpFields, repository, reseal};
 use ocelli::image::{ColorOrder, InputSpec, Resize};
 use ocelli::ir::Shape;
-use ocelli::model::records::{OpRecord, Tensor, VERSION, kind};
+use ocelli::model::records::{OpRecord, Tensor, VERSION, kind, padded};
 use ocelli::model::write::{ModelFile, OpEntry};
 use ocelli::model::{LoadError, Model, Region};
 use ocelli::quant::Multiplier;
 use ocelli::runtime::Session;
-use ocelli_host::compile::{compile, ring_rows, with_heights};
+use ocelli_host::compile::{Options, Passes, Target, compile, ring_rows, with_heights};
+use ocelli_host::interchange::tflite::{ImportOptions, Imported, import};
 use ocelli_host::model::ModelBytes;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 fn golden() -> PathBuf {
-    repository("tests/golden/tiny-v1.ocelli")
+    repository("tests/golden/tiny-v2.ocelli")
 }
 
 /// The golden file's network: is a 4x4 gray picture bright at the top left? Conv 2x2 (mean of four pixels), max pool 3, dense 2.
@@ -26,7 +29,7 @@ fn tiny() -> ModelFile {
         bias: bias.to_vec(),
         multipliers: multipliers.iter().map(|&real| Multiplier::from_real(real).unwrap()).collect(),
     };
-    let conv = OpRecord { kernel: [2, 2], ..OpRecord::new(kind::CONV2D, 0) };
+    let conv = OpRecord { kernel: [2, 2], tile_values: 8, tile_channels: 1, ..OpRecord::new(kind::CONV2D, 0) };
     let pool = OpRecord { kernel: [3, 3], stride: [3, 3], ..OpRecord::new(kind::MAX_POOL2D, 1) };
     let pixel = 1.0 / 255.0;
     let mut file = ModelFile {
@@ -38,11 +41,18 @@ fn tiny() -> ModelFile {
             tensor(1, 1, 2, 1.0 / 256.0, -128),
         ],
         ops: vec![
-            // weights 64 at a scale of 1/256: a quarter each
-            entry("conv", conv, &[64; 4], &[0], &[1.0 / 256.0]),
+            // weights 64 at a scale of 1/256: a quarter each, a row of two padded to four; the bias 0 and 128 * 4 * 64 for the zero point
+            entry("conv", conv, &[64, 64, 0, 0, 64, 64, 0, 0], &[32768], &[1.0 / 256.0]),
             entry("pool", pool, &[], &[], &[]),
-            // logits -4 x + 2 and 4 x - 2, weights at a scale of 1/16: 64 steps are 4; the bias is at 1/255/16
-            entry("dense", OpRecord::new(kind::DENSE, 2), &[-64, 64], &[8160, -8160], &[f64::from(pixel); 2]),
+            // logits -4 x + 2 and 4 x - 2, weights at a scale of 1/16: 64 steps are 4; the bias is at 1/255/16: 8160, and 128 * 64 for
+            // the zero point
+            entry(
+                "dense",
+                OpRecord::new(kind::DENSE, 2),
+                &[-64, 0, 0, 0, 64, 0, 0, 0],
+                &[8160 - 8192, -8160 + 8192],
+                &[f64::from(pixel); 2],
+            ),
             entry("softmax", OpRecord::new(kind::SOFTMAX, 3), &[], &[], &[0.0625 * f64::from(1 << 26)]),
         ],
         labels: vec!["dark".to_owned(), "bright".to_owned()],
@@ -58,6 +68,8 @@ fn tiny() -> ModelFile {
         )),
         arena_bytes: 0,
         state: 0,
+        scratch: [0, 0],
+        lane_bytes: WIDEST.lane_bytes,
     };
     for (i, tensor) in (0..).zip(&mut file.tensors) {
         tensor.last_reader = i.min(3);
@@ -65,6 +77,15 @@ fn tiny() -> ModelFile {
     let heights = ring_rows(&file).unwrap();
     with_heights(&mut file, &heights).unwrap();
     file
+}
+
+/// A target whose files every core here takes.
+const WIDEST: Target = Target { lane_bytes: 2, scratch_bytes: 1280 };
+
+/// A network of every layer there is, compiled without folding its padding, so that there is a pad.
+fn every_operator() -> Vec<u8> {
+    let passes = Passes { fold_padding: false, ..Passes::ALL };
+    compile(&quantized_every_layer(), Options { target: WIDEST, passes }).unwrap()
 }
 
 fn load(bytes: &[u8]) -> Result<(), LoadError> {
@@ -97,26 +118,45 @@ fn the_golden_file_runs_as_computed_by_hand() {
 }
 
 #[test]
-fn a_model_with_every_operator_is_still_read() {
-    let path = repository("tests/golden/every-operator-v1.ocelli");
+fn models_with_every_operator_are_still_read() {
+    let path = |name: &str| repository("tests/golden").join(name);
+    let (every_operator_file, uint8_file) = (path("every-operator-v2.ocelli"), path("mobile-uint8-v2.ocelli"));
     if std::env::var_os("OCELLI_WRITE_GOLDEN").is_some() {
-        std::fs::write(&path, compile(&every_operator().2).unwrap()).unwrap();
+        std::fs::write(&every_operator_file, every_operator()).unwrap();
+        let file = std::fs::read(repository("tests/models/mobile_uint8.tflite")).unwrap();
+        let Imported::Quantized(network) = import(&file, &ImportOptions::default()).unwrap() else { panic!("float") };
+        std::fs::write(&uint8_file, compile(&network, Options::for_target(WIDEST)).unwrap()).unwrap();
     }
-    let model = ModelBytes::read(&path).unwrap();
-    let kinds: Vec<u8> = model.model().unwrap().graph().ops.iter().map(|op| op.kind).collect();
-    assert_eq!(kinds, [1, 2, 1, 3, 1, 4, 4, 6]);
-    assert_eq!(model.with_session(|s| Ok(s.run(|_, row| row.fill(0)).len())).unwrap(), 10);
+    let mut kinds = BTreeSet::new();
+    for (path, classes) in [(every_operator_file, 10), (uint8_file, 5)] {
+        let model = ModelBytes::read(&path).unwrap();
+        kinds.extend(model.model().unwrap().graph().ops.iter().map(|op| op.kind));
+        let scores = |pixel: i8| model.with_session(|s| Ok(s.run(|_, row| row.fill(pixel)).to_vec())).unwrap();
+        assert_eq!(scores(0).len(), classes, "{}", path.display());
+        assert_eq!(scores(-128), scores(-128), "{}", path.display());
+    }
+    assert!(kinds.into_iter().eq(1..=kind::LAST), "an operator is in neither file");
 }
 
+/// The head of a file of version 1, as that version's builds wrote it: 4 operators, 780 bytes.
+const HEAD_OF_VERSION_1: [u8; 20] =
+    [b'O', b'C', b'E', b'L', b'L', b'I', b'\r', b'\n', 1, 0, 4, 0, 0x0c, 0x03, 0, 0, 0x34, 0, 0, 0];
+
 #[test]
-fn a_future_version_is_refused_with_both_versions_named() {
-    let mut bytes = std::fs::read(golden()).unwrap();
-    bytes[8..10].copy_from_slice(&(VERSION + 1).to_le_bytes());
-    reseal(&mut bytes);
-    let error = load(&bytes).unwrap_err();
-    assert_eq!(error, LoadError::Version { found: VERSION + 1, supported: VERSION });
-    let text = error.to_string();
-    assert!(text.contains("version 2") && text.contains("version 1"), "{text}");
+fn other_versions_are_refused_with_both_versions_named() {
+    let mut future = std::fs::read(golden()).unwrap();
+    future[8..10].copy_from_slice(&(VERSION + 1).to_le_bytes());
+    reseal(&mut future);
+    let mut past = vec![0; 780];
+    past[..20].copy_from_slice(&HEAD_OF_VERSION_1);
+    reseal(&mut past);
+    for (bytes, found, remedy) in [(future, VERSION + 1, "update ocelli"), (past, 1, "compile the model again")] {
+        let error = load(&bytes).unwrap_err();
+        assert_eq!(error, LoadError::Version { found, supported: VERSION });
+        let text = error.to_string();
+        let named = [found, VERSION].iter().all(|version| text.contains(&format!("version {version}")));
+        assert!(named && text.contains(remedy), "{text}");
+    }
 }
 
 #[test]
@@ -180,16 +220,31 @@ fn a_sum_that_could_overflow_is_refused() {
 }
 
 #[test]
+fn padding_of_a_row_that_is_not_zero_is_refused() {
+    let mut file = tiny();
+    file.ops[0].weights[3] = 1;
+    let what = "weights: the padding of a row must be zero";
+    assert_eq!(file.to_bytes().unwrap_err(), LoadError::Op { op: 0, what });
+}
+
+#[test]
+fn a_lane_that_is_no_power_of_two_is_refused() {
+    let mut file = tiny();
+    file.lane_bytes = 3;
+    assert_eq!(file.to_bytes().unwrap_err(), LoadError::Field { what: "lane_bytes" });
+}
+
+#[test]
 fn the_fields_lie_where_the_tests_damage_them() {
     // if this fails the planted faults of the other tests hit something else
-    let bytes = compile(&every_operator().2).unwrap();
+    let bytes = tiny().to_bytes().unwrap();
     let fields = OpFields::of(&bytes, 0);
-    let pads: Vec<u16> = bytes[fields.pads()..][..8].chunks(2).map(|b| u16::from_le_bytes([b[0], b[1]])).collect();
-    assert_eq!(pads, [1, 2, 1, 2]);
+    let kernel: Vec<u8> = bytes[fields.pads() - 12..fields.pads() - 8].to_vec();
+    assert_eq!(kernel, [2, 0, 2, 0], "the kernel lies three pairs before the padding");
     let model = ModelBytes::new(&bytes);
     let model = model.model().unwrap();
     let constants = model.constants(0);
+    assert_eq!(constants.weights.len(), 2 * padded(2));
     assert_eq!(bytes[fields.weights(&bytes)] as i8, constants.weights[0]);
-    let shift = &bytes[fields.shifts(&bytes)..][..4];
-    assert_eq!(i32::from_le_bytes(shift.try_into().unwrap()), constants.shifts[0]);
+    assert_eq!(bytes[fields.shifts(&bytes)] as i8, constants.shifts[0]);
 }

@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use ocelli::{model::Model, runtime::{Arena, Session}};
-//! # let file = include_bytes!("../../tests/golden/tiny-v1.ocelli");
+//! # let file = include_bytes!("../../tests/golden/tiny-v2.ocelli");
 //! # let aligned = ocelli::model::Aligned(*file);
 //! # let bytes: &[u8] = &aligned.0;
 //! let mut arena = Arena::<4096>::new();

@@ -1,0 +1,5 @@
+//! The quantized network, without the calibration that needs Burn.
+
+#[path = "../../host/src/quantize/network.rs"]
+mod network;
+pub use network::*;
