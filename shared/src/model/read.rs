@@ -68,6 +68,7 @@ impl<'m> Model<'m> {
     ///
     /// # Errors
     /// As [`parse`](Self::parse), and for an operator of another kind.
+    #[inline]
     pub fn parse_for<const KINDS: u32>(bytes: &'m [u8]) -> Result<Self, LoadError> {
         check_head(bytes)?;
         let (body, stored) = bytes.split_last_chunk::<4>().ok_or(LoadError::NotAModel)?;
@@ -86,14 +87,17 @@ impl<'m> Model<'m> {
         Self::parse_structure::<EVERY_KIND>(bytes)
     }
 
+    #[inline]
     fn parse_structure<const KINDS: u32>(bytes: &'m [u8]) -> Result<Self, LoadError> {
         let header = check_head(bytes)?;
         let count = u32::from(header.op_count);
         let tensors = table(bytes, header.tensors, count + 1).ok_or(LoadError::Field { what: "tensors" })?;
         let ops = table(bytes, header.ops, count).ok_or(LoadError::Field { what: "ops" })?;
         let model = Self { bytes, header, ops, tensors };
-        validate::check::<KINDS>(&model)?;
-        Ok(model)
+        match validate::check::<KINDS>(&model) {
+            Ok(()) => Ok(model),
+            Err(refusal) => Err(refusal.to_error()),
+        }
     }
 
     /// The head of the file.

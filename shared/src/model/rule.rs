@@ -1,5 +1,7 @@
 //! The rules that a model file must keep, as small numbers: a program that does not show why a file was refused holds no texts.
 
+#![allow(clippy::inline_always, reason = "the size of a firmware depends on it")]
+
 use super::LoadError;
 
 /// Declares [`Rule`]: each rule with the text that a [`LoadError`] shows.
@@ -13,6 +15,7 @@ macro_rules! rules {
 
         impl Rule {
             /// What [`LoadError`] says of it.
+            #[inline(always)]
             const fn text(self) -> &'static str {
                 match self {
                     $(Self::$name => $text,)*
@@ -69,17 +72,33 @@ rules! {
     Overflow: "sum of products",
 }
 
+/// A rule that is broken, and the operator that breaks it if it is one about operators.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refusal {
+    rule: Rule,
+    op: Option<u16>,
+}
+
 impl Rule {
     /// A rule about the file.
-    pub(super) const fn of_file(self) -> LoadError {
-        LoadError::Field { what: self.text() }
+    pub(super) const fn of_file(self) -> Refusal {
+        Refusal { rule: self, op: None }
     }
 
     /// A rule about an operator.
-    pub(super) const fn of_op(self, op: u16) -> LoadError {
-        match self {
-            Self::Overflow => LoadError::Overflow { op },
-            _ => LoadError::Op { op, what: self.text() },
+    pub(super) const fn of_op(self, op: u16) -> Refusal {
+        Refusal { rule: self, op: Some(op) }
+    }
+}
+
+impl Refusal {
+    /// The error to show. Inlined, so that it is gone, the texts with it, where nobody looks at the error.
+    #[inline(always)]
+    pub(super) const fn to_error(self) -> LoadError {
+        match (self.op, self.rule) {
+            (None, rule) => LoadError::Field { what: rule.text() },
+            (Some(op), Rule::Overflow) => LoadError::Overflow { op },
+            (Some(op), rule) => LoadError::Op { op, what: rule.text() },
         }
     }
 }

@@ -6,8 +6,8 @@ use super::read::taps;
 use super::records::{
     ALIGN, MAX_OPS, MAX_SCHEDULE, MAX_WORK, NO_INPUT, NONE, OpRecord, Tensor, flag, kind, layout, padded,
 };
-use super::rule::{Rule, ensure};
-use super::{Constants, LoadError, Model, text};
+use super::rule::{Refusal, Rule, ensure};
+use super::{Constants, Model, text};
 use crate::image::{ColorOrder, Resize};
 use crate::ir::{Shape, window_outputs};
 use crate::kernels::tiled::{MAX_CELLS, Tile};
@@ -40,7 +40,7 @@ mod kinds {
 
 /// Checks all of a file but its checksum. Only operators with kernels of the set `KINDS` are let in, so that a firmware without the
 /// others does not hold their checks either.
-pub(super) fn check<const KINDS: u32>(model: &Model<'_>) -> Result<(), LoadError> {
+pub(super) fn check<const KINDS: u32>(model: &Model<'_>) -> Result<(), Refusal> {
     let graph = model.graph();
     check_tensors(model).and_then(|()| check_header(model)).map_err(Rule::of_file)?;
     let (mut steps, mut work) = (0, 0);
