@@ -324,7 +324,7 @@ impl Window {
                     return Err(ShapeError::Zero { what });
                 }
             }
-            let window = (k - 1).checked_mul(d).and_then(|v| v.checked_add(1)).ok_or(ShapeError::TooLarge)?;
+            let window = (k - 1) * d + 1; // all three are below 2^16
             let (before, after) = match self.padding {
                 Padding::Valid => (0, 0),
                 Padding::Same => {
@@ -339,12 +339,27 @@ impl Window {
                 let padding = before + after;
                 return Err(ShapeError::WindowTooLarge { axis: axis as u8, input: n, padding, window });
             }
-            out[axis] = (padded - window) / s + 1;
             pads[axis] = u16::try_from(before).map_err(|_| ShapeError::TooLarge)?;
             pads[axis + 2] = u16::try_from(after).map_err(|_| ShapeError::TooLarge)?;
+            let both = [pads[axis], pads[axis + 2]];
+            out[axis] = window_outputs(n, self.kernel[axis], self.stride[axis], self.dilation[axis], both)
+                .ok_or(ShapeError::TooLarge)?;
         }
         Ok(ResolvedWindow { out, pads })
     }
+}
+
+/// Outputs of a window along an axis: `floor((n + p - f) / s) + 1` with `f = (kernel - 1) * dilation + 1`.
+///
+/// `None` when a number is zero, or the window is larger than the padded input.
+#[must_use]
+pub fn window_outputs(n: u32, kernel: u16, stride: u16, dilation: u16, pads: [u16; 2]) -> Option<u32> {
+    if n == 0 || kernel == 0 || stride == 0 || dilation == 0 {
+        return None;
+    }
+    let beyond = (u32::from(kernel) - 1) * u32::from(dilation); // f - 1, below 2^32
+    let padded = n.checked_add(u32::from(pads[0]) + u32::from(pads[1]))?;
+    Some((padded - 1).checked_sub(beyond)? / u32::from(stride) + 1)
 }
 
 impl Op {

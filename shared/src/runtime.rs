@@ -2,7 +2,7 @@
 
 use crate::ir::Shape;
 use crate::kernels::isa::{AddParams, Isa};
-use crate::kernels::tiled::{self, Tile};
+use crate::kernels::tiled;
 use crate::kernels::{Native, Rows, WindowParams, reference};
 use crate::model::records::{OpRecord, Tensor, flag, kind};
 use crate::model::{Constants, LoadError, Model};
@@ -86,7 +86,7 @@ impl<'m, 'a, const KINDS: u32> SessionOf<'m, 'a, KINDS> {
     /// # Errors
     /// When the file is refused (see [`LoadError`]) or the arena is too small or not aligned to 4 bytes.
     pub fn load(file: &'m [u8], arena: &'a mut [u8]) -> Result<Self, LoadError> {
-        Self::with_model(Model::parse(file)?, arena)
+        Self::with_model(Model::parse_for::<KINDS>(file)?, arena)
     }
 
     /// As [`load`](Self::load), for a model already checked.
@@ -313,8 +313,7 @@ impl Job<'_> {
     }
 
     fn conv2d<const KINDS: u32>(&self, arena: &mut [u8]) -> Made {
-        let tile =
-            Tile { values: usize::from(self.record.tile_values), channels: usize::from(self.record.tile_channels) };
+        let tile = self.record.tile();
         if KINDS & REFERENCE_KERNELS != 0 && tile.values == 0 {
             return self.windowed(arena, |p, rows, y, out| reference::conv2d_row(p, rows, y, &self.constants, out));
         }
@@ -492,16 +491,18 @@ impl Job<'_> {
 
 /// Arena bytes of a tensor's ring.
 fn ring(tensor: &Tensor) -> Option<Range<usize>> {
-    span(tensor.offset, tensor.shape().row_len()?.checked_mul(tensor.rows)?)
+    span(tensor.offset, tensor.row_len().wrapping_mul(tensor.rows))
 }
 
 /// Arena bytes of row `y` of a tensor.
 fn slot(tensor: &Tensor, y: u32) -> Option<Range<usize>> {
-    let row_len = tensor.shape().row_len()?;
-    span(tensor.offset.checked_add(y.checked_rem(tensor.rows)?.checked_mul(row_len)?)?, row_len)
+    let row = y.checked_rem(tensor.rows)?;
+    span(tensor.offset.wrapping_add(row.wrapping_mul(tensor.row_len())), tensor.row_len())
 }
 
+/// A range of the arena. It cannot wrap in a model that was checked, and what would is caught where the range is used.
+#[inline]
 fn span(start: u32, bytes: u32) -> Option<Range<usize>> {
     let start = if bytes == 0 { 0 } else { to_usize(start) };
-    Some(start..start.checked_add(to_usize(bytes))?)
+    Some(start..start.wrapping_add(to_usize(bytes)))
 }

@@ -6,6 +6,7 @@
 
 use ocelli::image::FrameConverter;
 use ocelli::model::Model;
+use ocelli::runtime::kinds_of;
 use std::error::Error;
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
@@ -90,17 +91,10 @@ fn write_model(out_dir: &Path) -> Result<(), Box<dyn Error>> {
         scratch_words: FrameConverter::scratch_words(model.input_shape()),
         row_bytes,
         ops: model.graph().ops.len(),
-        kinds: kinds(&model)?,
+        kinds: kinds_of(&model),
     };
     fs::write(out_dir.join("config.rs"), config.to_string())?;
     Ok(())
-}
-
-/// One bit for each kind of operator that the model has: bit `n` for the kind with the code `n`.
-fn kinds(model: &Model<'_>) -> Result<u32, String> {
-    let bit =
-        |kind: u8| 1_u32.checked_shl(kind.into()).ok_or(format!("operator kind {kind} does not fit a word of bits"));
-    model.graph().ops.iter().try_fold(0, |kinds, op| Ok(kinds | bit(op.kind)?))
 }
 
 impl Display for Config {
@@ -113,7 +107,7 @@ impl Display for Config {
         line("Words of the frame converter's memory", "SCRATCH_WORDS", "usize", &self.scratch_words)?;
         line("Bytes of the longest camera row", "ROW_BYTES", "usize", &self.row_bytes)?;
         line("Operators of the model", "OPS", "usize", &self.ops)?;
-        line("The kinds of operators that the model has, a bit for each", "KINDS", "u32", &format!("{:#b}", self.kinds))
+        line("The kernels that the model needs (`ocelli::runtime::kinds_of`)", "KINDS", "u32", &format!("{:#b}", self.kinds))
     }
 }
 

@@ -1,7 +1,6 @@
 //! Why a model file was refused.
 
 use super::records::VERSION;
-use crate::ir::ShapeError;
 use core::fmt;
 
 /// Why [`Model::parse`](super::Model::parse) or [`Session::load`](crate::runtime::Session::load) refused a file.
@@ -45,13 +44,6 @@ pub enum LoadError {
         op: u16,
         /// Name of the field.
         what: &'static str,
-    },
-    /// An operator cannot take the shape of its input.
-    Shape {
-        /// Index of the operator.
-        op: u16,
-        /// The rule that is broken.
-        error: ShapeError,
     },
     /// Something shares memory with something else, lies outside the arena, or not at a multiple of 4 bytes.
     Memory {
@@ -121,7 +113,6 @@ impl fmt::Display for LoadError {
             }
             Self::Field { what } => write!(f, "invalid model file: {what}"),
             Self::Op { op, what } => write!(f, "invalid model file: operator {op}: {what}"),
-            Self::Shape { op, error } => write!(f, "invalid model file: operator {op}: {error}"),
             Self::Memory { what, index } => {
                 let what = match what {
                     Region::Tensor => "the ring of tensor",

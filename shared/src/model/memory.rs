@@ -38,48 +38,52 @@ impl Model<'_> {
         }
         let count = lives.len() + 2;
         for i in 0..count {
-            let one = self.place(i, lives)?;
-            for j in 0..i {
-                let other = self.place(j, lives)?;
-                let apart_in_space = one.end <= other.start || other.end <= one.start;
-                let apart_in_time = one.life[1] < other.life[0] || other.life[1] < one.life[0];
-                if !apart_in_space && !apart_in_time {
-                    return Err(self.name(i));
-                }
+            if !self.is_alone(i, lives) {
+                return Err(self.name(i));
             }
         }
         Ok(())
     }
 
-    /// What region `i` takes: the rings, then the operators' accumulators, then the state, then the scratch memory.
-    fn place(&self, i: usize, lives: &[Life]) -> Result<Place, LoadError> {
+    /// Whether region `i` lies in the arena and shares no byte with one before it that is in use at the same time.
+    fn is_alone(&self, i: usize, lives: &[Life]) -> bool {
+        let Some(one) = self.place(i, lives) else { return false };
+        (0..i).all(|j| {
+            self.place(j, lives).is_some_and(|other| {
+                let apart_in_space = one.end <= other.start || other.end <= one.start;
+                let apart_in_time = one.life[1] < other.life[0] || other.life[1] < one.life[0];
+                apart_in_space || apart_in_time
+            })
+        })
+    }
+
+    /// What region `i` takes: the rings, then the operators' accumulators, then the state, then the scratch memory. `None` when that
+    /// leaves the arena or is not aligned.
+    fn place(&self, i: usize, lives: &[Life]) -> Option<Place> {
         let (graph, header) = (self.graph(), self.header());
-        let (tensors, regions) = (graph.tensors.len(), lives.len());
-        let (start, bytes) = if i < tensors {
-            let tensor = graph.tensors.get(i);
-            let moved = producer_in_place(&graph, i).is_some(); // it has no ring of its own
-            let bytes = tensor.and_then(|t| t.shape().row_len()?.checked_mul(t.rows)).filter(|_| !moved);
-            (tensor.map_or(0, |t| t.offset), if moved { Some(0) } else { bytes })
+        let tensors = graph.tensors.len();
+        let (start, bytes) = if let Some(tensor) = graph.tensors.get(i) {
+            // written in place, it has no ring of its own
+            let bytes = if producer_in_place(&graph, i).is_some() { 0 } else { tensor.row_len() * tensor.rows };
+            (tensor.offset, bytes)
         } else if let Some(op) = graph.ops.get(i - tensors) {
             match op.kind {
                 kind::DENSE | kind::MEAN | kind::GLOBAL_AVERAGE_POOL => {
-                    (op.accumulators, graph.tensors.get(i - tensors + 1).and_then(|t| t.c.checked_mul(4)))
+                    (op.accumulators, graph.tensors.get(i - tensors + 1)?.c.checked_mul(4)?)
                 }
-                _ => (0, Some(0)),
+                _ => (0, 0),
             }
-        } else if i == regions {
-            (header.state, Some(2 * (u32::from(header.op_count) + 1)))
+        } else if i == lives.len() {
+            (header.state, 2 * (u32::from(header.op_count) + 1))
         } else {
-            (header.scratch, Some(header.scratch_bytes))
+            (header.scratch, header.scratch_bytes)
         };
-        let end = bytes.and_then(|bytes| start.checked_add(bytes)).filter(|&end| end <= header.arena_bytes);
-        match end {
-            Some(end) if end == start => Ok(Place { start: 0, end: 0, life: [0, 0] }),
-            Some(end) if to_usize(start).is_multiple_of(ALIGN) => {
-                Ok(Place { start, end, life: lives.get(i).copied().unwrap_or(ALWAYS) })
-            }
-            _ => Err(self.name(i)),
+        if bytes == 0 {
+            return Some(Place { start: 0, end: 0, life: [0, 0] });
         }
+        let end = start.checked_add(bytes)?;
+        let fits = end <= header.arena_bytes && start.is_multiple_of(ALIGN as u32);
+        fits.then_some(Place { start, end, life: lives.get(i).copied().unwrap_or(ALWAYS) })
     }
 
     fn name(&self, i: usize) -> LoadError {

@@ -1,11 +1,12 @@
 //! A borrowing view of a model file, checked once.
 
 use super::records::{ALIGN, Header, MAGIC, NONE, OpRecord, Tensor, VERSION, kind};
-use super::{LoadError, crc32, validate};
+use super::{LoadError, Strings, crc32, validate};
 use crate::image::{ColorOrder, InputSpec, Resize};
 use crate::ir::Shape;
 use crate::kernels::isa::Requantization;
 use crate::quant::{Multiplier, OutputStage};
+use crate::runtime::EVERY_KIND;
 use crate::schedule::Graph;
 use crate::to_usize;
 
@@ -52,21 +53,6 @@ impl<'m> Constants<'m> {
     }
 }
 
-/// Strings of the file, in order.
-#[derive(Clone, Debug)]
-pub struct Strings<'m>(&'m [u8]);
-
-impl<'m> Iterator for Strings<'m> {
-    type Item = &'m str;
-
-    fn next(&mut self) -> Option<&'m str> {
-        let end = self.0.iter().position(|&b| b == 0)?;
-        let (text, rest) = self.0.split_at_checked(end)?;
-        self.0 = rest.get(1..)?;
-        core::str::from_utf8(text).ok()
-    }
-}
-
 impl<'m> Model<'m> {
     /// Checks a model file and borrows it. Nothing is copied.
     ///
@@ -74,13 +60,23 @@ impl<'m> Model<'m> {
     /// When the file is not one, is of another version, was damaged, or states anything that could make a run fail; see
     /// [`LoadError`].
     pub fn parse(bytes: &'m [u8]) -> Result<Self, LoadError> {
+        Self::parse_for::<EVERY_KIND>(bytes)
+    }
+
+    /// As [`parse`](Self::parse); a model that needs other kernels than those of the set `KINDS`
+    /// ([`kinds_of`](crate::runtime::kinds_of)) is refused as well.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse), and for an operator of another kind.
+    #[inline]
+    pub fn parse_for<const KINDS: u32>(bytes: &'m [u8]) -> Result<Self, LoadError> {
         check_head(bytes)?;
         let (body, stored) = bytes.split_last_chunk::<4>().ok_or(LoadError::NotAModel)?;
         let (computed, stored) = (crc32(body), u32::from_le_bytes(*stored));
         if computed != stored {
             return Err(LoadError::Checksum { computed, stored });
         }
-        Self::parse_without_checksum(bytes)
+        Self::parse_structure::<KINDS>(bytes)
     }
 
     /// As [`parse`](Self::parse), for a file whose integrity is known by other means; all structure checks are made.
@@ -88,13 +84,20 @@ impl<'m> Model<'m> {
     /// # Errors
     /// As [`parse`](Self::parse) but for the checksum.
     pub fn parse_without_checksum(bytes: &'m [u8]) -> Result<Self, LoadError> {
+        Self::parse_structure::<EVERY_KIND>(bytes)
+    }
+
+    #[inline]
+    fn parse_structure<const KINDS: u32>(bytes: &'m [u8]) -> Result<Self, LoadError> {
         let header = check_head(bytes)?;
-        let count = usize::from(header.op_count);
+        let count = u32::from(header.op_count);
         let tensors = table(bytes, header.tensors, count + 1).ok_or(LoadError::Field { what: "tensors" })?;
         let ops = table(bytes, header.ops, count).ok_or(LoadError::Field { what: "ops" })?;
         let model = Self { bytes, header, ops, tensors };
-        validate::check(&model)?;
-        Ok(model)
+        match validate::check::<KINDS>(&model) {
+            Ok(()) => Ok(model),
+            Err(refusal) => Err(refusal.to_error()),
+        }
     }
 
     /// The head of the file.
@@ -166,7 +169,7 @@ impl<'m> Model<'m> {
 
     pub(super) fn try_pixel_lut(&self) -> Option<&'m [i8]> {
         let channels = ColorOrder::from_code(self.header.color).map_or(0, ColorOrder::channels);
-        table(self.bytes, self.header.pixel_lut, to_usize(channels) * 256)
+        table(self.bytes, self.header.pixel_lut, channels * 256)
     }
 
     /// The constant tables of operator `op`.
@@ -178,7 +181,7 @@ impl<'m> Model<'m> {
     pub(super) fn try_constants(&self, op: usize) -> Option<Constants<'m>> {
         let record = self.ops.get(op)?;
         let input = self.tensors.get(usize::from(record.inputs[0]))?;
-        let channels = to_usize(self.tensors.get(op + 1)?.c);
+        let channels = self.tensors.get(op + 1)?.c;
         let (weights, bias, factors) = match record.kind {
             kind::CONV2D | kind::DEPTHWISE_CONV2D | kind::DENSE => {
                 (weight_bytes(record, input, channels)?, channels, channels)
@@ -197,7 +200,7 @@ impl<'m> Model<'m> {
     }
 
     pub(super) fn span(&self, [offset, len]: [u32; 2]) -> Option<&'m [u8]> {
-        table(self.bytes, offset, to_usize(len))
+        bytes_at(self.bytes, offset, len)
     }
 }
 
@@ -206,6 +209,13 @@ impl Tensor {
     #[must_use]
     pub const fn shape(&self) -> Shape {
         Shape::new(self.h, self.w, self.c)
+    }
+
+    /// Values of a row; known to fit 32 bits once the tensor has been checked.
+    #[inline]
+    #[must_use]
+    pub(crate) const fn row_len(&self) -> u32 {
+        self.w.wrapping_mul(self.c)
     }
 }
 
@@ -233,37 +243,44 @@ fn check_head(bytes: &[u8]) -> Result<&Header, LoadError> {
     if header.file_bytes == found { Ok(header) } else { Err(LoadError::Length { found, expected: header.file_bytes }) }
 }
 
-/// Products that are summed for one output of an operator with weights.
-pub(super) fn taps(record: &OpRecord, input: &Tensor) -> Option<u64> {
-    let cells = u64::from(record.kernel[0]) * u64::from(record.kernel[1]);
+/// Products that are summed for one output of an operator with weights; `None` for 2^32 and more.
+pub(super) fn taps(record: &OpRecord, input: &Tensor) -> Option<u32> {
+    let cells = u32::from(record.kernel[0]) * u32::from(record.kernel[1]);
     match record.kind {
-        kind::DENSE => Some(u64::from(input.shape().elements()?)),
+        kind::DENSE => input.shape().elements(),
         kind::DEPTHWISE_CONV2D => Some(cells),
-        _ => cells.checked_mul(u64::from(input.c / u32::from(record.groups.max(1)))),
+        _ => cells.checked_mul(input.c / u32::from(record.groups.max(1))),
     }
 }
 
-/// Bytes of the weights of an operator with `c_out` output channels.
-fn weight_bytes(record: &OpRecord, input: &Tensor, c_out: usize) -> Option<usize> {
-    let [kh, kw] = record.kernel.map(usize::from);
-    let aligned = |values: usize| values.checked_next_multiple_of(ALIGN);
+/// Bytes of the weights of an operator with `c_out` output channels; what its [`taps`] say is known to be below 2^16.
+fn weight_bytes(record: &OpRecord, input: &Tensor, c_out: u32) -> Option<u32> {
+    let [kh, kw] = record.kernel.map(u32::from);
+    let aligned = |values: u32| values.checked_next_multiple_of(ALIGN as u32);
     match record.kind {
-        kind::DENSE => aligned(to_usize(input.shape().elements()?))?.checked_mul(c_out),
-        kind::DEPTHWISE_CONV2D => aligned(c_out)?.checked_mul(kh * kw),
+        kind::DENSE => aligned(input.h.wrapping_mul(input.row_len()))?.checked_mul(c_out),
+        kind::DEPTHWISE_CONV2D => aligned(c_out)?.checked_mul(kh.wrapping_mul(kw)),
         _ => {
-            let depth = to_usize(input.c) / usize::from(record.groups.max(1));
-            aligned(kw.checked_mul(depth)?)?.checked_mul(kh)?.checked_mul(c_out)
+            let row = kw.wrapping_mul(input.c / u32::from(record.groups.max(1)));
+            aligned(row)?.wrapping_mul(kh).checked_mul(c_out)
         }
     }
 }
 
-/// `count` values at `offset`, a multiple of [`ALIGN`], before the CRC; an empty table has the offset [`NONE`] and no bytes.
-fn table<T: bytemuck::AnyBitPattern>(bytes: &[u8], offset: u32, count: usize) -> Option<&[T]> {
-    if count == 0 {
+/// `len` bytes at `offset`, a multiple of [`ALIGN`], before the CRC; an empty table has the offset [`NONE`] and no bytes.
+fn bytes_at(file: &[u8], offset: u32, len: u32) -> Option<&[u8]> {
+    if len == 0 {
         return (offset == NONE).then_some(&[]);
     }
-    let start = Some(to_usize(offset)).filter(|start| start.is_multiple_of(ALIGN))?;
-    let end = start.checked_add(count.checked_mul(size_of::<T>())?)?;
-    let body = bytes.get(..bytes.len().checked_sub(4)?)?;
-    bytemuck::try_cast_slice(body.get(start..end)?).ok()
+    let start = Some(offset).filter(|offset| offset.is_multiple_of(ALIGN as u32))?;
+    let body = file.get(..file.len().checked_sub(4)?)?;
+    body.get(to_usize(start)..to_usize(start.checked_add(len)?))
+}
+
+/// `count` values at `offset`, as [`bytes_at`].
+fn table<T: bytemuck::AnyBitPattern>(file: &[u8], offset: u32, count: u32) -> Option<&[T]> {
+    let len = count.checked_mul(size_of::<T>() as u32)?;
+    let bytes = bytes_at(file, offset, len)?;
+    // no bytes lie nowhere in particular, so perhaps not where a value of this type may
+    if bytes.is_empty() { Some(&[]) } else { bytemuck::try_cast_slice(bytes).ok() }
 }

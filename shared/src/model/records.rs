@@ -1,5 +1,6 @@
 //! The fixed-size records of a model file, read in place. All numbers are little-endian; `docs/model-format.md` is the spec.
 
+use crate::kernels::tiled::Tile;
 use bytemuck::{Pod, Zeroable};
 
 /// First eight bytes of every model file.
@@ -201,6 +202,13 @@ impl OpRecord {
     #[inline]
     pub fn reads(&self) -> impl Iterator<Item = usize> + Clone + use<> {
         self.inputs.into_iter().filter(|&input| input != NO_INPUT).map(usize::from)
+    }
+
+    /// How much of a convolution is computed at a time; no values: the reference kernel computes it.
+    #[inline]
+    #[must_use]
+    pub const fn tile(&self) -> Tile {
+        Tile { values: self.tile_values as usize, channels: self.tile_channels as usize }
     }
 
     /// Whether a flag is set.

@@ -1,332 +1,328 @@
 //! All that must hold of a model file before it may run, CRC or not: after these checks no step of a run can leave a slice.
+//!
+//! Small on purpose: every firmware holds this code. Numbers are 32 bits wide where a check made before bounds them.
 
 use super::read::taps;
 use super::records::{
     ALIGN, MAX_OPS, MAX_SCHEDULE, MAX_WORK, NO_INPUT, NONE, OpRecord, Tensor, flag, kind, layout, padded,
 };
-use super::{Constants, LoadError, Model};
+use super::rule::{Refusal, Rule, ensure};
+use super::{Constants, Model, text};
 use crate::image::{ColorOrder, Resize};
-use crate::ir::{Activation, Op, Padding, Shape, ShapeError, Unary, Window};
+use crate::ir::{Shape, window_outputs};
 use crate::kernels::tiled::{MAX_CELLS, Tile};
 use crate::quant::{Multiplier, SHIFT_RANGE};
 use crate::to_usize;
 
-pub(super) fn check(model: &Model<'_>) -> Result<(), LoadError> {
-    check_header(model)?;
-    for (index, tensor) in model.graph().tensors.iter().enumerate() {
-        check_tensor(model, index, tensor)?;
-    }
-    let graph = model.graph();
-    let (mut steps, mut work) = (0_u64, 0_u64);
-    for (index, op) in graph.ops.iter().enumerate() {
-        let name = u16::try_from(index).map_err(|_| LoadError::Field { what: "op_count" })?;
-        check_op(model, index, op).map_err(|why| match why {
-            Refusal::What(what) => LoadError::Op { op: name, what },
-            Refusal::Shape(error) => LoadError::Shape { op: name, error },
-            Refusal::Overflow => LoadError::Overflow { op: name },
-        })?;
-        steps = steps.saturating_add(u64::from(graph.steps(index)));
-        work = work.saturating_add(work_of(model, index).unwrap_or(u64::MAX));
-    }
-    if steps.saturating_mul(graph.ops.len() as u64) > MAX_SCHEDULE {
-        return Err(LoadError::Field { what: "more rows and operators than a schedule may have" });
-    }
-    if work > MAX_WORK {
-        return Err(LoadError::Field { what: "more work a frame than any device should do" });
-    }
-    Ok(())
+/// Kinds of operators that have something in common, a bit for each.
+mod kinds {
+    use super::kind;
+
+    pub(super) const POOLS: u32 = (1 << kind::MAX_POOL2D) | (1 << kind::MIN_POOL2D) | AVERAGE_POOL;
+    pub(super) const AVERAGE_POOL: u32 = 1 << kind::AVERAGE_POOL2D;
+    pub(super) const CONVOLUTIONS: u32 = CONV2D | DEPTHWISE;
+    pub(super) const CONV2D: u32 = 1 << kind::CONV2D;
+    pub(super) const DEPTHWISE: u32 = 1 << kind::DEPTHWISE_CONV2D;
+    pub(super) const DENSE: u32 = 1 << kind::DENSE;
+    pub(super) const WEIGHTED: u32 = CONVOLUTIONS | DENSE;
+    pub(super) const MEANS: u32 = (1 << kind::MEAN) | GLOBAL_AVERAGE;
+    pub(super) const GLOBAL_AVERAGE: u32 = 1 << kind::GLOBAL_AVERAGE_POOL;
+    pub(super) const GLOBALS: u32 = MEANS | (1 << kind::GLOBAL_MAX_POOL);
+    pub(super) const SUMS_OR_PRODUCTS: u32 = (1 << kind::ADD) | (1 << kind::MUL);
+    pub(super) const LOOKUP: u32 = 1 << kind::LOOKUP;
+    pub(super) const CONCAT: u32 = 1 << kind::CONCAT;
+    pub(super) const RESHAPE: u32 = 1 << kind::RESHAPE;
+    pub(super) const PAD: u32 = 1 << kind::PAD;
+    pub(super) const SOFTMAX: u32 = 1 << kind::SOFTMAX;
+    /// The output has the scale and zero point of the inputs.
+    pub(super) const KEEP_SCALE: u32 = POOLS | (GLOBALS & !(1 << kind::MEAN)) | RESHAPE | PAD | CONCAT;
 }
 
-/// Why an operator is refused.
-enum Refusal {
-    What(&'static str),
-    Shape(ShapeError),
-    Overflow,
-}
-
-/// Products (or values looked at) of an operator for one frame.
-fn work_of(model: &Model<'_>, op: usize) -> Option<u64> {
+/// Checks all of a file but its checksum. Only operators with kernels of the set `KINDS` are let in, so that a firmware without the
+/// others does not hold their checks either.
+pub(super) fn check<const KINDS: u32>(model: &Model<'_>) -> Result<(), Refusal> {
     let graph = model.graph();
-    let record = graph.ops.get(op)?;
-    let input = graph.tensors.get(usize::from(record.inputs[0]))?;
-    let outputs = u64::from(graph.tensors.get(op + 1)?.shape().elements()?);
-    match record.kind {
-        kind::CONV2D | kind::DENSE | kind::DEPTHWISE_CONV2D => outputs.checked_mul(taps(record, input)?),
-        kind::MAX_POOL2D | kind::MIN_POOL2D | kind::AVERAGE_POOL2D => {
-            outputs.checked_mul(u64::from(record.kernel[0]) * u64::from(record.kernel[1]))
+    check_tensors(model).and_then(|()| check_header(model)).map_err(Rule::of_file)?;
+    let (mut steps, mut work) = (0, 0);
+    for (index, record) in graph.ops.iter().enumerate() {
+        let op = Operator::<KINDS>::of(model, index, record).ok_or(Rule::InputOrder);
+        let products = op.and_then(|op| op.check(model)).map_err(|rule| rule.of_op(index as u16))?; // at most MAX_OPS
+        steps += graph.steps(index); // at most 2^16 for each of at most 2^9 operators
+        // Small factors: no sum of these leaves 64 bits.
+        if products > MAX_WORK {
+            return Err(Rule::Work.of_file());
         }
-        _ => Some(outputs.max(u64::from(input.shape().elements()?))),
+        work += products;
     }
+    ensure(steps <= MAX_SCHEDULE as u32 / graph.ops.len() as u32, Rule::Schedule)
+        .and_then(|()| ensure(work <= MAX_WORK, Rule::Work))
+        .map_err(Rule::of_file)
 }
 
-fn check_header(model: &Model<'_>) -> Result<(), LoadError> {
-    let field = |what| Err(LoadError::Field { what });
+fn check_header(model: &Model<'_>) -> Result<(), Rule> {
     let header = model.header();
-    let count = usize::from(header.op_count);
-    if count == 0 || count > MAX_OPS {
-        return field("op_count");
-    }
-    if header.layout != layout::ROWS {
-        return field("layout");
-    }
-    if !matches!(header.lane_bytes, 1 | 2 | 4) {
-        return field("lane_bytes");
-    }
-    if header.color != NO_PICTURE && ColorOrder::from_code(header.color).is_none() {
-        return field("color");
-    }
-    if Resize::from_code(header.resize).is_none() {
-        return field("resize");
-    }
-    let finite = header.mean.iter().chain(&header.std).all(|v| v.is_finite());
-    if !finite || header.std.iter().any(|&v| v <= 0.0) {
-        return field("mean or std");
-    }
-    if ColorOrder::from_code(header.color).is_some_and(|color| color.channels() != model.input_shape().c) {
-        return field("color: does not match the input's channels");
-    }
-    if model.try_pixel_lut().is_none() {
-        return field("pixel_lut");
-    }
-    for (what, span) in [("labels", header.labels), ("names", header.names)] {
-        let Some(text) = model.span(span) else { return field(what) };
-        if text.last().is_some_and(|&b| b != 0) || core::str::from_utf8(text).is_err() {
-            return field(what);
-        }
-    }
-    if model.names().count() != count {
-        return field("names: one for each operator is needed");
-    }
-    let output = model.output().ok_or(LoadError::Field { what: "tensors" })?;
-    let labels = model.labels().count();
-    if labels != 0 && (output.h != 1 || output.w != 1 || to_usize(output.c) != labels) {
-        return field("labels: one for each score is needed");
-    }
-    if output.rows != output.h {
-        return field("tensors: the output must be held whole");
-    }
-    Ok(())
+    ensure(header.layout == layout::ROWS, Rule::Layout)?;
+    ensure(matches!(header.lane_bytes, 1 | 2 | 4), Rule::LaneBytes)?;
+    let color = ColorOrder::from_code(header.color);
+    ensure(color.is_some() || header.color == NO_PICTURE, Rule::Color)?;
+    ensure(Resize::from_code(header.resize).is_some(), Rule::Resize)?;
+    ensure(header.mean.iter().all(|&v| is_finite(v)) && header.std.iter().all(|&v| is_positive(v)), Rule::MeanOrStd)?;
+    ensure(color.is_none_or(|color| color.channels() == model.input_shape().c), Rule::ColorChannels)?;
+    ensure(model.try_pixel_lut().is_some(), Rule::PixelLut)?;
+    let labels = model.span(header.labels).and_then(text::count).ok_or(Rule::Labels)?;
+    let names = model.span(header.names).and_then(text::count).ok_or(Rule::Names)?;
+    let ops = model.graph().ops.len();
+    ensure(names == ops, Rule::NameCount)?;
+    let output = model.output().ok_or(Rule::OpCount)?;
+    let scores = output.h == 1 && output.w == 1 && to_usize(output.c) == labels;
+    ensure(labels == 0 || scores, Rule::LabelCount)?;
+    ensure(output.rows == output.h, Rule::OutputRows)
 }
 
 /// The `color` code of a network whose input is no picture.
 pub(super) const NO_PICTURE: u8 = 255;
 /// Most pixels of a picture: sums of as many int8 values stay inside 32 bits.
-const MAX_PIXELS: u64 = 1 << 22;
+const MAX_PIXELS: u32 = 1 << 22;
 
-fn check_tensor(model: &Model<'_>, index: usize, tensor: &Tensor) -> Result<(), LoadError> {
-    let field = |what| Err(LoadError::Field { what });
-    let Some(elements) = tensor.shape().elements() else { return field("tensor shape") };
-    let pixels = u64::from(tensor.h) * u64::from(tensor.w);
-    if elements == 0 || tensor.h > u32::from(u16::MAX) || tensor.w > u32::from(u16::MAX) || pixels > MAX_PIXELS {
-        return field("tensor shape");
-    }
-    if tensor.rows == 0 || tensor.rows > tensor.h {
-        return field("tensor rows");
-    }
-    if !(tensor.scale.is_finite() && tensor.scale > 0.0) || i8::try_from(tensor.zero_point).is_err() {
-        return field("tensor scale or zero_point");
-    }
-    let ops = model.graph().ops;
-    let last = ops.iter().rposition(|op| op.reads().any(|input| input == index));
-    let expected = if index == ops.len() { index.checked_sub(1) } else { last };
-    if expected.is_none() || expected != Some(to_usize(tensor.last_reader)) {
-        return field("tensor last_reader");
+/// Whether a number is positive and finite. By its bits: that needs no library for floats on cores without.
+const fn is_positive(v: f32) -> bool {
+    matches!(v.to_bits(), 1..=0x7F7F_FFFF)
+}
+
+/// Whether a number is finite, by its bits.
+const fn is_finite(v: f32) -> bool {
+    v.to_bits() & 0x7FFF_FFFF <= 0x7F7F_FFFF
+}
+
+fn check_tensors(model: &Model<'_>) -> Result<(), Rule> {
+    let graph = model.graph();
+    ensure(matches!(graph.ops.len(), 1..=MAX_OPS), Rule::OpCount)?;
+    for (index, tensor) in graph.tensors.iter().enumerate() {
+        let longest = u32::from(u16::MAX);
+        ensure(tensor.h <= longest && tensor.w <= longest && tensor.h * tensor.w <= MAX_PIXELS, Rule::TensorShape)?;
+        ensure(!matches!(tensor.shape().elements(), None | Some(0)), Rule::TensorShape)?;
+        ensure(tensor.rows != 0 && tensor.rows <= tensor.h, Rule::TensorRows)?;
+        let zero_point = matches!(tensor.zero_point, -128..=127);
+        ensure(zero_point && is_positive(tensor.scale), Rule::TensorScale)?;
+        let last = graph.ops.iter().rposition(|op| op.reads().any(|input| input == index));
+        let last = if index == graph.ops.len() { Some(index - 1) } else { last };
+        ensure(last == Some(to_usize(tensor.last_reader)), Rule::LastReader)?;
     }
     Ok(())
 }
 
-/// The output shape of a record; `None` for an unknown kind.
-fn infer_shape(record: &OpRecord, inputs: &[Shape], output: Shape) -> Option<Result<Shape, ShapeError>> {
-    let window = Window {
-        kernel: record.kernel,
-        stride: record.stride,
-        dilation: record.dilation,
-        padding: Padding::Explicit(record.pads),
-    };
-    let (activation, groups) = (Activation::None, u32::from(record.groups));
-    let op = match record.kind {
-        kind::CONV2D => Op::Conv2d { c_out: output.c, window, groups, activation },
-        kind::DEPTHWISE_CONV2D => Op::DepthwiseConv2d { multiplier: groups, window, activation },
-        kind::MAX_POOL2D => Op::MaxPool2d { window },
-        kind::MIN_POOL2D => Op::MinPool2d { window },
-        kind::AVERAGE_POOL2D => Op::AveragePool2d { window },
-        kind::MEAN | kind::GLOBAL_AVERAGE_POOL => Op::GlobalAveragePool,
-        kind::GLOBAL_MAX_POOL => Op::GlobalMaxPool,
-        kind::ADD => Op::Add { activation },
-        kind::MUL => Op::Mul { activation },
-        kind::CONCAT => Op::Concat,
-        kind::PAD => Op::Pad { cells: record.pads },
-        kind::RESHAPE => Op::Reshape { to: output },
-        kind::LOOKUP => Op::Unary(Unary::Requantize),
-        kind::SOFTMAX => Op::Softmax,
-        // A compiled dense layer takes the flatten before it upon itself.
-        kind::DENSE => return Some(Ok(Shape::new(1, 1, output.c))),
-        _ => return None,
-    };
-    Some(op.infer_shape(inputs))
+/// An operator and its tensors.
+#[derive(Clone, Copy)]
+struct Operator<'m, const KINDS: u32> {
+    index: usize,
+    record: &'m OpRecord,
+    input: &'m Tensor,
+    /// The second input; the first where there is one only.
+    other: &'m Tensor,
+    output: &'m Tensor,
 }
 
-fn check_op(model: &Model<'_>, index: usize, record: &OpRecord) -> Result<(), Refusal> {
-    let refuse = |what| Err(Refusal::What(what));
-    let graph = model.graph();
-    let [first, second] = record.inputs.map(usize::from);
-    let has_two = record.inputs[1] != NO_INPUT;
-    if first > index || (has_two && second > index) {
-        return refuse("inputs: must be made before they are read");
+impl<'m, const KINDS: u32> Operator<'m, KINDS> {
+    /// `None` when an input is not made before the operator.
+    fn of(model: &Model<'m>, index: usize, record: &'m OpRecord) -> Option<Self> {
+        let tensors = model.graph().tensors;
+        let (made, output) = (tensors.get(..=index)?, tensors.get(index + 1)?);
+        let input = made.get(usize::from(record.inputs[0]))?;
+        let other = if has_two(record) { made.get(usize::from(record.inputs[1]))? } else { input };
+        Some(Self { index, record, input, other, output })
     }
-    if first == second {
-        return refuse("inputs: must be two tensors");
+
+    /// Whether the operator is one of some kinds.
+    #[inline]
+    const fn is(&self, kinds: u32) -> bool {
+        (KINDS & kinds) >> (self.record.kind & 31) & 1 != 0
     }
-    let (Some(input), Some(output)) = (graph.tensors.get(first), graph.tensors.get(index + 1)) else {
-        return refuse("inputs");
-    };
-    let other = if has_two { graph.tensors.get(second) } else { None };
-    if has_two != matches!(record.kind, kind::ADD | kind::MUL | kind::CONCAT) {
-        return refuse("inputs: another number than the operator takes");
-    }
-    let of_other_kind = (record.has(flag::TIES_UP) && !is_average(record.kind))
-        || (record.has(flag::ROUND_ONCE) && record.kind != kind::DENSE);
-    if record.flags & !flag::ALL != 0 || of_other_kind {
-        return refuse("flags");
-    }
-    if record.act_min > record.act_max {
-        return refuse("act_min above act_max");
-    }
-    check_parameters(record)?;
-    let shapes = [input.shape(), other.map_or(input.shape(), Tensor::shape)];
-    let shapes = if has_two { &shapes[..] } else { &shapes[..1] };
-    let Some(inferred) = infer_shape(record, shapes, output.shape()) else { return refuse("kind") };
-    if inferred.map_err(Refusal::Shape)? != output.shape() {
-        return refuse("output shape");
-    }
-    let same = |a: &Tensor| a.scale == output.scale && a.zero_point == output.zero_point;
-    match record.kind {
-        kind::MAX_POOL2D
-        | kind::MIN_POOL2D
-        | kind::AVERAGE_POOL2D
-        | kind::GLOBAL_AVERAGE_POOL
-        | kind::GLOBAL_MAX_POOL
-        | kind::RESHAPE
-        | kind::PAD
-        | kind::CONCAT
-            if !same(input) || !other.is_none_or(same) =>
-        {
-            return refuse("scale and zero_point must be those of the input");
+
+    /// Checks the operator; returns how many products it makes (or values it looks at) for a frame.
+    fn check(&self, model: &Model<'_>) -> Result<u64, Rule> {
+        let Self { record, input, other, output, .. } = *self;
+        ensure(record.kind <= kind::LAST && self.is(u32::MAX << 1), Rule::Kind)?;
+        ensure(record.inputs[0] != record.inputs[1], Rule::InputTwice)?;
+        ensure(has_two(record) == self.is(kinds::SUMS_OR_PRODUCTS | kinds::CONCAT), Rule::InputCount)?;
+        self.check_flags(model)?;
+        ensure(record.act_min <= record.act_max, Rule::Clamp)?;
+        self.check_parameters()?;
+        let shape = self.output_shape().ok_or(Rule::InputShapes)?;
+        ensure(shape == output.shape(), Rule::OutputShape)?;
+        if self.is(kinds::KEEP_SCALE) {
+            ensure(same_scale(input, output) && same_scale(other, output), Rule::OutputScale)?;
         }
-        kind::SOFTMAX if output.scale != 1.0 / 256.0 || output.zero_point != -128 => {
-            return refuse("softmax needs an output scale of 1/256 and a zero_point of -128");
+        if self.is(kinds::SOFTMAX) {
+            let steps = const { (1.0_f32 / 256.0).to_bits() };
+            ensure(output.scale.to_bits() == steps && output.zero_point == -128, Rule::SoftmaxScale)?;
         }
-        kind::RESHAPE if output.rows != output.h => return refuse("a reshape's output must be held whole"),
-        _ => {}
+        ensure(!self.is(kinds::RESHAPE) || output.rows == output.h, Rule::ReshapeRows)?;
+        let products = if self.is(kinds::WEIGHTED) {
+            // More could not be summed: see `check_sums`.
+            taps(record, input).filter(|&taps| taps < 1 << 16).ok_or(Rule::Overflow)?
+        } else if self.is(kinds::POOLS) {
+            self.cells()
+        } else {
+            1
+        };
+        self.check_constants(model, products)?;
+        let [inputs, outputs] = [input, output].map(|tensor| u64::from(tensor.h * tensor.row_len()));
+        Ok(inputs.max(outputs * u64::from(products)))
     }
-    if record.has(flag::IN_PLACE) {
-        let elementwise = matches!(record.kind, kind::ADD | kind::MUL | kind::LOOKUP);
-        let alone = graph.ops.iter().filter(|op| op.reads().any(|read| read == first)).count() == 1;
-        if !elementwise || !alone || (input.offset, input.rows) != (output.offset, output.rows) {
-            return refuse("flags: cannot work in place");
+
+    /// Cells of the window.
+    fn cells(&self) -> u32 {
+        u32::from(self.record.kernel[0]) * u32::from(self.record.kernel[1])
+    }
+
+    fn check_flags(&self, model: &Model<'_>) -> Result<(), Rule> {
+        let Self { record, input, output, .. } = *self;
+        let averages = self.is(kinds::AVERAGE_POOL | kinds::GLOBAL_AVERAGE);
+        let mut known = flag::WAITS | flag::IN_PLACE;
+        known |= if averages { flag::TIES_UP } else { 0 };
+        known |= if self.is(kinds::DENSE) { flag::ROUND_ONCE } else { 0 };
+        ensure(record.flags & !known == 0, Rule::Flags)?;
+        if record.has(flag::IN_PLACE) {
+            let elementwise = self.is(kinds::SUMS_OR_PRODUCTS | kinds::LOOKUP);
+            let first = usize::from(record.inputs[0]);
+            let alone = model.graph().ops.iter().filter(|op| op.reads().any(|read| read == first)).count() == 1;
+            let place = input.offset == output.offset && input.rows == output.rows;
+            ensure(elementwise && alone && place, Rule::InPlace)?;
         }
+        Ok(())
     }
-    check_constants(model, index, record, input)
-}
 
-const fn is_average(kind: u8) -> bool {
-    matches!(kind, kind::AVERAGE_POOL2D | kind::GLOBAL_AVERAGE_POOL)
-}
-
-/// Fields that only some operators may use.
-fn check_parameters(record: &OpRecord) -> Result<(), Refusal> {
-    let refuse = |what| Err(Refusal::What(what));
-    let convolution = matches!(record.kind, kind::CONV2D | kind::DEPTHWISE_CONV2D);
-    let pool = matches!(record.kind, kind::MAX_POOL2D | kind::MIN_POOL2D | kind::AVERAGE_POOL2D);
-    let one = record.kernel == [1; 2] && record.stride == [1; 2] && record.dilation == [1; 2];
-    if !(convolution || pool) && !(one && (record.kind == kind::PAD || record.pads == [0; 4])) {
-        return refuse("window of an operator that has none");
-    }
-    if pool && record.dilation != [1; 2] {
-        return refuse("dilation of a pool");
-    }
-    if record.groups == 0 || (record.groups != 1 && !convolution) {
-        return refuse("groups");
-    }
-    if record.weight_zero_point != 0 && !(convolution || record.kind == kind::DENSE) {
-        return refuse("weight_zero_point");
-    }
-    if !(-255..=255).contains(&record.weight_zero_point) {
-        return refuse("weight_zero_point");
-    }
-    if record.tile_values == 0 {
-        return if record.tile_channels == 0 { Ok(()) } else { refuse("tile_channels") };
-    }
-    let cells = u32::from(record.kernel[0]) * u32::from(record.kernel[1]);
-    let symmetric = record.weight_zero_point == 0 && record.groups == 1;
-    let tiled = match record.kind {
-        kind::CONV2D => symmetric && record.dilation[1] == 1 && record.tile_channels != 0,
-        kind::DEPTHWISE_CONV2D => symmetric && record.tile_channels == 0 && cells <= MAX_CELLS as u32,
-        _ => false,
-    };
-    if tiled && record.tile_values.is_multiple_of(4) { Ok(()) } else { refuse("tile_values") }
-}
-
-fn check_constants(model: &Model<'_>, index: usize, record: &OpRecord, input: &Tensor) -> Result<(), Refusal> {
-    let refuse = |what| Err(Refusal::What(what));
-    let Some(constants) = model.try_constants(index) else { return refuse("weights, bias, multipliers or shifts") };
-    for (at, (&multiplier, &shift)) in constants.multipliers.iter().zip(constants.shifts).enumerate() {
-        let factor = Multiplier { multiplier, shift: i32::from(shift) };
-        // the factors of an addition are of reals below one, so that 29 bits of a shifted input stay so
-        // a mean's multiplier has been divided by a count, and may have lost its highest bit
-        let of_mean = record.kind == kind::MEAN && multiplier >= 1 << 29 && SHIFT_RANGE.contains(&factor.shift);
-        if !(factor.is_valid() || of_mean) || (record.kind == kind::ADD && at < 3 && shift > 0) {
-            return refuse("multipliers or shifts");
+    /// Fields that only some operators may use.
+    fn check_parameters(&self) -> Result<(), Rule> {
+        let record = self.record;
+        let convolution = self.is(kinds::CONVOLUTIONS);
+        if !self.is(kinds::CONVOLUTIONS | kinds::POOLS) {
+            let one = record.kernel == [1; 2] && record.stride == [1; 2];
+            ensure(one && (self.is(kinds::PAD) || record.pads == [0; 4]), Rule::Window)?;
         }
+        ensure(convolution || record.dilation == [1; 2], Rule::Dilation)?;
+        ensure(record.groups == 1 || (record.groups != 0 && convolution), Rule::Groups)?;
+        let widest = if self.is(kinds::WEIGHTED) { 255 } else { 0 };
+        ensure(record.weight_zero_point.unsigned_abs() <= widest, Rule::WeightZeroPoint)?;
+        if record.tile_values == 0 {
+            return ensure(record.tile_channels == 0, Rule::TileChannels);
+        }
+        let symmetric = record.weight_zero_point == 0 && record.groups == 1;
+        let tiled = if self.is(kinds::CONV2D) {
+            record.dilation[1] == 1 && record.tile_channels != 0
+        } else {
+            self.is(kinds::DEPTHWISE) && record.tile_channels == 0 && self.cells() <= MAX_CELLS as u32
+        };
+        ensure(symmetric && tiled && record.tile_values.is_multiple_of(4), Rule::TileValues)
     }
-    if record.kind == kind::SOFTMAX && constants.shifts.iter().any(|&shift| shift < 0) {
-        return refuse("shifts: softmax needs a left shift");
+
+    /// The output's shape by the rules of [`Op::infer_shape`](crate::ir::Op::infer_shape), in short: a test holds them together.
+    fn output_shape(&self) -> Option<Shape> {
+        let Self { record, input, other, output, .. } = *self;
+        let Shape { h, w, c } = input.shape();
+        if self.is(kinds::CONVOLUTIONS | kinds::POOLS) {
+            let [h, w] = [self.outputs(0, h)?, self.outputs(1, w)?];
+            let groups = u32::from(record.groups);
+            let c = if self.is(kinds::CONV2D) {
+                Some(output.c).filter(|_| c.is_multiple_of(groups) && output.c.is_multiple_of(groups))?
+            } else {
+                c.checked_mul(groups)? // 1 for a pool
+            };
+            return Some(Shape { h, w, c });
+        }
+        if self.is(kinds::GLOBALS) {
+            return Some(Shape::new(1, 1, c));
+        }
+        if self.is(kinds::DENSE) {
+            // A compiled dense layer takes the flatten before it upon itself.
+            return Some(Shape::new(1, 1, output.c));
+        }
+        if self.is(kinds::RESHAPE) {
+            return (h * input.row_len() == output.h * output.row_len()).then_some(output.shape());
+        }
+        if self.is(kinds::PAD) {
+            let [top, left, bottom, right] = record.pads.map(u32::from);
+            return Some(Shape { h: h + top + bottom, w: w + left + right, c });
+        }
+        if self.is(kinds::CONCAT) {
+            return (other.h == h && other.w == w).then_some(Shape { h, w, c: c.checked_add(other.c)? });
+        }
+        if self.is(kinds::SUMS_OR_PRODUCTS) && other.shape() != input.shape() {
+            return (other.shape() == Shape::new(1, 1, c)).then_some(input.shape());
+        }
+        Some(input.shape())
     }
-    if matches!(record.kind, kind::CONV2D | kind::DENSE | kind::DEPTHWISE_CONV2D) {
-        check_sums(record, input, &constants)?;
+
+    /// Outputs along an axis of `size` inputs.
+    fn outputs(&self, axis: usize, size: u32) -> Option<u32> {
+        let OpRecord { kernel, stride, dilation, pads, .. } = self.record;
+        let (kernel, pads) = (kernel[axis], [pads[axis], pads[axis + 2]]);
+        if self.is(kinds::POOLS) && (pads[0] >= kernel || pads[1] >= kernel) {
+            return None; // a window of padding only has no largest value and no mean
+        }
+        window_outputs(size, kernel, stride[axis], dilation[axis], pads)
     }
-    let needs = matches!(record.kind, kind::DENSE | kind::MEAN | kind::GLOBAL_AVERAGE_POOL);
-    if !needs && record.accumulators != NONE {
-        return refuse("accumulators");
+
+    fn check_constants(&self, model: &Model<'_>, taps: u32) -> Result<(), Rule> {
+        let Self { record, input, .. } = *self;
+        let constants = model.try_constants(self.index).ok_or(Rule::Constants)?;
+        let (is_add, is_mean) = (record.kind == kind::ADD, record.kind == kind::MEAN);
+        for (&multiplier, &shift) in constants.multipliers.iter().zip(constants.shifts) {
+            let factor = Multiplier { multiplier, shift: i32::from(shift) };
+            // the factors of an addition are of reals below one, so that 29 bits of a shifted input stay so
+            // a mean's multiplier has been divided by a count, and may have lost its highest bit
+            let of_mean = is_mean && multiplier >= 1 << 29 && SHIFT_RANGE.contains(&factor.shift);
+            ensure((factor.is_valid() || of_mean) && !(is_add && shift > 0), Rule::Factors)?;
+            ensure(!self.is(kinds::SOFTMAX) || shift >= 0, Rule::SoftmaxShift)?;
+        }
+        ensure(self.is(kinds::DENSE | kinds::MEANS) || record.accumulators == NONE, Rule::Accumulators)?;
+        let scratch_bytes = match record.tile() {
+            Tile { values: 0, .. } => 0,
+            tile if self.is(kinds::CONV2D) => tile.scratch_bytes(usize::from(model.header().lane_bytes)),
+            _ => to_usize(input.c),
+        };
+        ensure(scratch_bytes <= to_usize(model.header().scratch_bytes), Rule::TileScratch)?;
+        if self.is(kinds::WEIGHTED) {
+            self.check_sums(&constants, taps)?;
+            self.check_padding(&constants, taps)?;
+        }
+        Ok(())
     }
-    if scratch_bytes(model, record, input) > u64::from(model.header().scratch_bytes) {
-        return refuse("tile: larger than the scratch memory");
+
+    /// Refuses sums that could leave `-2^30..2^30`, in any order of the additions.
+    ///
+    /// With `n` products, inputs `|x| <= 128`, weights `|w - weight_zero_point| <= 128 + |weight_zero_point|` and the bias `b`, every
+    /// partial sum is at most `n * 128 * (128 + |weight_zero_point|) + |b|`. Below 2^30 it can be doubled without leaving 32 bits, which
+    /// the requantization of fast kernels does. `check_padding` sees to it that padded weights add nothing.
+    fn check_sums(&self, constants: &Constants<'_>, taps: u32) -> Result<(), Rule> {
+        let largest_weight = 128 + u32::from(self.record.weight_zero_point.unsigned_abs());
+        let products = taps * 128 * largest_weight; // below 2^16 * 2^7 * 2^9
+        let room = (1_u32 << 30).saturating_sub(products);
+        let fits = constants.bias.iter().all(|b| b.unsigned_abs() < room);
+        ensure(fits, Rule::Overflow)
     }
-    check_padding(record, input, &constants)
+
+    /// Weights that only pad a row must be zero.
+    fn check_padding(&self, constants: &Constants<'_>, taps: u32) -> Result<(), Rule> {
+        let row = if self.is(kinds::DEPTHWISE) {
+            constants.bias.len()
+        } else if self.is(kinds::DENSE) {
+            to_usize(taps)
+        } else {
+            to_usize(taps) / usize::from(self.record.kernel[0])
+        };
+        if row.is_multiple_of(ALIGN) {
+            return Ok(());
+        }
+        let clean = |weights: &[i8]| weights.iter().skip(row).all(|&weight| weight == 0);
+        ensure(constants.weights.chunks_exact(padded(row)).all(clean), Rule::WeightPadding)
+    }
 }
 
-/// Refuses sums that could leave `-2^30..2^30`, in any order of the additions.
-///
-/// With `n` products, inputs `|x| <= 128`, weights `|w - weight_zero_point| <= 128 + |weight_zero_point|` and the bias `b`, every
-/// partial sum is at most `n * 128 * (128 + |weight_zero_point|) + |b|`. Below 2^30 it can be doubled without leaving 32 bits, which the
-/// requantization of fast kernels does. `check_padding` sees to it that padded weights add nothing.
-fn check_sums(record: &OpRecord, input: &Tensor, constants: &Constants<'_>) -> Result<(), Refusal> {
-    let products = taps(record, input).unwrap_or(u64::MAX);
-    let largest_weight = 128 + u64::from(record.weight_zero_point.unsigned_abs());
-    let largest_bias = constants.bias.iter().map(|b| b.unsigned_abs()).max().unwrap_or(0);
-    let bound = products.saturating_mul(128).saturating_mul(largest_weight).saturating_add(u64::from(largest_bias));
-    if bound < 1 << 30 { Ok(()) } else { Err(Refusal::Overflow) }
+const fn has_two(record: &OpRecord) -> bool {
+    record.inputs[1] != NO_INPUT
 }
 
-/// Weights that only pad a row must be zero.
-fn check_padding(record: &OpRecord, input: &Tensor, constants: &Constants<'_>) -> Result<(), Refusal> {
-    let row = match record.kind {
-        kind::CONV2D => usize::from(record.kernel[1]) * to_usize(input.c / u32::from(record.groups)),
-        kind::DENSE => to_usize(input.shape().elements().unwrap_or(0)),
-        kind::DEPTHWISE_CONV2D => constants.bias.len(),
-        _ => return Ok(()),
-    };
-    let mut rows = constants.weights.chunks_exact(padded(row).max(1));
-    let clean = row.is_multiple_of(ALIGN) || rows.all(|weights| weights.iter().skip(row).all(|&weight| weight == 0));
-    if clean { Ok(()) } else { Err(Refusal::What("weights: the padding of a row must be zero")) }
-}
-
-/// Scratch memory of an operator.
-fn scratch_bytes(model: &Model<'_>, record: &OpRecord, input: &Tensor) -> u64 {
-    let tile = Tile { values: usize::from(record.tile_values), channels: usize::from(record.tile_channels) };
-    match record.kind {
-        _ if tile.values == 0 => 0,
-        kind::CONV2D => tile.scratch_bytes(usize::from(model.header().lane_bytes)) as u64,
-        _ => u64::from(input.c),
-    }
+fn same_scale(a: &Tensor, b: &Tensor) -> bool {
+    a.scale.to_bits() == b.scale.to_bits() && a.zero_point == b.zero_point
 }

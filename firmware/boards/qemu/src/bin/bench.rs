@@ -17,7 +17,7 @@ mod stack;
 use clock::{CALIBRATION_INSTRUCTIONS, Clock};
 use core::cell::Cell;
 use ocelli::model::Aligned;
-use ocelli::runtime::{Arena, Session};
+use ocelli::runtime::{Arena, SessionOf};
 use ocelli_app::bench::RESULTS_FILE;
 use ocelli_app::bench::layers::{LAYERS_FILE, LayersHeader, LayersInput};
 use semihosting::fs::File;
@@ -33,6 +33,9 @@ mod config {
 /// The model, under a name by which the host finds it in the ELF file.
 #[unsafe(export_name = "ocelli_model")]
 static MODEL: Aligned<[u8; config::MODEL_BYTES]> = Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/model.ocelli")));
+
+/// A session with the kernels that the model needs and no others.
+type Session<'m, 'a> = SessionOf<'m, 'a, { config::KINDS }>;
 
 /// Ticks of the input (first) and of each operator.
 type Ticks = [Cell<u32>; config::OPS + 1];
