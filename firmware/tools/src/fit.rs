@@ -136,7 +136,7 @@ mod tests {
     /// The golden model, 4x4 gray to two scores, that asks for `arena_bytes` of working memory.
     fn golden(arena_bytes: u32) -> Vec<u8> {
         let mut file =
-            std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/tiny-v1.ocelli")).unwrap();
+            std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/tiny-v2.ocelli")).unwrap();
         file[16..20].copy_from_slice(&arena_bytes.to_le_bytes());
         let body = file.len() - 4;
         let checksum = ocelli::model::crc32(&file[..body]);

@@ -9,7 +9,7 @@ use ocelli_firmware_tools::{Case, Toolchain, find, run_cases};
 
 /// The golden model: 4x4 gray to two scores.
 fn golden() -> Vec<u8> {
-    std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/tiny-v1.ocelli")).unwrap()
+    std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/tiny-v2.ocelli")).unwrap()
 }
 
 /// A model whose output is its input, 3x1x5.

@@ -131,7 +131,7 @@ pub fn cost(file: &ModelFile, flash_bytes: usize) -> Cost {
 fn name_op(file: &ModelFile, error: ocelli::model::LoadError) -> String {
     use ocelli::model::LoadError as E;
     let index = match error {
-        E::Op { op, .. } | E::Shape { op, .. } | E::Overflow { op } => Some(usize::from(op)),
+        E::Op { op, .. } | E::Overflow { op } => Some(usize::from(op)),
         _ => None,
     };
     match index.and_then(|i| file.ops.get(i)) {
