@@ -1,10 +1,11 @@
-//! Project tasks: `cargo xtask setup`, `ci`, `demo`, `bench` and `sizes`.
+//! Project tasks: `cargo xtask setup`, `ci`, `demo`, `bench`, `sizes`, `sanitize` and `miri`.
 
 mod apt;
 mod bench;
 mod ci;
 mod debian;
 mod demo;
+mod memory;
 mod platform;
 mod process;
 mod setup;
@@ -34,6 +35,10 @@ enum Task {
     Bench(bench::Task),
     /// Flash and RAM of every model on every board: print the table, check it, write it.
     Sizes(sizes::Args),
+    /// Run the tests of untrusted model files under AddressSanitizer, or valgrind.
+    Sanitize,
+    /// Run the runtime's tests under Miri.
+    Miri,
     /// Set up what is missing, then run `ocelli demo` with these arguments.
     Demo {
         /// Arguments for `ocelli demo` (see `cargo xtask demo -- --help`).
@@ -48,6 +53,8 @@ fn main() -> ExitCode {
         Task::Ci => ci::run(),
         Task::Bench(task) => bench::run(&task),
         Task::Sizes(args) => sizes::run(&args),
+        Task::Sanitize => memory::sanitize(),
+        Task::Miri => memory::miri(),
         Task::Demo { args } => demo::run(&args),
     };
     done.unwrap_or_else(|error| {
