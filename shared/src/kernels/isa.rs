@@ -83,6 +83,12 @@ pub trait Isa {
     /// `accumulators[c][p] += sum over k of weights[c * stride + k] * column(k, p)`.
     fn accumulate(column: &[Self::Lane], weights: &[i8], stride: usize, accumulators: &mut [[i32; PIXELS]]);
 
+    /// As [`accumulate`](Self::accumulate), for the first two pixels of a tile; those of the others are left at any value.
+    #[inline]
+    fn accumulate_two(column: &[Self::Lane], weights: &[i8], stride: usize, accumulators: &mut [[i32; PIXELS]]) {
+        Self::accumulate(column, weights, stride, accumulators);
+    }
+
     /// Turns accumulators into outputs: `out[p * row + c]` for the first `pixels` pixels.
     ///
     /// # Shapes

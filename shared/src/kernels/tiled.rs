@@ -71,7 +71,11 @@ pub fn conv2d_row<I: Isa>(
                     window.gather::<I>(part, x, pixels, column);
                 }
                 let Some(weights) = constants.weights.get(first * stride + part.weight(kernel_row)..) else { return };
-                I::accumulate(column, weights, stride, acc);
+                if pixels <= 2 {
+                    I::accumulate_two(column, weights, stride, acc);
+                } else {
+                    I::accumulate(column, weights, stride, acc);
+                }
             }
             gathered = parts.single(); // the column serves the other channels
             let factors = constants.requantization(first..first + channels, p.output);
