@@ -57,14 +57,7 @@ pub trait Isa {
     /// # Shapes
     /// `first` and `len` are multiples of 4, `len` and `pixels` not 0; `source` has at least `(pixels - 1) * step + len` values. Nothing
     /// useful is done otherwise.
-    fn gather_tile(
-        column: &mut [Self::Lane],
-        first: usize,
-        source: &[i8],
-        step: usize,
-        len: usize,
-        pixels: usize,
-    ) {
+    fn gather_tile(column: &mut [Self::Lane], first: usize, source: &[i8], step: usize, len: usize, pixels: usize) {
         for pixel in 0..pixels {
             if let Some(values) = source.get(pixel * step..pixel * step + len) {
                 Self::gather(column, first, pixel, values);

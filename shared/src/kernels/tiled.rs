@@ -219,7 +219,14 @@ impl<'a> Window<'a> {
             if has_edges {
                 for [from, to] in edges {
                     for pixel in 0..pixels {
-                        self.gather_edge::<I>(input, origin + pixel * step, from..to, pixel, at.wrapping_sub(part.from), column);
+                        self.gather_edge::<I>(
+                            input,
+                            origin + pixel * step,
+                            from..to,
+                            pixel,
+                            at.wrapping_sub(part.from),
+                            column,
+                        );
                     }
                 }
             }

@@ -10,13 +10,7 @@ type Run = unsafe extern "C" fn(*const i16, *const i8, *mut [i32; PIXELS], *cons
 
 /// See [`Isa::accumulate`](crate::kernels::isa::Isa::accumulate).
 #[inline(always)]
-pub(super) fn accumulate(
-    column: &[i16],
-    weights: &[i8],
-    stride: usize,
-    accumulators: &mut [[i32; PIXELS]],
-    run: Run,
-) {
+pub(super) fn accumulate(column: &[i16], weights: &[i8], stride: usize, accumulators: &mut [[i32; PIXELS]], run: Run) {
     let k = column.len() / BLOCK * 4;
     let Some(others) = accumulators.len().checked_sub(1) else { return };
     if k == 0 || !ends_within(others, stride, k, weights.len()) {

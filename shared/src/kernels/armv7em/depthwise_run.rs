@@ -234,7 +234,12 @@ unsafe extern "C" fn run(job: &Job) {
         "beq.w 3f",
         ".p2align 2",
         "2:",
-        pixels!("add r10, r10, r2, asr #31", "add r11, r11, r3, asr #31", "add r12, r12, r4, asr #31", "add lr, lr, r5, asr #31"),
+        pixels!(
+            "add r10, r10, r2, asr #31",
+            "add r11, r11, r3, asr #31",
+            "add r12, r12, r4, asr #31",
+            "add lr, lr, r5, asr #31"
+        ),
         "b 4f",
         ".p2align 2",
         "3:",
