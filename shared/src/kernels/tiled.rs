@@ -63,7 +63,7 @@ pub fn conv2d_row<I: Isa>(
                 return;
             };
             for (acc, &bias) in acc.iter_mut().zip(bias) {
-                *acc = [bias; PIXELS];
+                *acc = [bias, bias, bias, bias]; // not a loop, whatever the code is optimized for
             }
             for part in parts {
                 let Some(column) = column.get_mut(..PIXELS * part.values()) else { return };
