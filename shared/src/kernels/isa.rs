@@ -57,14 +57,7 @@ pub trait Isa {
     /// # Shapes
     /// `first` and `len` are multiples of 4, `len` and `pixels` not 0; `source` has at least `(pixels - 1) * step + len` values. Nothing
     /// useful is done otherwise.
-    fn gather_tile(
-        column: &mut [Self::Lane],
-        first: usize,
-        source: &[i8],
-        step: usize,
-        len: usize,
-        pixels: usize,
-    ) {
+    fn gather_tile(column: &mut [Self::Lane], first: usize, source: &[i8], step: usize, len: usize, pixels: usize) {
         for pixel in 0..pixels {
             if let Some(values) = source.get(pixel * step..pixel * step + len) {
                 Self::gather(column, first, pixel, values);
@@ -82,6 +75,12 @@ pub trait Isa {
     /// # Arithmetic
     /// `accumulators[c][p] += sum over k of weights[c * stride + k] * column(k, p)`.
     fn accumulate(column: &[Self::Lane], weights: &[i8], stride: usize, accumulators: &mut [[i32; PIXELS]]);
+
+    /// As [`accumulate`](Self::accumulate), for the first two pixels of a tile; those of the others are left at any value.
+    #[inline]
+    fn accumulate_two(column: &[Self::Lane], weights: &[i8], stride: usize, accumulators: &mut [[i32; PIXELS]]) {
+        Self::accumulate(column, weights, stride, accumulators);
+    }
 
     /// Turns accumulators into outputs: `out[p * row + c]` for the first `pixels` pixels.
     ///

@@ -63,7 +63,7 @@ pub fn conv2d_row<I: Isa>(
                 return;
             };
             for (acc, &bias) in acc.iter_mut().zip(bias) {
-                *acc = [bias; PIXELS];
+                *acc = [bias, bias, bias, bias]; // not a loop, whatever the code is optimized for
             }
             for part in parts {
                 let Some(column) = column.get_mut(..PIXELS * part.values()) else { return };
@@ -71,7 +71,11 @@ pub fn conv2d_row<I: Isa>(
                     window.gather::<I>(part, x, pixels, column);
                 }
                 let Some(weights) = constants.weights.get(first * stride + part.weight(kernel_row)..) else { return };
-                I::accumulate(column, weights, stride, acc);
+                if pixels <= 2 {
+                    I::accumulate_two(column, weights, stride, acc);
+                } else {
+                    I::accumulate(column, weights, stride, acc);
+                }
             }
             gathered = parts.single(); // the column serves the other channels
             let factors = constants.requantization(first..first + channels, p.output);
@@ -215,7 +219,14 @@ impl<'a> Window<'a> {
             if has_edges {
                 for [from, to] in edges {
                     for pixel in 0..pixels {
-                        self.gather_edge::<I>(input, origin + pixel * step, from..to, pixel, at.wrapping_sub(part.from), column);
+                        self.gather_edge::<I>(
+                            input,
+                            origin + pixel * step,
+                            from..to,
+                            pixel,
+                            at.wrapping_sub(part.from),
+                            column,
+                        );
                     }
                 }
             }

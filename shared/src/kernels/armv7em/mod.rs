@@ -56,7 +56,11 @@ impl Isa for Armv7em {
     }
 
     fn accumulate(column: &[i16], weights: &[i8], stride: usize, accumulators: &mut [[i32; PIXELS]]) {
-        accumulate::accumulate(column, weights, stride, accumulators);
+        accumulate::accumulate(column, weights, stride, accumulators, accumulate::multiply);
+    }
+
+    fn accumulate_two(column: &[i16], weights: &[i8], stride: usize, accumulators: &mut [[i32; PIXELS]]) {
+        accumulate::accumulate(column, weights, stride, accumulators, accumulate::multiply_two);
     }
 
     fn requantize(

@@ -30,6 +30,9 @@ pub fn measure(m: &mut Memory, rng: &mut Rng, clock: Clock) {
             Native::accumulate(&column[..k * PIXELS], black_box(weights), k, &mut m.accumulators[0][..c]);
         });
     }
+    meter.print("accumulate_two 144 x 16", 144 * 16 * 2, "a MAC", || {
+        Native::accumulate_two(&column[..144 * PIXELS], black_box(weights), 144, &mut m.accumulators[0][..16]);
+    });
     for (count, first, text) in [(48, 0, "48"), (9, 0, "9"), (9, 9, "9 from place 9"), (8, 0, "8")] {
         // instruction sets may treat even and odd pixels differently: both
         let values = &values[..count];
