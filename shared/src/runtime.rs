@@ -40,6 +40,9 @@ pub const EVERY_KIND: u32 = u32::MAX;
 /// dilated columns, weights with a zero point.
 pub const REFERENCE_KERNELS: u32 = 1;
 
+/// The bit of a kernel set for what only networks that came as uint8 have: dense layers whose sums are rounded once.
+pub const ROUNDS_ONCE: u32 = 1 << 31;
+
 /// The bit of a kernel set for operators of a [`kind`].
 #[must_use]
 pub const fn kind_bit(kind: u8) -> u32 {
@@ -54,8 +57,9 @@ pub fn kinds_of(model: &Model<'_>) -> u32 {
 
 fn kinds_of_op(op: &OpRecord) -> u32 {
     let convolution = matches!(op.kind, kind::CONV2D | kind::DEPTHWISE_CONV2D);
-    let by_reference = convolution && op.tile_values == 0;
-    if by_reference { REFERENCE_KERNELS | kind_bit(op.kind) } else { kind_bit(op.kind) }
+    let by_reference = if convolution && op.tile_values == 0 { REFERENCE_KERNELS } else { 0 };
+    let once = if op.has(flag::ROUND_ONCE) { ROUNDS_ONCE } else { 0 };
+    kind_bit(op.kind) | by_reference | once
 }
 
 /// A session that takes any model.
@@ -245,7 +249,7 @@ impl<'m, 'a, const KINDS: u32> SessionOf<'m, 'a, KINDS> {
             kind::AVERAGE_POOL2D if has(kind::AVERAGE_POOL2D) => job.windowed(self.arena, |p, rows, y, out| {
                 reference::average_pool2d_row(p, record.has(flag::TIES_UP), rows, y, out);
             }),
-            kind::DENSE if has(kind::DENSE) => job.dense(self.arena),
+            kind::DENSE if has(kind::DENSE) => job.dense::<KINDS>(self.arena),
             kind::MEAN if has(kind::MEAN) => job.mean(self.arena),
             kind::GLOBAL_AVERAGE_POOL if has(kind::GLOBAL_AVERAGE_POOL) => job.global_average_pool(self.arena),
             kind::GLOBAL_MAX_POOL if has(kind::GLOBAL_MAX_POOL) => job.global_max_pool(self.arena),
@@ -357,7 +361,7 @@ impl Job<'_> {
         Some((0, place))
     }
 
-    fn dense(&self, arena: &mut [u8]) -> Made {
+    fn dense<const KINDS: u32>(&self, arena: &mut [u8]) -> Made {
         let inputs = to_usize(self.input.shape().elements()?);
         let first = to_usize(self.step) * to_usize(self.input.shape().row_len()?);
         let weight_zero_point = i32::from(self.record.weight_zero_point);
@@ -367,7 +371,7 @@ impl Job<'_> {
                 reference::dense_accumulate::<Native>(row, first, inputs, weight_zero_point, &self.constants, sums);
             },
             |sums, out| {
-                let once = self.record.has(flag::ROUND_ONCE);
+                let once = KINDS & ROUNDS_ONCE != 0 && self.record.has(flag::ROUND_ONCE);
                 reference::dense_finish(sums, &self.constants, once, &self.stage(), out);
             },
         )

@@ -11,6 +11,8 @@ mod clock;
 mod once;
 #[path = "../quiet_fault.rs"]
 mod quiet_fault;
+#[path = "../small.rs"]
+mod small;
 #[path = "../stack.rs"]
 mod stack;
 
