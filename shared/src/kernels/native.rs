@@ -17,10 +17,5 @@ pub type Native = super::armv6m::Armv6m;
 pub type Native = super::riscv32::Riscv32;
 
 /// The inner loops in plain Rust.
-#[cfg(not(any(
-    ocelli_isa = "armv7em",
-    ocelli_isa = "armv7m",
-    ocelli_isa = "armv6m",
-    all(ocelli_isa = "riscv32", target_feature = "m", not(target_feature = "e"))
-)))]
+#[cfg(not(any(ocelli_isa = "armv7em", ocelli_isa = "armv7m", ocelli_isa = "armv6m", all(ocelli_isa = "riscv32", target_feature = "m", not(target_feature = "e")))))]
 pub type Native = super::portable::Portable;
