@@ -40,6 +40,9 @@ pub const EVERY_KIND: u32 = u32::MAX;
 /// dilated columns, weights with a zero point.
 pub const REFERENCE_KERNELS: u32 = 1;
 
+/// The bit of a kernel set for what only networks that came as uint8 have: dense layers whose sums are rounded once.
+pub const ROUNDS_ONCE: u32 = 1 << 31;
+
 /// The bit of a kernel set for operators of a [`kind`].
 #[must_use]
 pub const fn kind_bit(kind: u8) -> u32 {
@@ -54,8 +57,9 @@ pub fn kinds_of(model: &Model<'_>) -> u32 {
 
 fn kinds_of_op(op: &OpRecord) -> u32 {
     let convolution = matches!(op.kind, kind::CONV2D | kind::DEPTHWISE_CONV2D);
-    let by_reference = convolution && op.tile_values == 0;
-    if by_reference { REFERENCE_KERNELS | kind_bit(op.kind) } else { kind_bit(op.kind) }
+    let by_reference = if convolution && op.tile_values == 0 { REFERENCE_KERNELS } else { 0 };
+    let once = if op.has(flag::ROUND_ONCE) { ROUNDS_ONCE } else { 0 };
+    kind_bit(op.kind) | by_reference | once
 }
 
 /// A session that takes any model.
@@ -245,7 +249,7 @@ impl<'m, 'a, const KINDS: u32> SessionOf<'m, 'a, KINDS> {
             kind::AVERAGE_POOL2D if has(kind::AVERAGE_POOL2D) => job.windowed(self.arena, |p, rows, y, out| {
                 reference::average_pool2d_row(p, record.has(flag::TIES_UP), rows, y, out);
             }),
-            kind::DENSE if has(kind::DENSE) => job.dense(self.arena),
+            kind::DENSE if has(kind::DENSE) => job.dense::<KINDS>(self.arena),
             kind::MEAN if has(kind::MEAN) => job.mean(self.arena),
             kind::GLOBAL_AVERAGE_POOL if has(kind::GLOBAL_AVERAGE_POOL) => job.global_average_pool(self.arena),
             kind::GLOBAL_MAX_POOL if has(kind::GLOBAL_MAX_POOL) => job.global_max_pool(self.arena),
@@ -265,7 +269,8 @@ impl<'m, 'a, const KINDS: u32> SessionOf<'m, 'a, KINDS> {
 type Made = Option<(u32, Range<usize>)>;
 
 /// One step of an operator. The checks at load have shown that every range lies inside the arena, and that those of one step do not
-/// overlap; a method that finds it otherwise does nothing.
+/// overlap; a method that finds it otherwise does nothing. The larger methods are not inlined: each then has a stack frame of its own,
+/// instead of a share in one for all.
 struct Job<'m> {
     record: &'m OpRecord,
     step: u32,
@@ -307,32 +312,32 @@ impl Job<'_> {
     /// The operator's output row `step` from rows under its window.
     fn windowed(&self, arena: &mut [u8], row: impl FnOnce(&WindowParams, Rows<'_>, u32, &mut [i8])) -> Made {
         let place = slot(self.output, self.step)?;
-        let [source, out] = arena.get_disjoint_mut([ring(self.input)?, place.clone()]).ok()?;
+        let [source, out, _] = disjoint(arena, [ring(self.input)?, place.clone(), 0..0])?;
         row(&self.window(), self.rows(source), self.step, bytemuck::cast_slice_mut(out));
         Some((self.step, place))
     }
 
+    #[inline(never)]
     fn conv2d<const KINDS: u32>(&self, arena: &mut [u8]) -> Made {
         let tile = self.record.tile();
         if KINDS & REFERENCE_KERNELS != 0 && tile.values == 0 {
             return self.windowed(arena, |p, rows, y, out| reference::conv2d_row(p, rows, y, &self.constants, out));
         }
         let place = slot(self.output, self.step)?;
-        let [source, scratch, out] =
-            arena.get_disjoint_mut([ring(self.input)?, self.scratch.clone(), place.clone()]).ok()?;
+        let [source, scratch, out] = disjoint(arena, [ring(self.input)?, self.scratch.clone(), place.clone()])?;
         let (rows, out) = (self.rows(source), bytemuck::cast_slice_mut(out));
         tiled::conv2d_row::<Native>(&self.window(), tile, rows, self.step, &self.constants, scratch, out);
         Some((self.step, place))
     }
 
+    #[inline(never)]
     fn depthwise_conv2d<const KINDS: u32>(&self, arena: &mut [u8]) -> Made {
         if KINDS & REFERENCE_KERNELS != 0 && self.record.tile_values == 0 {
             return self
                 .windowed(arena, |p, rows, y, out| reference::depthwise_conv2d_row(p, rows, y, &self.constants, out));
         }
         let place = slot(self.output, self.step)?;
-        let [source, scratch, out] =
-            arena.get_disjoint_mut([ring(self.input)?, self.scratch.clone(), place.clone()]).ok()?;
+        let [source, scratch, out] = disjoint(arena, [ring(self.input)?, self.scratch.clone(), place.clone()])?;
         let (rows, out) = (self.rows(source), bytemuck::cast_slice_mut(out));
         tiled::depthwise_conv2d_row::<Native>(&self.window(), rows, self.step, &self.constants, scratch, out);
         Some((self.step, place))
@@ -347,7 +352,7 @@ impl Job<'_> {
     ) -> Made {
         let place = slot(self.output, 0)?;
         let words = span(self.record.accumulators, self.output.c.checked_mul(4)?)?;
-        let [row, words, out] = arena.get_disjoint_mut([slot(self.input, self.step)?, words, place.clone()]).ok()?;
+        let [row, words, out] = disjoint(arena, [slot(self.input, self.step)?, words, place.clone()])?;
         let accumulators: &mut [i32] = bytemuck::try_cast_slice_mut(words).ok()?;
         take(bytemuck::cast_slice(row), accumulators);
         if self.step + 1 < self.input.h {
@@ -357,7 +362,8 @@ impl Job<'_> {
         Some((0, place))
     }
 
-    fn dense(&self, arena: &mut [u8]) -> Made {
+    #[inline(never)]
+    fn dense<const KINDS: u32>(&self, arena: &mut [u8]) -> Made {
         let inputs = to_usize(self.input.shape().elements()?);
         let first = to_usize(self.step) * to_usize(self.input.shape().row_len()?);
         let weight_zero_point = i32::from(self.record.weight_zero_point);
@@ -367,7 +373,7 @@ impl Job<'_> {
                 reference::dense_accumulate::<Native>(row, first, inputs, weight_zero_point, &self.constants, sums);
             },
             |sums, out| {
-                let once = self.record.has(flag::ROUND_ONCE);
+                let once = KINDS & ROUNDS_ONCE != 0 && self.record.has(flag::ROUND_ONCE);
                 reference::dense_finish(sums, &self.constants, once, &self.stage(), out);
             },
         )
@@ -378,6 +384,7 @@ impl Job<'_> {
         (self.input.h * self.input.w) as i32
     }
 
+    #[inline(never)]
     fn mean(&self, arena: &mut [u8]) -> Made {
         let factor = self.constants.multiplier(0);
         self.accumulated(
@@ -389,6 +396,7 @@ impl Job<'_> {
         )
     }
 
+    #[inline(never)]
     fn global_average_pool(&self, arena: &mut [u8]) -> Made {
         let ties_up = self.record.has(flag::TIES_UP);
         self.accumulated(
@@ -400,14 +408,14 @@ impl Job<'_> {
 
     fn global_max_pool(&self, arena: &mut [u8]) -> Made {
         let place = slot(self.output, 0)?;
-        let [row, out] = arena.get_disjoint_mut([slot(self.input, self.step)?, place.clone()]).ok()?;
+        let [row, out, _] = disjoint(arena, [slot(self.input, self.step)?, place.clone(), 0..0])?;
         reference::max_row(bytemuck::cast_slice(row), self.step == 0, bytemuck::cast_slice_mut(out));
         (self.step + 1 == self.input.h).then_some((0, place))
     }
 
     fn reshape(&self, arena: &mut [u8]) -> Made {
         let place = ring(self.output)?;
-        let [row, out] = arena.get_disjoint_mut([slot(self.input, self.step)?, place.clone()]).ok()?;
+        let [row, out, _] = disjoint(arena, [slot(self.input, self.step)?, place.clone(), 0..0])?;
         let start = to_usize(self.step) * row.len();
         out.get_mut(start..start + row.len())?.copy_from_slice(row);
         (self.step + 1 == self.input.h).then_some((0, place))
@@ -417,10 +425,10 @@ impl Job<'_> {
     fn copied<'a>(&self, arena: &'a mut [u8], second: Range<usize>) -> Option<(&'a mut [i8], &'a [i8])> {
         let place = slot(self.output, self.step)?;
         if self.record.has(flag::IN_PLACE) {
-            let [out, second] = arena.get_disjoint_mut([place, second]).ok()?;
+            let [out, second, _] = disjoint(arena, [place, second, 0..0])?;
             return Some((bytemuck::cast_slice_mut(out), bytemuck::cast_slice(second)));
         }
-        let [first, second, out] = arena.get_disjoint_mut([slot(self.input, self.step)?, second, place]).ok()?;
+        let [first, second, out] = disjoint(arena, [slot(self.input, self.step)?, second, place])?;
         out.copy_from_slice(first);
         Some((bytemuck::cast_slice_mut(out), bytemuck::cast_slice(second)))
     }
@@ -430,6 +438,7 @@ impl Job<'_> {
         if other.h == self.output.h { self.step } else { 0 }
     }
 
+    #[inline(never)]
     fn add(&self, arena: &mut [u8]) -> Made {
         let other = self.other?;
         let factors = [0, 1, 2].map(|i| self.constants.multiplier(i));
@@ -446,6 +455,7 @@ impl Job<'_> {
         Some((self.step, slot(self.output, self.step)?))
     }
 
+    #[inline(never)]
     fn mul(&self, arena: &mut [u8]) -> Made {
         let other = self.other?;
         let (row, second) = self.copied(arena, slot(other, self.other_row(other))?)?;
@@ -462,8 +472,7 @@ impl Job<'_> {
 
     fn concat(&self, arena: &mut [u8]) -> Made {
         let (other, place) = (self.other?, slot(self.output, self.step)?);
-        let [a, b, out] =
-            arena.get_disjoint_mut([slot(self.input, self.step)?, slot(other, self.step)?, place.clone()]).ok()?;
+        let [a, b, out] = disjoint(arena, [slot(self.input, self.step)?, slot(other, self.step)?, place.clone()])?;
         let (ca, cb) = (to_usize(self.input.c), to_usize(other.c));
         reference::concat_row(bytemuck::cast_slice(a), bytemuck::cast_slice(b), ca, cb, bytemuck::cast_slice_mut(out));
         Some((self.step, place))
@@ -476,9 +485,10 @@ impl Job<'_> {
         })
     }
 
+    #[inline(never)]
     fn softmax(&self, arena: &mut [u8]) -> Made {
         let place = slot(self.output, self.step)?;
-        let [row, out] = arena.get_disjoint_mut([slot(self.input, self.step)?, place.clone()]).ok()?;
+        let [row, out, _] = disjoint(arena, [slot(self.input, self.step)?, place.clone(), 0..0])?;
         let scale = reference::SoftmaxScale::new(self.constants.multiplier(0));
         let channels = to_usize(self.input.c);
         let (row, out): (&[i8], &mut [i8]) = (bytemuck::cast_slice(row), bytemuck::cast_slice_mut(out));
@@ -487,6 +497,12 @@ impl Job<'_> {
         }
         Some((self.step, place))
     }
+}
+
+/// Three parts of the arena, the empty ones at its start.
+#[inline(never)]
+fn disjoint(arena: &mut [u8], parts: [Range<usize>; 3]) -> Option<[&mut [u8]; 3]> {
+    arena.get_disjoint_mut(parts).ok()
 }
 
 /// Arena bytes of a tensor's ring.

@@ -77,14 +77,16 @@ pub fn measure(model: &Path, board: &'static Board, frames: usize, optimize: Opt
 }
 
 /// A compiled model: the file given, or one made of it.
-enum CompiledModel {
+pub enum CompiledModel {
+    /// A file that was compiled before.
     Given(PathBuf),
+    /// One that lives as long as this value.
     Imported { path: PathBuf, _dir: TempDir },
 }
 
 impl CompiledModel {
     /// The model as it is, or imported for `board`.
-    fn of(path: &Path, board: &Board) -> Result<Self> {
+    pub fn of(path: &Path, board: &Board) -> Result<Self> {
         // Tasks run at the root, but a path is one of the caller's.
         let path = path.canonicalize().with_context(|| path.display().to_string())?;
         if path.extension().is_none_or(|extension| extension != "tflite") {
@@ -99,7 +101,8 @@ impl CompiledModel {
         Ok(Self::Imported { path: out, _dir: dir })
     }
 
-    fn path(&self) -> &Path {
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
         match self {
             Self::Given(path) | Self::Imported { path, .. } => path,
         }

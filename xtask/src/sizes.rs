@@ -2,7 +2,7 @@
 
 mod table;
 
-use crate::bench::measure;
+use crate::bench::{CompiledModel, measure};
 use crate::process::root;
 use anyhow::{Context, Result, bail};
 use ocelli_firmware_tools::bench::BenchError;
@@ -15,8 +15,10 @@ use table::{Row, Sizes};
 
 /// The committed table.
 const TABLE: &str = "docs/sizes.md";
-/// Folders of models: of shipped ones, and of ones that only tests use.
-const FOLDERS: [&str; 2] = ["models", "tests/models"];
+/// The folder of the models that are shipped.
+const FOLDER: &str = "models";
+/// The network that the targets are about; `ocelli import` compiles it for each board.
+const BENCHMARK: &str = "tests/models/resnet8_made_int8.tflite";
 
 /// Arguments of `sizes`.
 #[derive(clap::Args)]
@@ -70,7 +72,8 @@ fn measure_all() -> Result<Vec<Row>> {
 
 /// What a model takes on a board; `None` when it does not fit.
 fn sizes(model: &Path, board: &'static Board) -> Result<Option<Sizes>> {
-    let report = match measure(model, board, 1, None) {
+    let model = CompiledModel::of(model, board)?;
+    let report = match measure(model.path(), board, 1, None) {
         Ok(report) => report,
         Err(error) => match error.downcast_ref() {
             Some(BenchError::Build(BuildError::TooLarge(_))) => return Ok(None),
@@ -85,20 +88,13 @@ fn sizes(model: &Path, board: &'static Board) -> Result<Option<Sizes>> {
     }))
 }
 
-/// The models of the repository, by their paths in it, sorted.
+/// The models of the table, by their paths in the repository, sorted.
 fn models() -> Result<Vec<PathBuf>> {
-    let mut models = Vec::new();
-    for folder in FOLDERS {
-        let Ok(entries) = root().join(folder).read_dir() else { continue };
-        for entry in entries {
-            let name = entry.with_context(|| folder.to_owned())?.file_name();
-            let path = Path::new(folder).join(name);
-            let inside = path.join("model.ocelli");
-            if root().join(&inside).exists() {
-                models.push(inside);
-            } else if path.extension().is_some_and(|extension| extension == "ocelli") {
-                models.push(path);
-            }
+    let mut models = vec![PathBuf::from(BENCHMARK)];
+    for entry in root().join(FOLDER).read_dir().context(FOLDER)? {
+        let model = Path::new(FOLDER).join(entry.context(FOLDER)?.file_name()).join("model.ocelli");
+        if root().join(&model).exists() {
+            models.push(model);
         }
     }
     models.sort();

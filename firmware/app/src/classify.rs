@@ -7,9 +7,9 @@ use ocelli::image::{FrameConverter, FrameError, InputSpec};
 use ocelli::ir::Shape;
 use ocelli::model::records::kind;
 use ocelli::model::{LoadError, Model};
-use ocelli::runtime::Session;
+use ocelli::runtime::{EVERY_KIND, SessionOf};
 
-/// The memory that a [`Classifier`] works in; a board makes it `static`.
+/// The memory that a [`ClassifierOf`] works in; a board makes it `static`.
 #[derive(Debug)]
 pub struct Memory<'b> {
     /// [`Model::arena_bytes`] bytes, aligned to 4 (see `ocelli::runtime::Arena`).
@@ -20,10 +20,14 @@ pub struct Memory<'b> {
     pub row: &'b mut [u8],
 }
 
-/// A model that classifies pictures, and the memory it works in.
+/// A classifier that takes any model.
+pub type Classifier<'m, 'b> = ClassifierOf<'m, 'b, EVERY_KIND>;
+
+/// A model that classifies pictures, and the memory it works in. Only the kernels of the set `KINDS` are compiled in
+/// (see [`SessionOf`]).
 #[derive(Debug)]
-pub struct Classifier<'m, 'b> {
-    session: Session<'m, 'b>,
+pub struct ClassifierOf<'m, 'b, const KINDS: u32> {
+    session: SessionOf<'m, 'b, KINDS>,
     spec: InputSpec,
     scratch: &'b mut [u32],
     row: &'b mut [u8],
@@ -74,14 +78,14 @@ pub enum ClassifyError<E> {
     Camera(E),
 }
 
-impl<'m, 'b> Classifier<'m, 'b> {
+impl<'m, 'b, const KINDS: u32> ClassifierOf<'m, 'b, KINDS> {
     /// Checks a model file and takes the memory.
     ///
     /// # Errors
     /// When the file is refused, its input is no picture, or the memory is too small.
     pub fn load(file: &'m [u8], memory: Memory<'b>) -> Result<Self, SetupError> {
         let Memory { arena, scratch, row } = memory;
-        let session = Session::load(file, arena).map_err(SetupError::Load)?;
+        let session = SessionOf::load(file, arena).map_err(SetupError::Load)?;
         let spec = session.model().input_spec().ok_or(SetupError::NotAPicture)?;
         let (found, needed) = (scratch.len(), FrameConverter::scratch_words(spec.shape));
         if found < needed {

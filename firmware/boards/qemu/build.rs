@@ -43,6 +43,8 @@ fn write_memory_map(out_dir: &Path, board: &str) -> Result<(), Box<dyn Error>> {
     let map = Path::new("memory").join(format!("{board}.x"));
     let text = fs::read(&map).map_err(|error| format!("OCELLI_BOARD={board}: {}: {error}", map.display()))?;
     fs::write(out_dir.join("memory.x"), text)?;
+    // cortex-m-rt's script includes the names of a device's interrupts: there are none here.
+    fs::write(out_dir.join("device.x"), "")?;
     println!("cargo::rustc-link-search={}", out_dir.display());
     println!("cargo::rerun-if-changed={}", map.display());
     Ok(())

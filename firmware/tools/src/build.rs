@@ -198,7 +198,7 @@ impl Program<'_> {
             cargo.env("OCELLI_MODEL", model);
         }
         if let Some(optimize) = self.optimize {
-            cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", env::var("OCELLI_OPT").unwrap_or_else(|_| optimize.opt_level().into()));
+            cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", optimize.opt_level());
         }
         let output = cargo.output().map_err(at(&sources))?;
         if !output.status.success() {

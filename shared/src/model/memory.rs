@@ -78,12 +78,12 @@ impl Model<'_> {
         } else {
             (header.scratch, header.scratch_bytes)
         };
+        let end = start.checked_add(bytes).filter(|&end| end <= header.arena_bytes)?;
         if bytes == 0 {
             return Some(Place { start: 0, end: 0, life: [0, 0] });
         }
-        let end = start.checked_add(bytes)?;
-        let fits = end <= header.arena_bytes && start.is_multiple_of(ALIGN as u32);
-        fits.then_some(Place { start, end, life: lives.get(i).copied().unwrap_or(ALWAYS) })
+        let life = lives.get(i).copied().unwrap_or(ALWAYS);
+        start.is_multiple_of(ALIGN as u32).then_some(Place { start, end, life })
     }
 
     fn name(&self, i: usize) -> LoadError {

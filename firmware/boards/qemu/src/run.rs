@@ -1,10 +1,11 @@
 //! The bench's loop: a frame in, its scores and ticks out.
 
 use crate::clock::{CALIBRATION_INSTRUCTIONS, Clock};
+use crate::config;
 use crate::fault;
 use crate::file_camera::{FileCamera, OpenError, ReadError};
 use ocelli_app::bench::{RESULTS_FILE, ResultsHeader};
-use ocelli_app::classify::{Classifier, ClassifyError, Memory, SetupError};
+use ocelli_app::classify::{ClassifierOf, ClassifyError, Memory, SetupError};
 use semihosting::fs::File;
 use semihosting::io::Write;
 
@@ -28,7 +29,8 @@ pub enum RunError {
 
 /// Classifies all frames; returns how many there were.
 pub fn run(model: &[u8], memory: Memory<'_>, clock: Clock) -> Result<u32, RunError> {
-    let mut classifier = Classifier::load(model, memory).map_err(RunError::Setup)?;
+    // Without the kernels that the model does not need.
+    let mut classifier = ClassifierOf::<{ config::KINDS }>::load(model, memory).map_err(RunError::Setup)?;
     let mut camera = FileCamera::open(clock).map_err(RunError::Frames)?;
     let mut results = Results::create()?;
     let scores = classifier.model().output().and_then(|output| output.shape().elements()).unwrap_or(0);

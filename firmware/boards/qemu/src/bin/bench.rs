@@ -11,6 +11,8 @@ mod clock;
 mod once;
 #[path = "../quiet_fault.rs"]
 mod quiet_fault;
+#[path = "../small.rs"]
+mod small;
 #[path = "../stack.rs"]
 mod stack;
 
@@ -60,16 +62,7 @@ fn run(arena: &mut [u8], ticks: &Ticks) -> Option<()> {
     let mut session = load(model, arena)?;
     let load_ticks = meter.spent();
 
-    let mut results = Results(File::create(RESULTS_FILE).ok()?);
-    let header = LayersHeader {
-        ops: u32::try_from(config::OPS).ok()?,
-        output_bytes: u32::try_from(session.output().len()).ok()?,
-        calibration_instructions: CALIBRATION_INSTRUCTIONS,
-        calibration_ticks,
-        load_ticks,
-        reading_ticks: meter.reading,
-    };
-    results.append(&header.to_bytes())?;
+    let mut results = Results::begin(session.output(), calibration_ticks, load_ticks, meter.reading)?;
     let (mut unobserved, count) = open()?;
     let (mut observed, _) = open()?;
     for _ in 0..count {
@@ -162,6 +155,22 @@ impl Meter<'_> {
 struct Results(File);
 
 impl Results {
+    /// Creates the file and writes its head. Not inlined: it needs no stack below the frames.
+    #[inline(never)]
+    fn begin(output: &[i8], calibration_ticks: u32, load_ticks: u32, reading_ticks: u32) -> Option<Self> {
+        let mut results = Self(File::create(RESULTS_FILE).ok()?);
+        let header = LayersHeader {
+            ops: u32::try_from(config::OPS).ok()?,
+            output_bytes: u32::try_from(output.len()).ok()?,
+            calibration_instructions: CALIBRATION_INSTRUCTIONS,
+            calibration_ticks,
+            load_ticks,
+            reading_ticks,
+        };
+        results.append(&header.to_bytes())?;
+        Some(results)
+    }
+
     fn append(&mut self, bytes: &[u8]) -> Option<()> {
         self.0.write_all(bytes).ok()
     }
