@@ -148,7 +148,9 @@ impl<'m, 'a, const KINDS: u32> SessionOf<'m, 'a, KINDS> {
             fill(bytemuck::cast_slice_mut(row));
         }
         self.count_step(0);
-        while let Some(op) = self.state().and_then(|state| graph.next_ready(state)) {
+        let mut worked = 0; // the input
+        while let Some(op) = self.state().and_then(|state| graph.next_ready_after(state, worked)) {
+            worked = op + 1;
             let made = self.step(op);
             self.count_step(op + 1);
             let row = made.and_then(|(y, span)| Some((y, bytemuck::cast_slice(self.arena.get(span)?))));
