@@ -109,7 +109,12 @@ impl Display for Config {
         line("Words of the frame converter's memory", "SCRATCH_WORDS", "usize", &self.scratch_words)?;
         line("Bytes of the longest camera row", "ROW_BYTES", "usize", &self.row_bytes)?;
         line("Operators of the model", "OPS", "usize", &self.ops)?;
-        line("The kernels that the model needs (`ocelli::runtime::kinds_of`)", "KINDS", "u32", &format!("{:#b}", self.kinds))
+        line(
+            "The kernels that the model needs (`ocelli::runtime::kinds_of`)",
+            "KINDS",
+            "u32",
+            &format!("{:#b}", self.kinds),
+        )
     }
 }
 
