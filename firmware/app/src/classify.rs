@@ -311,7 +311,7 @@ mod tests {
             Classifier::load(file(&model), Memory { arena, scratch, row: &mut [] }).map(|_| ()).unwrap_err()
         };
         assert_eq!(load(Arena::<48>::new().bytes_mut(), &mut [0; 5]), SetupError::Scratch { found: 5, needed: 6 });
-        let too_small = SetupError::Load(LoadError::Arena { found: 16, needed: 20 });
+        let too_small = SetupError::Load(LoadError::Arena { found: 16, needed: 48 });
         assert_eq!(load(Arena::<16>::new().bytes_mut(), &mut [0; 6]), too_small);
         let (mut arena, mut scratch, mut row) = (Arena::<48>::new(), [0; 6], [0; 3]);
         let memory = Memory { arena: arena.bytes_mut(), scratch: &mut scratch, row: &mut row };

@@ -60,7 +60,7 @@ mod tests {
         let model = Model::parse(file.as_slice()).unwrap();
         let found: Vec<_> = layers(&model).into_iter().map(|layer| (layer.macs, layer.weight_bytes)).collect();
         // 28x28x1 -> 26x26x32 -> 13x13x32 -> 11x11x64 -> 5x5x64 -> 1600 -> 10 -> 10
-        let conv1 = (26 * 26 * 32 * 9, 32 * 9);
+        let conv1 = (26 * 26 * 32 * 9, 32 * 3 * 4); // rows of three weights, padded to four
         let conv2 = (11 * 11 * 64 * 9 * 32, 64 * 9 * 32);
         assert_eq!(found, [conv1, (0, 0), conv2, (0, 0), (1600 * 10, 16_000), (0, 0)]);
     }
