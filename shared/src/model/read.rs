@@ -1,5 +1,7 @@
 //! A borrowing view of a model file, checked once.
 
+#[cfg(feature = "blocked")]
+use super::records::flag;
 use super::records::{ALIGN, Header, MAGIC, NONE, OpRecord, Tensor, VERSION, kind};
 use super::{LoadError, crc32, validate};
 use crate::image::{ColorOrder, InputSpec, Resize};
@@ -23,7 +25,8 @@ pub struct Model<'m> {
 pub struct Constants<'m> {
     /// Weights ([`layout`](super::records::layout)), or a lookup's table; empty for an operator without.
     pub weights: &'m [i8],
-    /// One an output channel, at input scale times weight scale, zero points folded in; empty for an operator without.
+    /// One an output channel, at input scale times weight scale, zero points folded in; empty for an operator without. Of a blocked
+    /// operator the sums of the weights follow, one an output channel.
     pub bias: &'m [i32],
     /// Multipliers: one an output channel from accumulator to output scale; add has three (both inputs, the sum), others one or none.
     pub multipliers: &'m [i32],
@@ -179,9 +182,13 @@ impl<'m> Model<'m> {
         let record = self.ops.get(op)?;
         let input = self.tensors.get(usize::from(record.inputs[0]))?;
         let channels = to_usize(self.tensors.get(op + 1)?.c);
+        #[cfg(feature = "blocked")]
+        let biases = if record.has(flag::BLOCKED) { channels.checked_mul(2)? } else { channels };
+        #[cfg(not(feature = "blocked"))]
+        let biases = channels;
         let (weights, bias, factors) = match record.kind {
             kind::CONV2D | kind::DEPTHWISE_CONV2D | kind::DENSE => {
-                (weight_bytes(record, input, channels)?, channels, channels)
+                (weight_bytes(record, input, channels)?, biases, channels)
             }
             kind::LOOKUP => (256, 0, 0),
             kind::ADD => (0, 0, 3),
@@ -245,6 +252,10 @@ pub(super) fn taps(record: &OpRecord, input: &Tensor) -> Option<u64> {
 
 /// Bytes of the weights of an operator with `c_out` output channels.
 fn weight_bytes(record: &OpRecord, input: &Tensor, c_out: usize) -> Option<usize> {
+    #[cfg(feature = "blocked")]
+    if record.has(flag::BLOCKED) {
+        return super::blocks::weight_bytes(record, input, c_out);
+    }
     let [kh, kw] = record.kernel.map(usize::from);
     let aligned = |values: usize| values.checked_next_multiple_of(ALIGN);
     match record.kind {

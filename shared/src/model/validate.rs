@@ -66,8 +66,11 @@ fn check_header(model: &Model<'_>) -> Result<(), LoadError> {
     if count == 0 || count > MAX_OPS {
         return field("op_count");
     }
-    if header.layout != layout::ROWS {
-        return field("layout");
+    match header.layout {
+        layout::ROWS => {}
+        layout::BLOCKS if cfg!(feature = "blocked") => {}
+        layout::BLOCKS => return Err(LoadError::Layout),
+        _ => return field("layout"),
     }
     if !matches!(header.lane_bytes, 1 | 2 | 4) {
         return field("lane_bytes");
@@ -186,8 +189,14 @@ fn check_op(model: &Model<'_>, index: usize, record: &OpRecord) -> Result<(), Re
     }
     let of_other_kind = (record.has(flag::TIES_UP) && !is_average(record.kind))
         || (record.has(flag::ROUND_ONCE) && record.kind != kind::DENSE);
-    if record.flags & !flag::ALL != 0 || of_other_kind {
+    let blocked = record.flags & (flag::BLOCKED | flag::SYMMETRIC) != 0;
+    let misplaced = blocked && (model.header().layout != layout::BLOCKS || !record.has(flag::BLOCKED));
+    if record.flags & !flag::ALL != 0 || of_other_kind || misplaced {
         return refuse("flags");
+    }
+    #[cfg(feature = "blocked")]
+    if blocked && (record.tile_values != 0 || !super::blocks::takes(record, input)) {
+        return refuse("flags: no kernel takes these weights in blocks");
     }
     if record.act_min > record.act_max {
         return refuse("act_min above act_max");
@@ -289,7 +298,7 @@ fn check_constants(model: &Model<'_>, index: usize, record: &OpRecord, input: &T
     if !needs && record.accumulators != NONE {
         return refuse("accumulators");
     }
-    if scratch_bytes(model, record, input) > u64::from(model.header().scratch_bytes) {
+    if scratch_bytes(model, index, record, input) > u64::from(model.header().scratch_bytes) {
         return refuse("tile: larger than the scratch memory");
     }
     check_padding(record, input, &constants)
@@ -303,13 +312,19 @@ fn check_constants(model: &Model<'_>, index: usize, record: &OpRecord, input: &T
 fn check_sums(record: &OpRecord, input: &Tensor, constants: &Constants<'_>) -> Result<(), Refusal> {
     let products = taps(record, input).unwrap_or(u64::MAX);
     let largest_weight = 128 + u64::from(record.weight_zero_point.unsigned_abs());
-    let largest_bias = constants.bias.iter().map(|b| b.unsigned_abs()).max().unwrap_or(0);
+    // (of a blocked operator the sums of the weights follow the biases)
+    let biases = constants.bias.iter().take(constants.multipliers.len());
+    let largest_bias = biases.map(|b| b.unsigned_abs()).max().unwrap_or(0);
     let bound = products.saturating_mul(128).saturating_mul(largest_weight).saturating_add(u64::from(largest_bias));
     if bound < 1 << 30 { Ok(()) } else { Err(Refusal::Overflow) }
 }
 
 /// Weights that only pad a row must be zero.
 fn check_padding(record: &OpRecord, input: &Tensor, constants: &Constants<'_>) -> Result<(), Refusal> {
+    #[cfg(feature = "blocked")]
+    if record.has(flag::BLOCKED) {
+        return super::blocks::check(record, input, constants).map_err(Refusal::What);
+    }
     let row = match record.kind {
         kind::CONV2D => usize::from(record.kernel[1]) * to_usize(input.c / u32::from(record.groups)),
         kind::DENSE => to_usize(input.shape().elements().unwrap_or(0)),
@@ -322,7 +337,12 @@ fn check_padding(record: &OpRecord, input: &Tensor, constants: &Constants<'_>) -
 }
 
 /// Scratch memory of an operator.
-fn scratch_bytes(model: &Model<'_>, record: &OpRecord, input: &Tensor) -> u64 {
+#[cfg_attr(not(feature = "blocked"), allow(unused_variables))]
+fn scratch_bytes(model: &Model<'_>, index: usize, record: &OpRecord, input: &Tensor) -> u64 {
+    #[cfg(feature = "blocked")]
+    if let Some(output) = model.graph().tensors.get(index + 1).filter(|_| record.has(flag::BLOCKED)) {
+        return super::blocks::scratch_bytes(record, input, output, 1);
+    }
     let tile = Tile { values: usize::from(record.tile_values), channels: usize::from(record.tile_channels) };
     match record.kind {
         _ if tile.values == 0 => 0,
