@@ -12,6 +12,8 @@ use core::ops::Range;
 
 #[cfg(feature = "blocked")]
 mod host;
+#[cfg(feature = "threads")]
+pub mod threads;
 
 #[cfg(feature = "blocked")]
 use crate::kernels::blocked::{self, Level};

@@ -22,6 +22,12 @@ const MAX_TAPS: u64 = 1 << 16;
 const MAX_CHANNELS: u32 = 1 << 24;
 
 impl<'m> Model<'m> {
+    /// Products (or values looked at) of an operator for one frame.
+    #[cfg(feature = "threads")]
+    pub(crate) fn work_of(&self, op: usize) -> Option<u64> {
+        super::validate::work_of(self, op)
+    }
+
     /// The tables of an operator whose weights lie in blocks; `None` for others.
     #[must_use]
     pub fn blocks(&self, op: usize) -> Option<Blocked<'m>> {

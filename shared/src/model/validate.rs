@@ -45,7 +45,7 @@ enum Refusal {
 }
 
 /// Products (or values looked at) of an operator for one frame.
-fn work_of(model: &Model<'_>, op: usize) -> Option<u64> {
+pub(super) fn work_of(model: &Model<'_>, op: usize) -> Option<u64> {
     let graph = model.graph();
     let record = graph.ops.get(op)?;
     let input = graph.tensors.get(usize::from(record.inputs[0]))?;
