@@ -10,6 +10,14 @@ use crate::quant::OutputStage;
 use crate::to_usize;
 use core::ops::Range;
 
+#[cfg(feature = "blocked")]
+mod host;
+#[cfg(feature = "threads")]
+pub mod threads;
+
+#[cfg(feature = "blocked")]
+use crate::kernels::blocked::{self, Level};
+
 /// Working memory for a [`Session`], aligned as it must be.
 #[derive(Clone, Debug)]
 #[repr(C, align(16))]
@@ -73,6 +81,12 @@ pub type Session<'m, 'a> = SessionOf<'m, 'a, EVERY_KIND>;
 pub struct SessionOf<'m, 'a, const KINDS: u32> {
     model: Model<'m>,
     arena: &'a mut [u8],
+    /// The instructions of the block kernels.
+    #[cfg(feature = "blocked")]
+    level: Level,
+    /// Whether every operator waits for whole tensors.
+    #[cfg(feature = "blocked")]
+    is_layered: bool,
 }
 
 /// An operator that has just taken a step, as [`SessionOf::push_row_observed`] reports it.
@@ -117,7 +131,14 @@ impl<'m, 'a, const KINDS: u32> SessionOf<'m, 'a, KINDS> {
             }
         }
         model.check_memory(arena)?;
-        let mut session = Self { model, arena };
+        let mut session = Self {
+            model,
+            arena,
+            #[cfg(feature = "blocked")]
+            level: Level::detect(),
+            #[cfg(feature = "blocked")]
+            is_layered: host::is_layered(&model.graph()),
+        };
         session.restart();
         Ok(session)
     }
@@ -169,6 +190,10 @@ impl<'m, 'a, const KINDS: u32> SessionOf<'m, 'a, KINDS> {
     /// `fill` writes row `y` as `[w, c]`; the result is the network's output, `[h, w, c]`.
     pub fn run(&mut self, mut fill: impl FnMut(u32, &mut [i8])) -> &[i8] {
         self.restart();
+        #[cfg(feature = "blocked")]
+        if self.is_layered {
+            return self.run_layers(fill);
+        }
         for y in 0..self.model.input_shape().h {
             self.push_row(|row| fill(y, row));
         }
@@ -231,9 +256,17 @@ impl<'m, 'a, const KINDS: u32> SessionOf<'m, 'a, KINDS> {
     /// Takes operator `op`'s next step; returns what it completed: the first row and where the values lie.
     fn step(&mut self, op: usize) -> Option<(u32, Range<usize>)> {
         let step = self.steps_done(op + 1);
+        #[cfg(feature = "blocked")]
+        if self.model.graph().ops.get(op)?.has(flag::BLOCKED) {
+            return self.blocked_steps(op, step..step + 1);
+        }
+        self.step_at(op, step)
+    }
+
+    fn job(&self, op: usize, step: u32) -> Option<Job<'m>> {
         let graph = self.model.graph();
         let record = graph.ops.get(op)?;
-        let job = Job {
+        Some(Job {
             record,
             step,
             input: graph.tensors.get(usize::from(record.inputs[0]))?,
@@ -241,7 +274,14 @@ impl<'m, 'a, const KINDS: u32> SessionOf<'m, 'a, KINDS> {
             output: graph.tensors.get(op + 1)?,
             constants: self.model.constants(op),
             scratch: span(self.model.header().scratch, self.model.header().scratch_bytes)?,
-        };
+            #[cfg(feature = "blocked")]
+            level: self.level,
+        })
+    }
+
+    fn step_at(&mut self, op: usize, step: u32) -> Option<(u32, Range<usize>)> {
+        let job = self.job(op, step)?;
+        let record = job.record;
         let has = |kind: u8| KINDS & kind_bit(kind) != 0;
         match record.kind {
             kind::CONV2D if has(kind::CONV2D) => job.conv2d::<KINDS>(self.arena),
@@ -281,6 +321,8 @@ struct Job<'m> {
     output: &'m Tensor,
     constants: Constants<'m>,
     scratch: Range<usize>,
+    #[cfg(feature = "blocked")]
+    level: Level,
 }
 
 impl Job<'_> {
@@ -440,18 +482,25 @@ impl Job<'_> {
         if other.h == self.output.h { self.step } else { 0 }
     }
 
-    #[inline(never)]
-    fn add(&self, arena: &mut [u8]) -> Made {
-        let other = self.other?;
+    fn add_params(&self, other: &Tensor) -> AddParams {
         let factors = [0, 1, 2].map(|i| self.constants.multiplier(i));
-        let params = AddParams {
+        AddParams {
             input_zero_points: [self.input.zero_point, other.zero_point],
             multipliers: factors.map(|factor| factor.multiplier),
             shifts: factors.map(|factor| factor.shift),
             stage: self.stage(),
-        };
+        }
+    }
+
+    #[inline(never)]
+    fn add(&self, arena: &mut [u8]) -> Made {
+        let other = self.other?;
+        let params = self.add_params(other);
         let (row, second) = self.copied(arena, slot(other, self.other_row(other))?)?;
         for row in row.chunks_exact_mut(second.len().max(1)) {
+            #[cfg(feature = "blocked")]
+            blocked::add_row(self.level, &params, row, second);
+            #[cfg(not(feature = "blocked"))]
             Native::add(&params, row, second);
         }
         Some((self.step, slot(self.output, self.step)?))
@@ -510,6 +559,15 @@ fn disjoint(arena: &mut [u8], parts: [Range<usize>; 3]) -> Option<[&mut [u8]; 3]
 /// Arena bytes of a tensor's ring.
 fn ring(tensor: &Tensor) -> Option<Range<usize>> {
     span(tensor.offset, tensor.row_len().wrapping_mul(tensor.rows))
+}
+
+/// Arena bytes of one row of a tensor, or of several rows of a whole one.
+#[cfg(feature = "blocked")]
+fn place_of(tensor: &Tensor, rows: &Range<u32>) -> Option<Range<usize>> {
+    let first = slot(tensor, rows.start)?;
+    let count =
+        rows.end.checked_sub(rows.start).filter(|&count| count == 1 || (count > 0 && tensor.rows == tensor.h))?;
+    Some(first.start..first.start + first.len() * to_usize(count))
 }
 
 /// Arena bytes of row `y` of a tensor.

@@ -46,6 +46,12 @@ impl Graph<'_> {
         }
     }
 
+    /// Whether each step of an operator makes an output row of its own.
+    #[cfg(feature = "threads")]
+    pub(crate) fn is_row_by_row(&self, op: usize) -> bool {
+        self.ops.get(op).is_some_and(|record| pace(record) == Pace::Window)
+    }
+
     fn height(&self, tensor: usize) -> u32 {
         self.tensors.get(tensor).map_or(0, |t| t.h)
     }

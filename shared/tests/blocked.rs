@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use ocelli::kernels::blocked::{
-    Blocked, InstructionSet, Layout, Level, add_row, conv2d_row, conv2d_scratch_bytes, dense, dense_scratch_bytes,
-    depthwise_row, depthwise_scratch_bytes, layout,
+    Blocked, InstructionSet, Layout, Level, add_row, conv2d_row, conv2d_rows, conv2d_rows_scratch_bytes,
+    conv2d_scratch_bytes, dense, dense_scratch_bytes, depthwise_row, depthwise_scratch_bytes, layout,
 };
 use ocelli::kernels::isa::{AddParams, Requantization};
 use ocelli::kernels::portable::add_one;
@@ -117,13 +117,17 @@ impl Case {
         }
     }
 
+    fn rows(&self) -> Rows<'_> {
+        let height = u32::try_from(self.height).unwrap();
+        Rows::new(&self.input, self.p.width * self.p.c_in, height, height)
+    }
+
     /// Runs a row kernel over all rows, from a ring that is as tall as the image.
     fn run(&self, scratch_bytes: usize, row: impl Fn(Rows<'_>, u32, &mut [u8], &mut [i8])) -> Vec<i8> {
         let [h, w] = self.out;
         let mut scratch = vec![0xa5; scratch_bytes];
         let mut out = vec![0; h * w * self.p.c_out];
-        let height = u32::try_from(self.height).unwrap();
-        let rows = Rows::new(&self.input, self.p.width * self.p.c_in, height, height);
+        let rows = self.rows();
         for (y, out) in out.chunks_exact_mut(w * self.p.c_out).enumerate() {
             row(rows, u32::try_from(y).unwrap(), &mut scratch, out);
         }
@@ -202,6 +206,16 @@ proptest! {
                 conv2d_row(level, &case.p, case.zero, rows, y, &constants, scratch, out);
             });
             prop_assert!(got == expected, "{level:?}\n{got:?}\n{expected:?}");
+
+            // all rows at once, and from the second on
+            for first in 0..h.min(2) {
+                let mut scratch = vec![0xa5; conv2d_rows_scratch_bytes(&case.p, w, h - first)];
+                let mut got = vec![0; (h - first) * w * c_out];
+                let rows = case.rows();
+                let y = u32::try_from(first).unwrap();
+                conv2d_rows(level, &case.p, case.zero, rows, y, &constants, &mut scratch, &mut got, w);
+                prop_assert!(got == expected[first * w * c_out..], "{level:?}, rows {first} and following");
+            }
         }
     }
 

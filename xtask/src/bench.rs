@@ -1,5 +1,6 @@
-//! `cargo xtask bench device`: what a model takes on an emulated board.
+//! `cargo xtask bench`: what a model takes on an emulated board; on this computer see `bench_host`.
 
+use crate::bench_host::{self, Host};
 use crate::process::{self, cargo};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand, ValueEnum};
@@ -19,6 +20,8 @@ pub enum Task {
     ///
     /// Instructions, not cycles: what a core waits for is not in them. The figures are the same for every run.
     Device(Device),
+    /// Time networks on this computer: ours by threads and instructions, tract, and XNNPACK where it is installed.
+    Host(Host),
 }
 
 /// Arguments of `bench device`.
@@ -52,7 +55,10 @@ enum OptimizeFor {
 
 /// Measures, prints the table and writes the JSON.
 pub fn run(task: &Task) -> Result<ExitCode> {
-    let Task::Device(args) = task;
+    let args = match task {
+        Task::Device(args) => args,
+        Task::Host(args) => return bench_host::run(args),
+    };
     let board = find(&args.board)?;
     let model = CompiledModel::of(&args.model, board)?;
     let optimize = args.optimize.map(|optimize| match optimize {

@@ -2,6 +2,7 @@
 
 mod apt;
 mod bench;
+mod bench_host;
 mod ci;
 mod debian;
 mod demo;

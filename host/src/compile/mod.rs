@@ -1,5 +1,6 @@
 //! From a quantized network to a model file: fold, tile, plan rings and arena, lay out.
 
+pub mod blocks;
 mod lower;
 pub mod pack;
 pub mod passes;
@@ -69,7 +70,12 @@ pub struct Planned {
 pub fn planned(network: &QuantizedNetwork, options: Options) -> anyhow::Result<Planned> {
     let network = passes::simplify(network.clone(), options.passes);
     let mut file = lower(&network, &options.target, options.passes.tiles)?;
-    let packing = plan(&mut file, options.passes)?;
+    let Options { target, passes } = options;
+    let packing = if target.blocks && passes.tiles && passes.gates {
+        blocks::plan_layers(&mut file, passes, &target)?
+    } else {
+        plan(&mut file, passes)?
+    };
     Ok(Planned { file, lower_bound: packing.lower_bound })
 }
 

@@ -1,5 +1,6 @@
 //! Ring heights, gates and arena offsets. The heights come from a run of the runtime's own schedule, not from a formula.
 
+use super::blocks;
 use super::pack::{self, Packing, Region};
 use super::passes::Passes;
 use anyhow::{Context, ensure};
@@ -153,7 +154,8 @@ pub fn with_heights(file: &mut ModelFile, heights: &[u32]) -> anyhow::Result<Pac
     }
     regions.push(Region { bytes: aligned(u32::try_from(2 * (ops.len() + 1)).ok())?, life: always });
     owners.push(Owner::State);
-    let scratch = aligned(Some(scratch_bytes(file)))?;
+    let budget = file.scratch[1];
+    let scratch = aligned(Some(scratch_bytes(file, budget)))?;
     regions.push(Region { bytes: scratch, life: always });
     owners.push(Owner::Scratch);
     let total: u64 = regions.iter().map(|region| u64::from(region.bytes)).sum();
@@ -185,18 +187,19 @@ enum Owner {
     Scratch,
 }
 
-/// Scratch memory of the operator that needs most.
-fn scratch_bytes(file: &ModelFile) -> u32 {
-    let of = |record: &OpRecord| {
+/// Scratch memory of the operator that needs most; `budget` is what the block kernels may take to compute several rows at once.
+fn scratch_bytes(file: &ModelFile, budget: u32) -> u32 {
+    let of = |index: usize, record: &OpRecord| {
         let tile = ocelli::kernels::tiled::Tile {
             values: usize::from(record.tile_values),
             channels: usize::from(record.tile_channels),
         };
         match record.kind {
+            _ if record.has(flag::BLOCKED) => blocks::scratch_bytes(file, index, budget),
             _ if tile.values == 0 => 0,
             kind::CONV2D => u32::try_from(tile.scratch_bytes(usize::from(file.lane_bytes))).unwrap_or(u32::MAX),
             _ => file.tensors[usize::from(record.inputs[0])].c,
         }
     };
-    file.ops.iter().map(|entry| of(&entry.record)).max().unwrap_or(0)
+    file.ops.iter().enumerate().map(|(index, entry)| of(index, &entry.record)).max().unwrap_or(0)
 }

@@ -4,7 +4,7 @@ use ocelli::ir::Shape;
 use ocelli::kernels::isa::PIXELS;
 use ocelli::kernels::tiled::{MAX_CELLS, Tile};
 use ocelli::model::Model;
-use ocelli::model::records::{OpRecord, kind, padded};
+use ocelli::model::records::{OpRecord, kind, layout, padded};
 use ocelli_firmware_tools::Board;
 
 /// A kind of core to compile for.
@@ -14,11 +14,13 @@ pub struct Target {
     pub lane_bytes: u8,
     /// Scratch memory that convolutions may take.
     pub scratch_bytes: u32,
+    /// Whether tensors are whole and weights lie in blocks (PCs and the Raspberry Pi).
+    pub blocks: bool,
 }
 
 impl Target {
     /// This computer.
-    pub const HOST: Self = Self { lane_bytes: 1, scratch_bytes: 1 << 16 };
+    pub const HOST: Self = Self { lane_bytes: 1, scratch_bytes: 1 << 16, blocks: true };
 
     /// A board's core. The smallest cores get little scratch memory, for they have little: that costs a gather more now and then.
     #[must_use]
@@ -27,6 +29,7 @@ impl Target {
         Self {
             lane_bytes: 2,
             scratch_bytes: if matches!(board.core.as_bytes(), b"Cortex-M0" | b"Cortex-M0+") { 1280 } else { 2560 },
+            blocks: false,
         }
     }
 
@@ -34,7 +37,11 @@ impl Target {
     #[must_use]
     pub fn of_model(model: &Model<'_>) -> Self {
         let header = model.header();
-        Self { lane_bytes: header.lane_bytes, scratch_bytes: header.scratch_bytes }
+        Self {
+            lane_bytes: header.lane_bytes,
+            scratch_bytes: header.scratch_bytes,
+            blocks: header.layout == layout::BLOCKS,
+        }
     }
 }
 
@@ -92,7 +99,7 @@ mod tests {
         for (kh, kernel_row, channels) in [(3, 12, 16), (3, 192, 64), (1, 256, 256), (5, 320, 7)] {
             for lane_bytes in [1, 2, 4] {
                 for scratch_bytes in [256, 512, 1280, 2560, 1 << 16] {
-                    let target = Target { lane_bytes, scratch_bytes };
+                    let target = Target { lane_bytes, scratch_bytes, blocks: false };
                     let tile = cheapest(kh, kernel_row, channels, &target).unwrap();
                     assert!(tile.scratch_bytes(usize::from(lane_bytes)) <= scratch_bytes as usize);
                     assert!(tile.values.is_multiple_of(4) && tile.channels <= channels);

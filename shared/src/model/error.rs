@@ -64,6 +64,8 @@ pub enum LoadError {
         /// Bytes that this core's kernels need.
         needed: u8,
     },
+    /// The weights lie in blocks, for PCs; the kernels for that are not in this build.
+    Layout,
     /// The rings are too short: the network would wait for itself.
     Stalls,
     /// The arena handed to `load` is too small or not aligned.
@@ -126,6 +128,9 @@ impl fmt::Display for LoadError {
             Self::Lanes { found, needed } => write!(
                 f,
                 "the model was compiled for another core (values of {found} bytes, this one needs {needed}): compile it for this board"
+            ),
+            Self::Layout => f.write_str(
+                "the model was compiled for a PC (its weights lie in blocks): compile it for this board, or build with feature `blocked`",
             ),
             Self::Stalls => {
                 f.write_str("invalid model file: the rings are too short for the network to finish a frame")

@@ -1,5 +1,7 @@
 //! The `.ocelli` file: a compiled network with all that a board needs to run it, read in place from flash.
 
+#[cfg(feature = "blocked")]
+pub mod blocks;
 mod crc;
 mod error;
 pub mod memory;

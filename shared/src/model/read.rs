@@ -1,5 +1,7 @@
 //! A borrowing view of a model file, checked once.
 
+#[cfg(feature = "blocked")]
+use super::records::flag;
 use super::records::{ALIGN, Header, MAGIC, NONE, OpRecord, Tensor, VERSION, kind};
 use super::{LoadError, Strings, crc32, validate};
 use crate::image::{ColorOrder, InputSpec, Resize};
@@ -24,7 +26,8 @@ pub struct Model<'m> {
 pub struct Constants<'m> {
     /// Weights ([`layout`](super::records::layout)), or a lookup's table; empty for an operator without.
     pub weights: &'m [i8],
-    /// One an output channel, at input scale times weight scale, zero points folded in; empty for an operator without.
+    /// One an output channel, at input scale times weight scale, zero points folded in; empty for an operator without. Of a blocked
+    /// operator the sums of the weights follow, one an output channel.
     pub bias: &'m [i32],
     /// Multipliers: one an output channel from accumulator to output scale; add has three (both inputs, the sum), others one or none.
     pub multipliers: &'m [i32],
@@ -182,9 +185,13 @@ impl<'m> Model<'m> {
         let record = self.ops.get(op)?;
         let input = self.tensors.get(usize::from(record.inputs[0]))?;
         let channels = self.tensors.get(op + 1)?.c;
+        #[cfg(feature = "blocked")]
+        let biases = if record.has(flag::BLOCKED) { channels.checked_mul(2)? } else { channels };
+        #[cfg(not(feature = "blocked"))]
+        let biases = channels;
         let (weights, bias, factors) = match record.kind {
             kind::CONV2D | kind::DEPTHWISE_CONV2D | kind::DENSE => {
-                (weight_bytes(record, input, channels)?, channels, channels)
+                (weight_bytes(record, input, channels)?, biases, channels)
             }
             kind::LOOKUP => (256, 0, 0),
             kind::ADD => (0, 0, 3),
@@ -255,6 +262,10 @@ pub(super) fn taps(record: &OpRecord, input: &Tensor) -> Option<u32> {
 
 /// Bytes of the weights of an operator with `c_out` output channels; what its [`taps`] say is known to be below 2^16.
 fn weight_bytes(record: &OpRecord, input: &Tensor, c_out: u32) -> Option<u32> {
+    #[cfg(feature = "blocked")]
+    if record.has(flag::BLOCKED) {
+        return u32::try_from(super::blocks::weight_bytes(record, input, to_usize(c_out))?).ok();
+    }
     let [kh, kw] = record.kernel.map(u32::from);
     let aligned = |values: u32| values.checked_next_multiple_of(ALIGN as u32);
     match record.kind {

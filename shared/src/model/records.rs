@@ -178,14 +178,20 @@ pub mod flag {
     pub const TIES_UP: u8 = 4;
     /// A dense layer's sums are rounded once, as TensorFlow Lite's uint8 kernel does, and not twice.
     pub const ROUND_ONCE: u8 = 8;
+    /// The weights lie in blocks of sixteen output channels, and the bias table is followed by the sums of each channel's weights.
+    pub const BLOCKED: u8 = 16;
+    /// No weight of a blocked operator is -128.
+    pub const SYMMETRIC: u8 = 32;
     /// All of them.
-    pub const ALL: u8 = WAITS | IN_PLACE | TIES_UP | ROUND_ONCE;
+    pub const ALL: u8 = WAITS | IN_PLACE | TIES_UP | ROUND_ONCE | BLOCKED | SYMMETRIC;
 }
 
 /// `layout` values: how the weights of conv2d and depthwise_conv2d lie. Dense is `[out, in]`, rows padded as below.
 pub mod layout {
     /// Row by row: conv2d `[c_out, kh, kw * c_in]`, depthwise `[kh * kw, c_out]`, the last axis zero-padded to a multiple of four.
     pub const ROWS: u8 = 0;
+    /// Operators with [`flag::BLOCKED`](super::flag::BLOCKED) have theirs in blocks (`kernels::blocked::layout`), the others row by row.
+    pub const BLOCKS: u8 = 1;
 }
 
 /// Bytes of a row of `values` weights, with its padding.

@@ -28,6 +28,7 @@ macro_rules! rules {
 rules! {
     OpCount: "op_count",
     Layout: "layout",
+    LayoutOfPcs: "layout",
     LaneBytes: "lane_bytes",
     Color: "color",
     ColorChannels: "color: does not match the input's channels",
@@ -69,6 +70,8 @@ rules! {
     SoftmaxShift: "shifts: softmax needs a left shift",
     Accumulators: "accumulators",
     WeightPadding: "weights: the padding of a row must be zero",
+    Blocked: "flags: no kernel takes these weights in blocks",
+    Blocks: "weights, bias or flags: the padding of a block, the sums of weights or the symmetry that is claimed",
     Overflow: "sum of products",
 }
 
@@ -96,6 +99,7 @@ impl Refusal {
     #[inline(always)]
     pub(super) const fn to_error(self) -> LoadError {
         match (self.op, self.rule) {
+            (None, Rule::LayoutOfPcs) => LoadError::Layout,
             (None, rule) => LoadError::Field { what: rule.text() },
             (Some(op), Rule::Overflow) => LoadError::Overflow { op },
             (Some(op), rule) => LoadError::Op { op, what: rule.text() },

@@ -61,7 +61,10 @@ pub(super) fn check<const KINDS: u32>(model: &Model<'_>) -> Result<(), Refusal> 
 
 fn check_header(model: &Model<'_>) -> Result<(), Rule> {
     let header = model.header();
-    ensure(header.layout == layout::ROWS, Rule::Layout)?;
+    if !cfg!(feature = "blocked") {
+        ensure(header.layout != layout::BLOCKS, Rule::LayoutOfPcs)?;
+    }
+    ensure(matches!(header.layout, layout::ROWS | layout::BLOCKS), Rule::Layout)?;
     ensure(matches!(header.lane_bytes, 1 | 2 | 4), Rule::LaneBytes)?;
     let color = ColorOrder::from_code(header.color);
     ensure(color.is_some() || header.color == NO_PICTURE, Rule::Color)?;
@@ -181,6 +184,12 @@ impl<'m, const KINDS: u32> Operator<'m, KINDS> {
         let mut known = flag::WAITS | flag::IN_PLACE;
         known |= if averages { flag::TIES_UP } else { 0 };
         known |= if self.is(kinds::DENSE) { flag::ROUND_ONCE } else { 0 };
+        #[cfg(feature = "blocked")]
+        if record.has(flag::BLOCKED) {
+            known |= flag::BLOCKED | flag::SYMMETRIC;
+            let taken = self.is(kinds::WEIGHTED) && record.tile_values == 0 && super::blocks::takes(record, input);
+            ensure(taken && model.header().layout == layout::BLOCKS, Rule::Blocked)?;
+        }
         ensure(record.flags & !known == 0, Rule::Flags)?;
         if record.has(flag::IN_PLACE) {
             let elementwise = self.is(kinds::SUMS_OR_PRODUCTS | kinds::LOOKUP);
@@ -284,6 +293,12 @@ impl<'m, const KINDS: u32> Operator<'m, KINDS> {
         ensure(scratch_bytes <= to_usize(model.header().scratch_bytes), Rule::TileScratch)?;
         if self.is(kinds::WEIGHTED) {
             self.check_sums(&constants, taps)?;
+            #[cfg(feature = "blocked")]
+            if record.has(flag::BLOCKED) {
+                let needed = super::blocks::scratch_bytes(record, input, self.output, 1);
+                ensure(needed <= u64::from(model.header().scratch_bytes), Rule::TileScratch)?;
+                return ensure(super::blocks::check(record, input, &constants), Rule::Blocks);
+            }
             self.check_padding(&constants, taps)?;
         }
         Ok(())
@@ -298,7 +313,9 @@ impl<'m, const KINDS: u32> Operator<'m, KINDS> {
         let largest_weight = 128 + u32::from(self.record.weight_zero_point.unsigned_abs());
         let products = taps * 128 * largest_weight; // below 2^16 * 2^7 * 2^9
         let room = (1_u32 << 30).saturating_sub(products);
-        let fits = constants.bias.iter().all(|b| b.unsigned_abs() < room);
+        // (of a blocked operator the sums of the weights follow the biases)
+        let mut biases = constants.bias.iter().take(constants.multipliers.len());
+        let fits = biases.all(|b| b.unsigned_abs() < room);
         ensure(fits, Rule::Overflow)
     }
 

@@ -1,6 +1,6 @@
 //! Writes a model file: lays out the tables, then reads the result back through every check.
 
-use super::records::{ALIGN, Header, MAGIC, NO_INPUT, NONE, OpRecord, Tensor, VERSION, layout};
+use super::records::{ALIGN, Header, MAGIC, NO_INPUT, NONE, OpRecord, Tensor, VERSION, flag, layout};
 use super::validate::NO_PICTURE;
 use super::{LoadError, Model, crc32};
 use crate::image::InputSpec;
@@ -95,7 +95,7 @@ impl ModelFile {
             names: [NONE, 0],
             color: NO_PICTURE,
             resize: 0,
-            layout: layout::ROWS,
+            layout: if self.ops.iter().any(|op| op.record.has(flag::BLOCKED)) { layout::BLOCKS } else { layout::ROWS },
             lane_bytes: self.lane_bytes,
             mean: [0.0; 3],
             std: [1.0; 3],

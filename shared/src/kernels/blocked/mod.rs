@@ -28,7 +28,7 @@ use super::{Rows, WindowParams};
 use layout::{BLOCK, GROUP_BYTES};
 use plan::{DepthwisePlan, Plan};
 
-/// A row to compute: the arguments of [`conv2d_row`] and [`depthwise_row`], checked.
+/// Rows to compute: the arguments of [`conv2d_rows`] and [`depthwise_row`], checked.
 #[derive(Clone, Copy)]
 struct Job<'a> {
     params: &'a WindowParams,
@@ -42,7 +42,13 @@ struct Job<'a> {
 /// Bytes of scratch memory that [`conv2d_row`] needs at any level.
 #[must_use]
 pub fn conv2d_scratch_bytes(p: &WindowParams, out_width: usize) -> usize {
-    2 * Plan::new(p, out_width * p.c_out).prepared_len()
+    conv2d_rows_scratch_bytes(p, out_width, 1)
+}
+
+/// Bytes of scratch memory that [`conv2d_rows`] needs for so many rows at any level.
+#[must_use]
+pub fn conv2d_rows_scratch_bytes(p: &WindowParams, out_width: usize, out_rows: usize) -> usize {
+    2 * Plan::new(p, out_width, out_rows).prepared_len()
 }
 
 /// Computes output row `y` of a convolution.
@@ -69,7 +75,31 @@ pub fn conv2d_row(
     scratch: &mut [u8],
     out: &mut [i8],
 ) {
-    let plan = Plan::new(p, out.len());
+    let out_width = out.len() / p.c_out.max(1);
+    conv2d_rows(level, p, input_zero_point, rows, y, constants, scratch, out, out_width);
+}
+
+/// As [`conv2d_row`], for output rows `y` and following: an input row that several of them cover is prepared once.
+///
+/// # Shapes
+/// As [`conv2d_row`]; `scratch`: at least [`conv2d_rows_scratch_bytes`]; `out`: `[rows, out_width, c_out]`.
+#[expect(clippy::too_many_arguments, reason = "the rows, where they come from, and where they go")]
+pub fn conv2d_rows(
+    level: Level,
+    p: &WindowParams,
+    input_zero_point: i8,
+    rows: Rows<'_>,
+    y: u32,
+    constants: &Blocked<'_>,
+    scratch: &mut [u8],
+    out: &mut [i8],
+    out_width: usize,
+) {
+    let out_rows = out.len().checked_div(out_width * p.c_out).unwrap_or(0);
+    if out_rows == 0 {
+        return;
+    }
+    let plan = Plan::new(p, out_width, out_rows);
     let is_sound = has_no_zero(p)
         && constants.has_channels(p.c_out)
         && constants.weights.len() >= plan.blocks() * plan.groups * GROUP_BYTES

@@ -6,15 +6,23 @@ use crate::kernels::{Rows, WindowParams};
 /// Values of a prepared row beyond its last column, which a load may read and a piece may overwrite.
 pub(super) const SLACK: usize = 64;
 
-/// The geometry of a convolution's row, in values of the prepared input rows.
+/// The geometry of some rows of a convolution, in values of the prepared input rows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
+    /// Rows of the output.
+    pub out_rows: usize,
     /// Columns of the output.
     pub out_width: usize,
     /// Output channels.
     pub c_out: usize,
     /// Kernel rows.
     pub kernel_rows: usize,
+    /// Input rows that are prepared.
+    prepared_rows: usize,
+    /// Values from the first prepared row of an output row to that of the next.
+    pub row_step: usize,
+    /// Whether output rows share prepared rows: those are then neighbours in the input.
+    shared: bool,
     /// Values from one prepared row to the next.
     pub row_len: usize,
     /// Values from one output pixel's window to the next.
@@ -30,17 +38,23 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Plans a row of `out_len` values.
+    /// Plans `out_rows` rows of `out_width` pixels.
     #[inline]
-    pub fn new(p: &WindowParams, out_len: usize) -> Self {
+    pub fn new(p: &WindowParams, out_width: usize, out_rows: usize) -> Self {
         let layout = Layout::new(p.c_out, p.kernel, p.c_in, p.dilation[1]);
-        let out_width = out_len / p.c_out.max(1);
-        let columns = columns(p, out_width);
+        let row_len = columns(p, out_width) * p.c_in + SLACK;
+        let (kernel_rows, stride) = (p.kernel[0], p.stride[0]);
+        let shared = out_rows > 1 && p.dilation[0] == 1 && stride <= kernel_rows;
+        let first_rows = if shared { stride } else { kernel_rows };
         Self {
+            out_rows,
             out_width,
             c_out: p.c_out,
-            kernel_rows: p.kernel[0],
-            row_len: columns * p.c_in + SLACK,
+            kernel_rows,
+            prepared_rows: out_rows.saturating_sub(1) * first_rows + kernel_rows,
+            row_step: first_rows * row_len,
+            shared,
+            row_len,
             pixel_step: p.stride[1] * p.c_in,
             segments: layout.segments(),
             segment_step: p.dilation[1] * p.c_in,
@@ -52,7 +66,7 @@ impl Plan {
     /// Values of all prepared rows.
     #[inline]
     pub fn prepared_len(&self) -> usize {
-        self.kernel_rows * self.row_len
+        self.prepared_rows * self.row_len
     }
 
     /// Blocks of output channels.
@@ -76,7 +90,7 @@ pub(super) enum Piece<'a> {
     Values(&'a [i8]),
 }
 
-/// Calls `place(index, piece)` for each piece of the prepared rows of output row `y`; `index` counts values.
+/// Calls `place(index, piece)` for each piece of the prepared rows of output rows `y` and following; `index` counts values.
 ///
 /// Pieces come in ascending order: one may overwrite up to [`SLACK`] values after its own.
 #[inline(always)]
@@ -84,8 +98,10 @@ pub(super) fn prepare(p: &WindowParams, plan: &Plan, rows: Rows<'_>, y: u32, mut
     let len = plan.row_len - SLACK;
     let left = (p.pad[1] * p.c_in).min(len);
     let middle = (len - left).min(p.width * p.c_in);
-    for ky in 0..plan.kernel_rows {
-        let start = ky * plan.row_len;
+    let mut next = (y, 0);
+    for start in (0..plan.prepared_rows).map(|index| index * plan.row_len) {
+        let (y, ky) = next;
+        next = if plan.shared || ky + 1 < plan.kernel_rows { (y, ky + 1) } else { (y + 1, 0) };
         match rows.get(p.input_row(y, ky)).and_then(|row| row.get(..middle)) {
             None => place(start, Piece::Zero(len)),
             Some(row) => {

@@ -7,7 +7,7 @@ use crate::kernels::isa::AddParams;
 use crate::kernels::portable::add_one;
 use crate::quant::requantize;
 
-/// Computes a row of a convolution.
+/// Computes rows of a convolution.
 pub(super) fn conv2d(job: &Job<'_>, plan: &Plan, scratch: &mut [u8], out: &mut [i8]) {
     prepare(job.params, plan, job.rows, job.y, |index, piece| match piece {
         Piece::Zero(len) => scratch[index..index + len].fill(job.zero.cast_unsigned()),
@@ -21,12 +21,13 @@ pub(super) fn conv2d(job: &Job<'_>, plan: &Plan, scratch: &mut [u8], out: &mut [
     for (block, weights) in blocks.enumerate() {
         let first = block * BLOCK;
         let bias = job.constants.block(block).bias;
-        for (x, pixel_out) in out.chunks_exact_mut(plan.c_out).enumerate() {
+        for (index, pixel_out) in out.chunks_exact_mut(plan.c_out).enumerate() {
+            let (row, x) = (index / plan.out_width, index % plan.out_width);
             let mut acc = bias;
             let mut weights = weights.as_chunks::<GROUP>().0.as_chunks::<BLOCK>().0.iter();
             for line in 0..plan.kernel_rows * plan.segments {
                 let (ky, segment) = (line / plan.segments, line % plan.segments);
-                let start = ky * plan.row_len + segment * plan.segment_step + x * plan.pixel_step;
+                let start = row * plan.row_step + ky * plan.row_len + segment * plan.segment_step + x * plan.pixel_step;
                 let values = scratch[start..start + plan.segment_groups * GROUP].as_chunks::<GROUP>().0;
                 for (values, weights) in values.iter().zip(&mut weights) {
                     let values = values.map(|v| i32::from(v.cast_signed()));

@@ -8,12 +8,12 @@ use super::super::plan::{Piece, Plan, prepare};
 use super::multiply::{Dot, Long, Multiply};
 use super::scaling::{Channels, Clamp, store_channels};
 
-/// Computes a row of a convolution with `sdot`.
+/// Computes rows of a convolution with `sdot`.
 pub(in super::super) fn dot(job: &Job<'_>, plan: &Plan, scratch: &mut [u8], out: &mut [i8]) {
     check::<Dot>(job, plan, scratch, out);
 }
 
-/// Computes a row of a convolution with `smull`.
+/// Computes rows of a convolution with `smull`.
 pub(in super::super) fn long(job: &Job<'_>, plan: &Plan, scratch: &mut [u8], out: &mut [i8]) {
     if job.constants.is_symmetric {
         check::<Long<true>>(job, plan, scratch, out);
@@ -41,18 +41,20 @@ unsafe fn row<M: Multiply>(job: &Job<'_>, plan: &Plan, scratch: &mut [u8], out: 
     let clamp = Clamp::new(&job.constants.factors.stage);
     for block in 0..plan.blocks() {
         let tile = Tile { plan, channels: Channels::new(job.constants, block), clamp, first: block * BLOCK };
-        let mut x = 0;
-        while x < plan.out_width {
-            // SAFETY: pixels `x..x + P` lie in the row, so that their windows lie in the prepared rows; the block exists.
-            unsafe {
-                let from = values.as_ptr().add(x * plan.pixel_step);
-                let w = job.constants.weights.as_ptr().add(block * plan.groups * GROUP_BYTES);
-                let out = &mut out[x * plan.c_out..];
-                x += match plan.out_width - x {
-                    4.. if M::FOUR => tile.run::<M, 4>(from, w, out),
-                    2.. => tile.run::<M, 2>(from, w, out),
-                    _ => tile.run::<M, 1>(from, w, out),
-                };
+        for (y, out) in out.chunks_exact_mut(plan.out_width * plan.c_out).enumerate().take(plan.out_rows) {
+            let mut x = 0;
+            while x < plan.out_width {
+                // SAFETY: pixels `x..x + P` lie in row `y`, so that their windows lie in the prepared rows; the block exists.
+                unsafe {
+                    let from = values.as_ptr().add(y * plan.row_step + x * plan.pixel_step);
+                    let w = job.constants.weights.as_ptr().add(block * plan.groups * GROUP_BYTES);
+                    let out = &mut out[x * plan.c_out..];
+                    x += match plan.out_width - x {
+                        4.. if M::FOUR => tile.run::<M, 4>(from, w, out),
+                        2.. => tile.run::<M, 2>(from, w, out),
+                        _ => tile.run::<M, 1>(from, w, out),
+                    };
+                }
             }
         }
     }

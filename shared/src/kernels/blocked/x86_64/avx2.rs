@@ -14,7 +14,7 @@ use crate::quant::OutputStage;
 /// Bytes of a prepared value.
 const WIDE: usize = 2;
 
-/// Computes a row of a convolution.
+/// Computes rows of a convolution.
 pub(in super::super) fn conv2d(job: &Job<'_>, plan: &Plan, scratch: &mut [u8], out: &mut [i8]) {
     assert!(job.constants.weights.len() >= plan.blocks() * plan.groups * GROUP_BYTES);
     assert!(scratch.len() >= WIDE * plan.prepared_len());
@@ -35,18 +35,20 @@ unsafe fn row(job: &Job<'_>, plan: &Plan, scratch: &mut [u8], out: &mut [i8]) {
     for block in 0..plan.blocks() {
         let tile =
             Tile { plan, channels: Channels::new(job.constants, block, &HADD_ORDER), clamp, first: block * BLOCK };
-        let mut x = 0;
-        while x < plan.out_width {
-            // SAFETY: pixels `x..x + P` lie in the row, so that their windows lie in the prepared rows; the block exists.
-            unsafe {
-                let from = scratch.as_ptr().add(WIDE * x * plan.pixel_step);
-                let w = job.constants.weights.as_ptr().add(block * plan.groups * GROUP_BYTES);
-                let out = &mut out[x * plan.c_out..];
-                x += match plan.out_width - x {
-                    4.. => tile.run::<4>(from, w, out),
-                    2.. => tile.run::<2>(from, w, out),
-                    _ => tile.run::<1>(from, w, out),
-                };
+        for (y, out) in out.chunks_exact_mut(plan.out_width * plan.c_out).enumerate().take(plan.out_rows) {
+            let mut x = 0;
+            while x < plan.out_width {
+                // SAFETY: pixels `x..x + P` lie in row `y`, so that their windows lie in the prepared rows; the block exists.
+                unsafe {
+                    let from = scratch.as_ptr().add(WIDE * (y * plan.row_step + x * plan.pixel_step));
+                    let w = job.constants.weights.as_ptr().add(block * plan.groups * GROUP_BYTES);
+                    let out = &mut out[x * plan.c_out..];
+                    x += match plan.out_width - x {
+                        4.. => tile.run::<4>(from, w, out),
+                        2.. => tile.run::<2>(from, w, out),
+                        _ => tile.run::<1>(from, w, out),
+                    };
+                }
             }
         }
     }

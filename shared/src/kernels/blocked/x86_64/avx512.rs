@@ -14,7 +14,7 @@ use super::avx512_scaling::{Channels, Clamp, load, split, store_channels, store6
 /// What turns a signed byte into an unsigned one, 128 more.
 pub(super) const FLIP: u8 = 0x80;
 
-/// Computes a row of a convolution.
+/// Computes rows of a convolution.
 pub(in super::super) fn conv2d(job: &Job<'_>, plan: &Plan, scratch: &mut [u8], out: &mut [i8]) {
     assert!(job.constants.weights.len() >= plan.blocks() * plan.groups * GROUP_BYTES);
     assert!(scratch.len() >= plan.prepared_len());
@@ -78,7 +78,7 @@ fn flip(to: &mut [u8], from: &[i8]) {
     }
 }
 
-/// Computes `B` blocks of channels of a row. (A function of its own: the three, inlined side by side, spill each other's registers.)
+/// Computes `B` blocks of channels of all rows. (A function of its own: the three, inlined side by side, spill each other's registers.)
 ///
 /// # Safety
 /// As [`row`]; blocks `block..block + B` exist.
@@ -87,20 +87,22 @@ fn flip(to: &mut [u8], from: &[i8]) {
 unsafe fn strip<const B: usize>(constants: &Blocked<'_>, plan: &Plan, prepared: &[u8], block: usize, out: &mut [i8]) {
     let channels: [Channels; B] = core::array::from_fn(|b| Channels::new(constants, block + b));
     let clamp = Clamp::new(&constants.factors.stage);
-    let mut tile = Tile { plan, channels: &channels, clamp, block, x: 0 };
-    while tile.x < plan.out_width {
-        let left = plan.out_width - tile.x;
-        // SAFETY: pixels `x..x + P` lie in the row, so that their windows lie in the prepared rows; the blocks exist.
-        unsafe {
-            let x = prepared.as_ptr().add(tile.x * plan.pixel_step);
-            let w = constants.weights.as_ptr().add(block * plan.groups * GROUP_BYTES);
-            tile.x += match left {
-                16.. if B == 1 => tile.run::<16>(x, w, out),
-                8.. if B <= 2 => tile.run::<8>(x, w, out),
-                4.. => tile.run::<4>(x, w, out),
-                2.. => tile.run::<2>(x, w, out),
-                _ => tile.run::<1>(x, w, out),
-            };
+    for (y, out) in out.chunks_exact_mut(plan.out_width * plan.c_out).enumerate().take(plan.out_rows) {
+        let mut tile = Tile { plan, channels: &channels, clamp, block, x: 0 };
+        while tile.x < plan.out_width {
+            let left = plan.out_width - tile.x;
+            // SAFETY: pixels `x..x + P` lie in row `y`, so that their windows lie in the prepared rows; the blocks exist.
+            unsafe {
+                let x = prepared.as_ptr().add(y * plan.row_step + tile.x * plan.pixel_step);
+                let w = constants.weights.as_ptr().add(block * plan.groups * GROUP_BYTES);
+                tile.x += match left {
+                    16.. if B == 1 => tile.run::<16>(x, w, out),
+                    8.. if B <= 2 => tile.run::<8>(x, w, out),
+                    4.. => tile.run::<4>(x, w, out),
+                    2.. => tile.run::<2>(x, w, out),
+                    _ => tile.run::<1>(x, w, out),
+                };
+            }
         }
     }
 }
