@@ -301,22 +301,28 @@ pub fn depthwise_conv2d_row<I: Isa>(
     outside.fill(p.input_zero_point as i8 as u8);
     let window = Window::new(p, &rows, y);
     let outside = bytemuck::cast_slice(outside);
-    if p.kernel[0] * p.kernel[1] <= FEW_CELLS {
-        depthwise_of::<I, FEW_CELLS>(&window, constants, outside, out);
-    } else {
-        depthwise_of::<I, MAX_CELLS>(&window, constants, outside, out);
+    let count = p.kernel[0] * p.kernel[1];
+    let mut cells: [&[i8]; FEW_CELLS] = [&[]; FEW_CELLS];
+    match cells.get_mut(..count) {
+        Some(cells) => depthwise_cells::<I>(&window, cells, constants, outside, out),
+        None => depthwise_of_many::<I>(&window, count, constants, outside, out),
     }
 }
 
 /// Cells of the windows that most networks have; larger ones take more of the stack.
 const FEW_CELLS: usize = 9;
 
-/// A row by a window of at most `N` cells.
+/// A row by a window of more cells.
 #[inline(never)]
-fn depthwise_of<I: Isa, const N: usize>(window: &Window<'_, '_>, constants: &Constants<'_>, outside: &[i8], out: &mut [i8]) {
-    let [kh, kw] = window.p.kernel;
-    let mut cells: [&[i8]; N] = [&[]; N];
-    if let Some(cells) = cells.get_mut(..kh * kw) {
+fn depthwise_of_many<I: Isa>(
+    window: &Window<'_, '_>,
+    count: usize,
+    constants: &Constants<'_>,
+    outside: &[i8],
+    out: &mut [i8],
+) {
+    let mut cells: [&[i8]; MAX_CELLS] = [&[]; MAX_CELLS];
+    if let Some(cells) = cells.get_mut(..count) {
         depthwise_cells::<I>(window, cells, constants, outside, out);
     }
 }
