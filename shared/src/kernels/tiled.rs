@@ -217,7 +217,6 @@ impl<'w, 'a> Window<'w, 'a> {
         let available = (p.width * p.c_in + before).saturating_sub(origin + (pixels - 1) * step);
         let start = part.from.max(padded(before.saturating_sub(origin))).min(to);
         let end = part.to.min(available & !3).max(start);
-        let edges = [[part.from, start], [end.min(to), to]];
         let has_edges = start > part.from || end < to;
         for row in 0..part.rows {
             let input = self.row(part.row + row);
@@ -230,17 +229,10 @@ impl<'w, 'a> Window<'w, 'a> {
                 I::gather_tile(column, at + start - part.from, source, step, end - start, pixels);
             }
             if has_edges {
-                for [from, to] in edges {
-                    for pixel in 0..pixels {
-                        self.gather_edge::<I>(
-                            input,
-                            origin + pixel * step,
-                            from..to,
-                            pixel,
-                            at.wrapping_sub(part.from),
-                            column,
-                        );
-                    }
+                for pixel in 0..pixels {
+                    let (origin, at) = (origin + pixel * step, at.wrapping_sub(part.from));
+                    self.gather_edge::<I>(input, origin, part.from..start, pixel, at, column);
+                    self.gather_edge::<I>(input, origin, end.min(to)..to, pixel, at, column);
                 }
             }
         }
