@@ -331,13 +331,15 @@ impl Job<'_> {
         OutputStage { zero_point: self.output.zero_point, act_min, act_max }
     }
 
+    #[inline(never)] // its numbers stay in memory, instead of a second time in what is spilled
     fn window(&self) -> WindowParams {
         let record = self.record;
+        let pair = |[rows, columns]: [u16; 2]| [usize::from(rows), usize::from(columns)];
         WindowParams {
-            kernel: record.kernel.map(usize::from),
-            stride: record.stride.map(usize::from),
-            dilation: record.dilation.map(usize::from),
-            pad: [record.pads[0], record.pads[1]].map(usize::from),
+            kernel: pair(record.kernel),
+            stride: pair(record.stride),
+            dilation: pair(record.dilation),
+            pad: pair([record.pads[0], record.pads[1]]),
             width: to_usize(self.input.w),
             c_in: to_usize(self.input.c),
             c_out: to_usize(self.output.c),

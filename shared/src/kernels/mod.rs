@@ -30,25 +30,34 @@ pub struct Rows<'a> {
     data: &'a [i8],
     row_len: usize,
     slots: usize,
-    height: i64,
+    height: u32,
 }
 
 impl<'a> Rows<'a> {
     /// Views `data` as `slots` rows of `row_len` values, holding a tensor of `height` rows; row `y` lies in slot `y % slots`.
     #[must_use]
     pub fn new(data: &'a [i8], row_len: usize, slots: u32, height: u32) -> Self {
-        Self { data, row_len, slots: to_usize(slots.max(1)), height: i64::from(height) }
+        Self { data, row_len, slots: to_usize(slots.max(1)), height }
     }
 
     /// Row `y`, or `None` above and below the image.
     #[inline]
     #[must_use]
     pub fn get(&self, y: i64) -> Option<&'a [i8]> {
-        if y >= self.height {
-            return None;
-        }
-        let start = usize::try_from(y).ok()? % self.slots * self.row_len;
-        self.data.get(start..start + self.row_len)
+        self.at(self.start(y)?)
+    }
+
+    /// Where row `y` begins in the data.
+    #[inline]
+    pub(crate) fn start(&self, y: i64) -> Option<usize> {
+        let y = u32::try_from(y).ok().filter(|&y| y < self.height)?;
+        Some(to_usize(y).checked_rem(self.slots)?.wrapping_mul(self.row_len))
+    }
+
+    /// The row that begins at `start`.
+    #[inline]
+    pub(crate) fn at(&self, start: usize) -> Option<&'a [i8]> {
+        self.data.get(start..start.wrapping_add(self.row_len))
     }
 }
 

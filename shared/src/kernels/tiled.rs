@@ -50,7 +50,7 @@ pub fn conv2d_row<I: Isa>(
     let stride = kh * kernel_row;
     let (Some(accumulators), Some(column)) = split::<I>(scratch, tile) else { return };
     let parts = Parts::new(kh, kernel_row, tile.values);
-    let window = Window::new(p, rows, y);
+    let window = Window::new(p, &rows, y);
     let (mut x, mut out) = (0, out);
     while !out.is_empty() {
         let pixels = PIXELS.min(out.len() / p.c_out);
@@ -166,34 +166,47 @@ impl Iterator for Parts {
 const NEAR: usize = 5;
 
 /// The input rows of an output row.
-struct Window<'a> {
-    p: &'a WindowParams,
-    rows: Rows<'a>,
+struct Window<'w, 'a> {
+    p: &'w WindowParams,
+    rows: &'w Rows<'a>,
     y: u32,
-    near: [&'a [i8]; NEAR],
+    /// Where the near rows begin, or [`OUTSIDE`].
+    near: [usize; NEAR],
 }
 
-impl<'a> Window<'a> {
-    fn new(p: &'a WindowParams, rows: Rows<'a>, y: u32) -> Self {
-        let mut window = Self { p, rows, y, near: [&[]; NEAR] };
-        for ky in 0..p.kernel[0].min(NEAR) {
-            window.near[ky] = window.look_up(ky);
-        }
+/// The start of a row outside the image.
+const OUTSIDE: usize = usize::MAX;
+
+impl<'w, 'a> Window<'w, 'a> {
+    #[inline]
+    fn new(p: &'w WindowParams, rows: &'w Rows<'a>, y: u32) -> Self {
+        let mut window = Self { p, rows, y, near: [OUTSIDE; NEAR] };
+        window.look_up_near();
         window
     }
 
+    /// Looks up the near rows: apart from [`new`](Self::new), so that no second window is on the stack.
     #[inline(never)]
-    fn look_up(&self, ky: usize) -> &'a [i8] {
-        self.rows.get(self.p.input_row(self.y, ky)).unwrap_or(&[])
+    fn look_up_near(&mut self) {
+        for ky in 0..self.p.kernel[0].min(NEAR) {
+            self.near[ky] = self.look_up(ky);
+        }
+    }
+
+    #[inline(never)]
+    fn look_up(&self, ky: usize) -> usize {
+        self.rows.start(self.p.input_row(self.y, ky)).unwrap_or(OUTSIDE)
     }
 
     /// The input row that a kernel row meets; empty outside the image.
     #[inline]
     fn row(&self, ky: usize) -> &'a [i8] {
-        self.near.get(ky).copied().unwrap_or_else(|| self.look_up(ky))
+        let start = self.near.get(ky).copied().unwrap_or_else(|| self.look_up(ky));
+        self.rows.at(start).unwrap_or(&[])
     }
 
     /// Gathers a part of the windows of `pixels` output pixels from column `x` on; cells outside the image hold the zero point.
+    #[inline(never)]
     fn gather<I: Isa>(&self, part: Part, x: usize, pixels: usize, column: &mut [I::Lane]) {
         let p = self.p;
         let (step, before) = (p.stride[1] * p.c_in, p.pad[1] * p.c_in);
@@ -204,7 +217,6 @@ impl<'a> Window<'a> {
         let available = (p.width * p.c_in + before).saturating_sub(origin + (pixels - 1) * step);
         let start = part.from.max(padded(before.saturating_sub(origin))).min(to);
         let end = part.to.min(available & !3).max(start);
-        let edges = [[part.from, start], [end.min(to), to]];
         let has_edges = start > part.from || end < to;
         for row in 0..part.rows {
             let input = self.row(part.row + row);
@@ -217,17 +229,10 @@ impl<'a> Window<'a> {
                 I::gather_tile(column, at + start - part.from, source, step, end - start, pixels);
             }
             if has_edges {
-                for [from, to] in edges {
-                    for pixel in 0..pixels {
-                        self.gather_edge::<I>(
-                            input,
-                            origin + pixel * step,
-                            from..to,
-                            pixel,
-                            at.wrapping_sub(part.from),
-                            column,
-                        );
-                    }
+                for pixel in 0..pixels {
+                    let (origin, at) = (origin + pixel * step, at.wrapping_sub(part.from));
+                    self.gather_edge::<I>(input, origin, part.from..start, pixel, at, column);
+                    self.gather_edge::<I>(input, origin, end.min(to)..to, pixel, at, column);
                 }
             }
         }
@@ -284,31 +289,55 @@ pub fn depthwise_conv2d_row<I: Isa>(
     scratch: &mut [u8],
     out: &mut [i8],
 ) {
-    let [kh, kw] = p.kernel;
     let Some(outside) = scratch.get_mut(..p.c_in) else { return };
     outside.fill(p.input_zero_point as i8 as u8);
-    let outside: &[i8] = bytemuck::cast_slice(outside);
+    let window = Window::new(p, &rows, y);
+    let outside = bytemuck::cast_slice(outside);
+    let count = p.kernel[0] * p.kernel[1];
+    let mut cells: [&[i8]; FEW_CELLS] = [&[]; FEW_CELLS];
+    match cells.get_mut(..count) {
+        Some(cells) => depthwise_cells::<I>(&window, cells, constants, outside, out),
+        None => depthwise_of_many::<I>(&window, count, constants, outside, out),
+    }
+}
+
+/// Cells of the windows that most networks have; larger ones take more of the stack.
+const FEW_CELLS: usize = 9;
+
+/// A row by a window of more cells.
+#[inline(never)]
+fn depthwise_of_many<I: Isa>(
+    window: &Window<'_, '_>,
+    count: usize,
+    constants: &Constants<'_>,
+    outside: &[i8],
+    out: &mut [i8],
+) {
     let mut cells: [&[i8]; MAX_CELLS] = [&[]; MAX_CELLS];
-    let Some(cells) = cells.get_mut(..kh * kw) else { return };
+    if let Some(cells) = cells.get_mut(..count) {
+        depthwise_cells::<I>(window, cells, constants, outside, out);
+    }
+}
+
+/// A row; a cell outside the image reads from `outside`.
+#[inline(never)]
+fn depthwise_cells<'a, I: Isa>(
+    window: &Window<'_, 'a>,
+    cells: &mut [&'a [i8]],
+    constants: &Constants<'_>,
+    outside: &'a [i8],
+    out: &mut [i8],
+) {
+    let p = window.p;
     let factors = constants.requantization(0..p.c_out, p.output);
-    let window = Window::new(p, rows, y);
     let step = p.stride[1] * p.c_in;
+    let stride = padded(p.c_out);
     let inside = window.inside(out.len() / p.c_out);
     let (mut x, mut out) = (0, out);
     while !out.is_empty() {
         let pixels = if x == inside.start { inside.len().max(1) } else { 1 };
-        let len = (pixels - 1) * step + p.c_in;
-        let origin = (x * step).wrapping_sub(p.pad[1] * p.c_in);
-        for (ky, cells) in cells.chunks_exact_mut(kw).enumerate() {
-            let row = window.row(ky);
-            let mut at = origin;
-            for cell in cells {
-                *cell = row.get(at..at.wrapping_add(len)).unwrap_or(outside);
-                at = at.wrapping_add(p.dilation[1] * p.c_in);
-            }
-        }
+        window.place_cells(cells, (x * step).wrapping_sub(p.pad[1] * p.c_in), (pixels - 1) * step + p.c_in, outside);
         let Some((pixels_out, others)) = out.split_at_mut_checked(pixels * p.c_out) else { return };
-        let stride = padded(p.c_out);
         if pixels == 1 {
             I::depthwise(cells, constants.weights, stride, constants.bias, &factors, pixels_out);
         } else {
@@ -319,8 +348,23 @@ pub fn depthwise_conv2d_row<I: Isa>(
     }
 }
 
-impl Window<'_> {
+impl<'a> Window<'_, 'a> {
+    /// Finds `len` values for each cell of the window whose first column begins at value `origin` of a row.
+    #[inline(never)]
+    fn place_cells(&self, cells: &mut [&'a [i8]], origin: usize, len: usize, outside: &'a [i8]) {
+        let p = self.p;
+        for (ky, cells) in cells.chunks_exact_mut(p.kernel[1].max(1)).enumerate() {
+            let row = self.row(ky);
+            let mut at = origin;
+            for cell in cells {
+                *cell = row.get(at..at.wrapping_add(len)).unwrap_or(outside);
+                at = at.wrapping_add(p.dilation[1] * p.c_in);
+            }
+        }
+    }
+
     /// The output columns, of `width`, whose windows lie inside the image; none where a row of the window does not.
+    #[inline(never)]
     fn inside(&self, width: usize) -> Range<usize> {
         let p = self.p;
         if (0..p.kernel[0]).any(|ky| self.row(ky).is_empty()) {

@@ -176,6 +176,7 @@ impl<'m> Model<'m> {
     }
 
     /// The constant tables of operator `op`.
+    #[inline(never)]
     #[must_use]
     pub fn constants(&self, op: usize) -> Constants<'m> {
         self.try_constants(op).unwrap_or(Constants::EMPTY)

@@ -29,6 +29,7 @@ struct Job {
 }
 
 /// Computes the pixels and returns whether it could: of nine cells, with channels in fours and shifts of 1 to 22 to the right.
+#[inline(never)]
 pub(super) fn depthwise_run(
     cells: &[&[i8]],
     step: usize,
@@ -51,7 +52,7 @@ pub(super) fn depthwise_run(
         return false;
     }
     let zero_point = factors.stage.zero_point;
-    let job = Job {
+    let mut job = Job {
         weights: weights.as_ptr(),
         stride,
         bias: bias.as_ptr(),
@@ -63,8 +64,11 @@ pub(super) fn depthwise_run(
         channels,
         step,
         outputs,
-        cells: cells.map(|cell| cell.as_ptr()),
+        cells: [core::ptr::null(); 9],
     };
+    for (place, cell) in job.cells.iter_mut().zip(cells) {
+        *place = cell.as_ptr();
+    }
     // SAFETY: there are at least four channels and one pixel; every cell has the last pixel's channels, `step` values apart, and bias,
     // factors and each cell's weights have entries for all channels.
     unsafe { run(&job) };

@@ -51,6 +51,7 @@ impl Isa for Armv7em {
         column::fill(column, first, count, pixel, value);
     }
 
+    #[inline(never)] // of its stack nothing remains below the edges of a tile
     fn gather_tile(column: &mut [i16], first: usize, source: &[i8], step: usize, len: usize, pixels: usize) {
         thumb2::tile::gather_tile(column, first, source, [step, len, pixels], column::widen_tile, column::gather);
     }

@@ -59,17 +59,18 @@ fn run(arena: &mut [u8], ticks: &Ticks) -> Option<()> {
     // The compiler must not learn what is in the file: a board's model may be exchanged without it.
     let model = core::hint::black_box(&MODEL.0);
     meter.begin();
-    let mut session = load(model, arena)?;
+    let mut loaded = load(model, arena);
+    let session = loaded.as_mut()?; // where it is: a move would take its size of the stack again
     let load_ticks = meter.spent();
 
     let mut results = Results::begin(session.output(), calibration_ticks, load_ticks, meter.reading)?;
     let (mut unobserved, count) = open()?;
     let (mut observed, _) = open()?;
     for _ in 0..count {
-        run_frame(&mut session, &mut unobserved, &meter, false)?;
+        run_frame(session, &mut unobserved, &meter, false)?;
         results.append(&meter.take(0).to_le_bytes())?;
         results.append(bytemuck::cast_slice(session.output()))?;
-        run_frame(&mut session, &mut observed, &meter, true)?;
+        run_frame(session, &mut observed, &meter, true)?;
         for slot in 0..ticks.len() {
             results.append(&meter.take(slot).to_le_bytes())?;
         }
