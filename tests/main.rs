@@ -6,6 +6,7 @@ mod commands;
 mod conformance;
 mod device;
 mod graphs;
+mod layouts;
 mod model_file;
 mod operators;
 mod rings;
