@@ -105,7 +105,8 @@ fn compare(
     ours(&mut group, &ModelBytes::new(&ours_of_it), &[1, 2], &[])?;
     let image = vec![0.5_f32; network.input.shape.elements().unwrap_or(0) as usize];
     for (name, proto) in [("tract, float", float), ("tract, int8 (QDQ, as written)", quantized)] {
-        let output = proto.graph.as_ref().and_then(|graph| graph.output.first()).context("the ONNX file has no output")?;
+        let output =
+            proto.graph.as_ref().and_then(|graph| graph.output.first()).context("the ONNX file has no output")?;
         let model = TractModel::new(proto, INPUT, &output.name)?;
         group.bench_function(name, |bencher| bencher.iter(|| model.run_f32(&image).map(|scores| scores.len())));
     }

@@ -40,7 +40,8 @@ fn pack(file: &mut ModelFile, index: usize) -> anyhow::Result<()> {
         kind::DEPTHWISE_CONV2D => c_out,
         _ => input.shape().elements().context("its input is too large")? as usize,
     };
-    let plain: Vec<i8> = entry.weights.chunks_exact(padded(row).max(1)).flat_map(|line| &line[..row]).copied().collect();
+    let plain: Vec<i8> =
+        entry.weights.chunks_exact(padded(row).max(1)).flat_map(|line| &line[..row]).copied().collect();
     let (weights, sums) = blocks::pack(record, &input, c_out, &plain);
     record.flags |= flag::BLOCKED;
     if !plain.contains(&i8::MIN) {

@@ -26,14 +26,22 @@ impl Target {
     #[must_use]
     pub const fn of(board: &Board) -> Self {
         // every bare-metal core's kernels widen to 16 bits
-        Self { lane_bytes: 2, scratch_bytes: if matches!(board.core.as_bytes(), b"Cortex-M0" | b"Cortex-M0+") { 1280 } else { 2560 }, blocks: false }
+        Self {
+            lane_bytes: 2,
+            scratch_bytes: if matches!(board.core.as_bytes(), b"Cortex-M0" | b"Cortex-M0+") { 1280 } else { 2560 },
+            blocks: false,
+        }
     }
 
     /// The core that a model was compiled for: compiling for it again gives the same tiles.
     #[must_use]
     pub fn of_model(model: &Model<'_>) -> Self {
         let header = model.header();
-        Self { lane_bytes: header.lane_bytes, scratch_bytes: header.scratch_bytes, blocks: header.layout == layout::BLOCKS }
+        Self {
+            lane_bytes: header.lane_bytes,
+            scratch_bytes: header.scratch_bytes,
+            blocks: header.layout == layout::BLOCKS,
+        }
     }
 }
 

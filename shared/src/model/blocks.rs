@@ -6,9 +6,9 @@
 use super::read::taps;
 use super::records::{OpRecord, Tensor, flag, kind};
 use super::{Constants, Model};
+use crate::kernels::WindowParams;
 use crate::kernels::blocked::layout::BLOCK;
 use crate::kernels::blocked::{self, Blocked, Layout};
-use crate::kernels::WindowParams;
 use crate::kernels::isa::Requantization;
 use crate::quant::OutputStage;
 use crate::to_usize;
@@ -35,8 +35,7 @@ impl<'m> Model<'m> {
         let output = self.graph().tensors.get(op + 1)?;
         let Constants { weights, bias, multipliers, shifts } = self.constants(op);
         let (bias, sums) = bias.split_at_checked(to_usize(output.c))?;
-        let stage =
-            OutputStage { zero_point: output.zero_point, act_min: record.act_min, act_max: record.act_max };
+        let stage = OutputStage { zero_point: output.zero_point, act_min: record.act_min, act_max: record.act_max };
         let factors = Requantization { multipliers, shifts, stage };
         Some(Blocked { weights, bias, sums, is_symmetric: record.has(flag::SYMMETRIC), factors })
     }
