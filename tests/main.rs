@@ -7,6 +7,7 @@ mod conformance;
 mod device;
 mod format_by_hand;
 mod graphs;
+mod layouts;
 mod model_file;
 mod networks;
 mod operators;

@@ -93,6 +93,9 @@ fn time(level: Level, l: &Layer) -> f64 {
         width: l.size,
         c_in: l.c_in,
         c_out: l.c_out,
+        groups: 1,
+        input_zero_point: 0,
+        weight_zero_point: 0,
         output: STAGE,
     };
     let size = l.size / l.stride;

@@ -234,10 +234,12 @@ impl Member<'_, '_, '_> {
                     return;
                 }
                 looks += 1;
-                match looks {
-                    ..SPINS => spin_loop(),
-                    ..PATIENCE => thread::yield_now(),
-                    _ => thread::park(), // the next frame, or the end, wakes it
+                if looks < SPINS {
+                    spin_loop();
+                } else if looks < PATIENCE {
+                    thread::yield_now();
+                } else {
+                    thread::park(); // the next frame, or the end, wakes it
                 }
             }
             self.run(frame);
