@@ -88,8 +88,11 @@ pub fn conv2d_row<I: Isa>(
     }
 }
 
+/// Accumulators and column, where there is room for them.
+type Parted<'a, Lane> = (Option<&'a mut [[i32; PIXELS]]>, Option<&'a mut [Lane]>);
+
 /// Accumulators and column in the scratch memory.
-fn split<I: Isa>(scratch: &mut [u8], tile: Tile) -> (Option<&mut [[i32; PIXELS]]>, Option<&mut [I::Lane]>) {
+fn split<I: Isa>(scratch: &mut [u8], tile: Tile) -> Parted<'_, I::Lane> {
     let at = size_of::<[i32; PIXELS]>() * tile.channels;
     let Some((accumulators, column)) = scratch.split_at_mut_checked(at) else { return (None, None) };
     let column = column.get_mut(..PIXELS * size_of::<I::Lane>() * tile.values);
