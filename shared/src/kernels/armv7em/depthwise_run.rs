@@ -31,7 +31,7 @@ struct Job {
 }
 
 /// Computes the pixels and returns whether it could: of nine cells, with channels in fours and shifts of 1 to 22 to the right.
-#[inline(never)]
+#[inline(always)]
 pub(super) fn depthwise_run(
     cells: &[&[i8]],
     step: usize,
