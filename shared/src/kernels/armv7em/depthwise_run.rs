@@ -5,6 +5,7 @@
 //! doubling before SMMLAR. The rest is that of [`thumb2::requantize`](crate::kernels::thumb2::requantize).
 
 use crate::kernels::isa::Requantization;
+use crate::kernels::thumb2::depthwise::Cell;
 use crate::kernels::thumb2::{ends_within, is_narrow, narrow};
 use core::arch::naked_asm;
 
@@ -25,11 +26,12 @@ struct Job {
     step: usize,
     /// Outputs of all pixels.
     outputs: usize,
-    cells: [*const i8; 9],
+    /// Nine of them.
+    cells: *const Cell,
 }
 
 /// Computes the pixels and returns whether it could: of nine cells, with channels in fours and shifts of 1 to 22 to the right.
-#[inline(never)]
+#[inline(always)]
 pub(super) fn depthwise_run(
     cells: &[&[i8]],
     step: usize,
@@ -52,7 +54,7 @@ pub(super) fn depthwise_run(
         return false;
     }
     let zero_point = factors.stage.zero_point;
-    let mut job = Job {
+    let job = Job {
         weights: weights.as_ptr(),
         stride,
         bias: bias.as_ptr(),
@@ -64,11 +66,8 @@ pub(super) fn depthwise_run(
         channels,
         step,
         outputs,
-        cells: [core::ptr::null(); 9],
+        cells: cells.as_ptr().cast(),
     };
-    for (place, cell) in job.cells.iter_mut().zip(cells) {
-        *place = cell.as_ptr();
-    }
     // SAFETY: there are at least four channels and one pixel; every cell has the last pixel's channels, `step` values apart, and bias,
     // factors and each cell's weights have entries for all channels.
     unsafe { run(&job) };
@@ -163,10 +162,11 @@ unsafe extern "C" fn run(job: &Job) {
         "str r0, [sp, #188]",
         "ldrd r3, r4, [r0, #32]",
         "strd r3, r4, [sp, #4]",
-        "add r1, r0, #44",
+        "ldr r1, [r0, #44]", // addresses and lengths
         "add r2, sp, #32",
         ".rept 4",
-        "ldrd r3, r4, [r1], #8",
+        "ldr r3, [r1], #8",
+        "ldr r4, [r1], #8",
         "strd r3, r4, [r2], #24",
         ".endr",
         "ldr r3, [r1]",

@@ -86,6 +86,7 @@ impl Isa for Armv7em {
         thumb2::depthwise::depthwise(cells, weights, stride, bias, factors, out, depthwise::run);
     }
 
+    #[inline(never)]
     fn depthwise_run(
         cells: &mut [&[i8]],
         step: usize,
