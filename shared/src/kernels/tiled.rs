@@ -7,6 +7,7 @@ use super::isa::{Isa, PIXELS};
 use super::{Rows, WindowParams};
 use crate::model::Constants;
 use crate::model::records::padded;
+use crate::to_usize;
 use core::ops::Range;
 
 /// Most cells of a depthwise window that is computed by tiles; a larger one takes the reference kernel.
@@ -29,10 +30,11 @@ impl Tile {
     }
 }
 
-/// Computes output row `y` of a convolution without groups, without dilation along columns and with symmetric weights.
+/// Computes pixels of an output row, from `[x, y]` on, of a convolution without groups, without dilation along columns and with
+/// symmetric weights.
 ///
 /// # Shapes
-/// As the reference's; `scratch`: [`Tile::scratch_bytes`], aligned to 4. Does nothing when it is shorter.
+/// As the reference's, but `out` holds as many pixels as are to be computed; `scratch`: [`Tile::scratch_bytes`], aligned to 4. Does nothing when it is shorter.
 ///
 /// # Arithmetic
 /// That of [`reference::conv2d_row`](super::reference::conv2d_row).
@@ -40,7 +42,7 @@ pub fn conv2d_row<I: Isa>(
     p: &WindowParams,
     tile: Tile,
     rows: Rows<'_>,
-    y: u32,
+    [x, y]: [u32; 2],
     constants: &Constants<'_>,
     scratch: &mut [u8],
     out: &mut [i8],
@@ -51,7 +53,7 @@ pub fn conv2d_row<I: Isa>(
     let (Some(accumulators), Some(column)) = split::<I>(scratch, tile) else { return };
     let parts = Parts::new(kh, kernel_row, tile.values);
     let window = Window::new(p, rows, y);
-    let (mut x, mut out) = (0, out);
+    let (mut x, mut out) = (to_usize(x), out);
     while !out.is_empty() {
         let pixels = PIXELS.min(out.len() / p.c_out);
         let (mut first, mut gathered) = (0, false);
@@ -269,17 +271,18 @@ fn fill_tile<I: Isa>(column: &mut [I::Lane], first: usize, count: usize, pixels:
     }
 }
 
-/// Computes output row `y` of a depthwise convolution with a multiplier of 1, symmetric weights and at most [`MAX_CELLS`] cells.
+/// Computes pixels of an output row, from `[x, y]` on, of a depthwise convolution with a multiplier of 1, symmetric weights and at most
+/// [`MAX_CELLS`] cells.
 ///
 /// # Shapes
-/// As the reference's; `scratch`: one byte a channel.
+/// As the reference's, but `out` holds as many pixels as are to be computed; `scratch`: one byte a channel.
 ///
 /// # Arithmetic
 /// That of [`reference::depthwise_conv2d_row`](super::reference::depthwise_conv2d_row).
 pub fn depthwise_conv2d_row<I: Isa>(
     p: &WindowParams,
     rows: Rows<'_>,
-    y: u32,
+    [x, y]: [u32; 2],
     constants: &Constants<'_>,
     scratch: &mut [u8],
     out: &mut [i8],
@@ -293,10 +296,10 @@ pub fn depthwise_conv2d_row<I: Isa>(
     let factors = constants.requantization(0..p.c_out, p.output);
     let window = Window::new(p, rows, y);
     let step = p.stride[1] * p.c_in;
-    let inside = window.inside(out.len() / p.c_out);
-    let (mut x, mut out) = (0, out);
+    let inside = window.inside(to_usize(x) + out.len() / p.c_out);
+    let (mut x, mut out) = (to_usize(x), out);
     while !out.is_empty() {
-        let pixels = if x == inside.start { inside.len().max(1) } else { 1 };
+        let pixels = if x < inside.start { 1 } else { inside.end.saturating_sub(x).max(1) };
         let len = (pixels - 1) * step + p.c_in;
         let origin = (x * step).wrapping_sub(p.pad[1] * p.c_in);
         for (ky, cells) in cells.chunks_exact_mut(kw).enumerate() {
