@@ -13,3 +13,4 @@ mod networks;
 mod operators;
 mod rings;
 mod support;
+mod two_cores;

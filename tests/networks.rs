@@ -85,8 +85,8 @@ fn the_memory_of_two_networks_stays_below_what_peers_need() {
         planned(&network, Options::for_target(target)).unwrap().file.arena_bytes
     };
     let (small, large) = (
-        Target { lane_bytes: 2, scratch_bytes: 1280, blocks: false },
-        Target { lane_bytes: 2, scratch_bytes: 2560, blocks: false },
+        Target { lane_bytes: 2, scratch_bytes: 1280, blocks: false, cores: 1 },
+        Target { lane_bytes: 2, scratch_bytes: 2560, blocks: false, cores: 1 },
     );
     assert!(ram("resnet8_made_int8", small) <= 15_000);
     assert!(ram("resnet8_made_int8", large) <= 16_500);

@@ -65,7 +65,7 @@ fn no_pass_changes_a_byte() {
         let mut reference = None;
         for passes in choices {
             for scratch_bytes in [256, 1280, 1 << 16] {
-                let target = Target { lane_bytes: 2, scratch_bytes, blocks: false };
+                let target = Target { lane_bytes: 2, scratch_bytes, blocks: false, cores: 1 };
                 let model = compile(&network, Options { target, passes }).unwrap();
                 let outputs = host_outputs(&model, &golden).unwrap();
                 assert_eq!(*reference.get_or_insert(outputs.clone()), outputs, "{name}, {passes:?}, {scratch_bytes}");

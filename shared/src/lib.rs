@@ -33,6 +33,7 @@ pub mod model;
 pub mod quant;
 pub mod runtime;
 pub mod schedule;
+pub mod team;
 
 /// Widens a count or offset of the model file; every supported target has pointers of at least 32 bits.
 #[inline]

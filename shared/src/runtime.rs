@@ -1,12 +1,13 @@
 //! Runs a model: load once (all checks), then push rows or run a frame (cannot fail, cannot panic).
 
 use crate::ir::Shape;
-use crate::kernels::isa::{AddParams, Isa};
+use crate::kernels::isa::{AddParams, Isa, PIXELS};
 use crate::kernels::tiled;
 use crate::kernels::{Native, Rows, WindowParams, reference};
 use crate::model::records::{OpRecord, Tensor, flag, kind};
 use crate::model::{Constants, LoadError, Model};
 use crate::quant::OutputStage;
+use crate::team::{Solo, Team};
 use crate::to_usize;
 use core::ops::Range;
 
@@ -157,8 +158,17 @@ impl<'m, 'a, const KINDS: u32> SessionOf<'m, 'a, KINDS> {
     }
 
     /// As [`push_row`](Self::push_row); `observe` sees every step that an operator takes.
-    pub fn push_row_observed(
+    pub fn push_row_observed(&mut self, fill: impl FnOnce(&mut [i8]), observe: impl FnMut(Step<'_>)) -> Option<&[i8]> {
+        self.push_row_with(&mut Solo, fill, observe)
+    }
+
+    /// As [`push_row_observed`](Self::push_row_observed), with the cores of `team` sharing the rows of convolutions.
+    ///
+    /// The output is that of one core. Only a model that was compiled for several cores has scratch memory for two; with another
+    /// the first core does everything, as it does where a row is no wider than a tile.
+    pub fn push_row_with<T: Team>(
         &mut self,
+        team: &mut T,
         fill: impl FnOnce(&mut [i8]),
         mut observe: impl FnMut(Step<'_>),
     ) -> Option<&[i8]> {
@@ -172,7 +182,7 @@ impl<'m, 'a, const KINDS: u32> SessionOf<'m, 'a, KINDS> {
         let mut worked = 0; // the input
         while let Some(op) = self.state().and_then(|state| graph.next_ready_after(state, worked)) {
             worked = op + 1;
-            let made = self.step(op);
+            let made = self.step(op, team);
             self.count_step(op + 1);
             let row = made.and_then(|(y, span)| Some((y, bytemuck::cast_slice(self.arena.get(span)?))));
             observe(Step { op, row });
@@ -254,13 +264,13 @@ impl<'m, 'a, const KINDS: u32> SessionOf<'m, 'a, KINDS> {
     }
 
     /// Takes operator `op`'s next step; returns what it completed: the first row and where the values lie.
-    fn step(&mut self, op: usize) -> Option<(u32, Range<usize>)> {
+    fn step<T: Team>(&mut self, op: usize, team: &mut T) -> Option<(u32, Range<usize>)> {
         let step = self.steps_done(op + 1);
         #[cfg(feature = "blocked")]
         if self.model.graph().ops.get(op)?.has(flag::BLOCKED) {
             return self.blocked_steps(op, step..step + 1);
         }
-        self.step_at(op, step)
+        self.step_at(op, step, team)
     }
 
     fn job(&self, op: usize, step: u32) -> Option<Job<'m>> {
@@ -279,13 +289,13 @@ impl<'m, 'a, const KINDS: u32> SessionOf<'m, 'a, KINDS> {
         })
     }
 
-    fn step_at(&mut self, op: usize, step: u32) -> Option<(u32, Range<usize>)> {
+    fn step_at<T: Team>(&mut self, op: usize, step: u32, team: &mut T) -> Option<(u32, Range<usize>)> {
         let job = self.job(op, step)?;
         let record = job.record;
         let has = |kind: u8| KINDS & kind_bit(kind) != 0;
         match record.kind {
-            kind::CONV2D if has(kind::CONV2D) => job.conv2d::<KINDS>(self.arena),
-            kind::DEPTHWISE_CONV2D if has(kind::DEPTHWISE_CONV2D) => job.depthwise_conv2d::<KINDS>(self.arena),
+            kind::CONV2D if has(kind::CONV2D) => job.conv2d::<KINDS, T>(self.arena, team),
+            kind::DEPTHWISE_CONV2D if has(kind::DEPTHWISE_CONV2D) => job.depthwise_conv2d::<KINDS, T>(self.arena, team),
             kind::MAX_POOL2D if has(kind::MAX_POOL2D) => job.windowed(self.arena, reference::max_pool2d_row),
             kind::MIN_POOL2D if has(kind::MIN_POOL2D) => job.windowed(self.arena, reference::min_pool2d_row),
             kind::AVERAGE_POOL2D if has(kind::AVERAGE_POOL2D) => job.windowed(self.arena, |p, rows, y, out| {
@@ -364,29 +374,59 @@ impl Job<'_> {
     }
 
     #[inline(never)]
-    fn conv2d<const KINDS: u32>(&self, arena: &mut [u8]) -> Made {
+    fn conv2d<const KINDS: u32, T: Team>(&self, arena: &mut [u8], team: &mut T) -> Made {
         let tile = self.record.tile();
         if KINDS & REFERENCE_KERNELS != 0 && tile.values == 0 {
             return self.windowed(arena, |p, rows, y, out| reference::conv2d_row(p, rows, y, &self.constants, out));
         }
         let place = slot(self.output, self.step)?;
         let [source, scratch, out] = disjoint(arena, [ring(self.input)?, self.scratch.clone(), place.clone()])?;
-        let (rows, out) = (self.rows(source), bytemuck::cast_slice_mut(out));
-        tiled::conv2d_row::<Native>(&self.window(), tile, rows, self.step, &self.constants, scratch, out);
+        let (window, rows, bytes) =
+            (self.window(), self.rows(source), tile.scratch_bytes(size_of::<<Native as Isa>::Lane>()));
+        self.share(team, bytes, scratch, bytemuck::cast_slice_mut(out), |x, scratch, out| {
+            tiled::conv2d_row::<Native>(&window, tile, rows, [x, self.step], &self.constants, scratch, out);
+        });
         Some((self.step, place))
     }
 
     #[inline(never)]
-    fn depthwise_conv2d<const KINDS: u32>(&self, arena: &mut [u8]) -> Made {
+    fn depthwise_conv2d<const KINDS: u32, T: Team>(&self, arena: &mut [u8], team: &mut T) -> Made {
         if KINDS & REFERENCE_KERNELS != 0 && self.record.tile_values == 0 {
             return self
                 .windowed(arena, |p, rows, y, out| reference::depthwise_conv2d_row(p, rows, y, &self.constants, out));
         }
         let place = slot(self.output, self.step)?;
         let [source, scratch, out] = disjoint(arena, [ring(self.input)?, self.scratch.clone(), place.clone()])?;
-        let (rows, out) = (self.rows(source), bytemuck::cast_slice_mut(out));
-        tiled::depthwise_conv2d_row::<Native>(&self.window(), rows, self.step, &self.constants, scratch, out);
+        let (window, rows) = (self.window(), self.rows(source));
+        self.share(team, window.c_in, scratch, bytemuck::cast_slice_mut(out), |x, scratch, out| {
+            tiled::depthwise_conv2d_row::<Native>(&window, rows, [x, self.step], &self.constants, scratch, out);
+        });
         Some((self.step, place))
+    }
+
+    /// Computes an output row: with one core the whole, with two a half on each, when the scratch memory has `scratch_bytes` for both.
+    ///
+    /// `pixels` is given the first pixel, scratch memory, and the values of the pixels to compute.
+    #[inline(always)] // one core: only the call of `pixels` is left
+    fn share<T: Team>(
+        &self,
+        team: &mut T,
+        scratch_bytes: usize,
+        scratch: &mut [u8],
+        out: &mut [i8],
+        pixels: impl Fn(u32, &mut [u8], &mut [i8]) + Sync,
+    ) {
+        if T::CORES < 2 {
+            return pixels(0, scratch, out);
+        }
+        // half a row, in whole tiles
+        let middle = (self.output.w / 2).next_multiple_of(PIXELS as u32);
+        let values = to_usize(middle) * to_usize(self.output.c);
+        if values >= out.len() || scratch.len() < 2 * scratch_bytes {
+            return pixels(0, scratch, out);
+        }
+        let ((scratch_a, scratch_b), (out_a, out_b)) = (scratch.split_at_mut(scratch_bytes), out.split_at_mut(values));
+        team.join(&mut || pixels(0, scratch_a, out_a), &mut || pixels(middle, scratch_b, out_b));
     }
 
     /// Takes input row `step` into accumulators; `finish` makes the output of the last.

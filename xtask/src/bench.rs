@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: what a model takes on an emulated board; on this computer see `bench_host`.
 
+mod duo;
+
 use crate::bench_host::{self, Host};
 use crate::process::{self, cargo};
 use anyhow::{Context, Result, ensure};
@@ -16,7 +18,8 @@ use tempfile::TempDir;
 /// What to measure.
 #[derive(Subcommand)]
 pub enum Task {
-    /// Build a network for a board, run it in QEMU, and print instructions, flash and RAM.
+    /// Build a network for a board, run it in QEMU, and print instructions, flash and RAM; for a board with two cores also the
+    /// instructions of each when they share the work.
     ///
     /// Instructions, not cycles: what a core waits for is not in them. The figures are the same for every run.
     Device(Device),
@@ -67,8 +70,16 @@ pub fn run(task: &Task) -> Result<ExitCode> {
     });
     let report = measure(model.path(), board, args.frames, optimize)?;
     print!("{}", table(&report));
+    let two_cores = duo::measure(model.path(), board, args.frames, optimize)?;
+    if let Some(report) = &two_cores {
+        print!("{}", duo::table(report));
+    }
     if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&to_json(&report, &args.model))? + "\n";
+        let mut json = to_json(&report, &args.model);
+        if let Some(report) = &two_cores {
+            json["two_cores"] = duo::to_json(report);
+        }
+        let text = serde_json::to_string_pretty(&json)? + "\n";
         fs::write(path, text).with_context(|| path.display().to_string())?;
     }
     Ok(ExitCode::SUCCESS)

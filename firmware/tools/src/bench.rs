@@ -2,7 +2,10 @@
 //!
 //! QEMU counts instructions, not cycles: waiting for flash, stalls and dual issue are not in the figures.
 
+mod duo;
 mod results;
+
+pub use duo::{CoreInstructions, DuoReport, duo};
 
 use crate::aligned::Aligned;
 use crate::boards::{Board, Optimize};
@@ -108,6 +111,9 @@ pub enum BenchError {
     /// The run failed.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// The instructions of each core were not counted.
+    #[error("counting the instructions of each core: {0}")]
+    Counts(String),
     /// The board gave another output than the host.
     #[error("frame {frame}, output {element}: {board} gives {found}, the host {expected}")]
     Differs {
@@ -145,8 +151,8 @@ pub fn bench(
     let input = to_file(&model, frames)?;
     let optimize = options.optimize.unwrap_or(board.optimize);
     let firmware = build_bench(board, toolchain, path, optimize, options.target_dir.as_deref())?;
-    let job =
-        Job { elf: &firmware.elf, input_name: LAYERS_FILE, input: &input, count: frames.len(), done: frames_done };
+    let (elf, count) = (&firmware.elf, frames.len());
+    let job = Job { elf, input_name: LAYERS_FILE, input: &input, arguments: &[], count, done: frames_done };
     let finished = qemu::run(board, &job, &mut |_| {})?;
     let measured = Measured::parse(&finished.results, frames.len())
         .map_err(|reason| RunError::Results { board: board.name, reason })?;

@@ -32,6 +32,8 @@ pub struct Board {
     pub stack_bytes: u32,
     /// Longest camera row that the firmware has memory for.
     pub row_bytes: u32,
+    /// Cores that can share a step: a model compiled for the board has scratch memory for each.
+    pub cores: u8,
 }
 
 /// What the compiler optimizes a program for.
@@ -72,6 +74,7 @@ const MPS2: Board = Board {
     ram_bytes: 4 << 20,
     stack_bytes: ROOMY_STACK,
     row_bytes: 2048,
+    cores: 1,
 };
 
 /// All boards. Each has a memory map in `firmware/boards/qemu/memory` and runs in CI.
@@ -101,6 +104,17 @@ pub const BOARDS: &[Board] = &[
         features: &["dsp"],
         rustflags: &["-Ctarget-cpu=cortex-m33"],
         machine: &["-machine", "mps2-an505"],
+        ..MPS2
+    },
+    // The chip's first core has no DSP extension and no floating point by default: with them both cores are the same.
+    Board {
+        name: "qemu-m33-duo",
+        core: "two Cortex-M33F",
+        target: "thumbv8m.main-none-eabihf",
+        features: &["dsp", "two-cores"],
+        rustflags: &["-Ctarget-cpu=cortex-m33"],
+        machine: &["-machine", "mps2-an521", "-global", "sse-200.CPU0_DSP=on", "-global", "sse-200.CPU0_FPU=on"],
+        cores: 2,
         ..MPS2
     },
     Board {
@@ -160,8 +174,8 @@ mod tests {
         assert_eq!(find("qemu-m4").unwrap().machine, ["-machine", "mps2-an386"]);
         assert_eq!(
             find("arduino").unwrap_err().to_string(),
-            "no board is called `arduino`; the boards are: qemu-m0plus, qemu-m3, qemu-m4, qemu-m7, qemu-m33, qemu-rv32, \
-             qemu-microbit"
+            "no board is called `arduino`; the boards are: qemu-m0plus, qemu-m3, qemu-m4, qemu-m7, qemu-m33, \
+             qemu-m33-duo, qemu-rv32, qemu-microbit"
         );
     }
 

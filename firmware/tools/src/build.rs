@@ -18,6 +18,8 @@ const CLASSIFIER: &str = "ocelli-qemu";
 const CASES: &str = "ocelli-qemu-cases";
 /// The program that measures the model in it.
 const BENCH: &str = "ocelli-qemu-bench";
+/// The program that runs the model in it on one core and on two.
+const DUO: &str = "ocelli-qemu-duo";
 
 /// A program to compile.
 struct Program<'p> {
@@ -127,6 +129,44 @@ pub(crate) fn build_bench(
     build_with_model(&program, model, ModelNeeds::check_bare)
 }
 
+/// Builds the program that runs the model at `model` on one core and on two, by the rules of [`build`].
+pub(crate) fn build_duo(
+    board: &'static Board,
+    toolchain: &Toolchain,
+    model: &Path,
+    optimize: Optimize,
+    target_dir: Option<&Path>,
+) -> Result<Firmware, BuildError> {
+    let program = Program { board, toolchain, name: DUO, model: Some(model), optimize: Some(optimize), target_dir };
+    build_with_model(&program, model, ModelNeeds::check_bare)
+}
+
+/// Builds QEMU's plugin that counts the instructions of each core, by the rules of [`build`]: where it lies.
+pub(crate) fn build_plugin(target_dir: Option<&Path>) -> Result<PathBuf, BuildError> {
+    let sources = sources_dir()?.join("../../tools/plugin");
+    let target_dir = made_dir(target_dir)?.join("plugin");
+    // QEMU runs on this computer: cargo's own lock is enough, for the result is the same whoever builds it.
+    let mut cargo = Toolchain::Installed.cargo();
+    cargo.current_dir(&sources).args(["build", "--release", "--locked", "--target-dir"]).arg(&target_dir);
+    let output = cargo.stdin(Stdio::null()).output().map_err(at(&sources))?;
+    if !output.status.success() {
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        return Err(BuildError::Cargo { board: "QEMU's plugin", dir: sources, stderr });
+    }
+    let name = format!("{}ocelli_qemu_plugin{}", env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX);
+    Ok(target_dir.join("release").join(name))
+}
+
+/// Cargo's target folder for firmware.
+fn made_dir(target_dir: Option<&Path>) -> Result<PathBuf, BuildError> {
+    let target_dir = match target_dir {
+        Some(dir) => dir.to_owned(),
+        None => sources_dir()?.join("../../../target/firmware"),
+    };
+    fs::create_dir_all(&target_dir).map_err(at(&target_dir))?;
+    target_dir.canonicalize().map_err(at(&target_dir))
+}
+
 /// Compiles a program with a model in it, if `check` finds that the model may fit.
 fn build_with_model(
     program: &Program<'_>,
@@ -171,12 +211,7 @@ impl Program<'_> {
     /// Compiles it: where cargo puts the ELF file, and its bytes.
     fn compile(&self) -> Result<(PathBuf, Vec<u8>), BuildError> {
         let sources = sources_dir()?;
-        let target_dir = match self.target_dir {
-            Some(dir) => dir.to_owned(),
-            None => sources.join("../../../target/firmware"),
-        };
-        fs::create_dir_all(&target_dir).map_err(at(&target_dir))?;
-        let target_dir = target_dir.canonicalize().map_err(at(&target_dir))?;
+        let target_dir = made_dir(self.target_dir)?;
 
         // Cargo's own lock ends with the build; ours lasts until the image is read.
         let lock_path = target_dir.join(".ocelli-build.lock");

@@ -61,7 +61,8 @@ pub fn run_cases(
     find_qemu(board.qemu).map_err(RunError::Missing)?;
     let input = to_file(cases)?;
     let image = build_cases(board, toolchain, target_dir)?;
-    let job = Job { elf: &image.elf, input_name: CASES_FILE, input: &input, count: cases.len(), done: cases_done };
+    let (elf, count) = (&image.elf, cases.len());
+    let job = Job { elf, input_name: CASES_FILE, input: &input, arguments: &[], count, done: cases_done };
     let finished = qemu::run(board, &job, &mut |_| {})?;
     let outputs = parse_results(&finished.results, cases.len(), &finished.log)
         .map_err(|reason| RunError::Results { board: board.name, reason })?;

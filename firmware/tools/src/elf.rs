@@ -59,6 +59,15 @@ pub fn model_range(elf: &[u8], model_len: usize) -> Option<Range<usize>> {
     (end <= elf.len()).then_some(start..end)
 }
 
+/// Addresses of a function, by the name of its symbol; `None` when the file has none.
+#[must_use]
+pub fn function(elf: &[u8], name: &str) -> Option<Range<u64>> {
+    let file = parse(elf).ok()?;
+    let symbol = file.symbols().find(|symbol| symbol.name() == Ok(name))?;
+    let start = symbol.address() & !1; // the lowest bit says that it is Thumb code
+    Some(start..start + symbol.size())
+}
+
 fn parse(elf: &[u8]) -> Result<ElfFile32<'_>, object::Error> {
     ElfFile32::parse(elf)
 }

@@ -48,7 +48,8 @@ pub fn run(
 ) -> Result<DeviceRun, RunError> {
     let input = frames.to_file(board)?;
     let count = frames.frames.len();
-    let job = Job { elf: &firmware.elf, input_name: FRAMES_FILE, input: &input, count, done: frames_done };
+    let elf = &firmware.elf;
+    let job = Job { elf, input_name: FRAMES_FILE, input: &input, arguments: &[], count, done: frames_done };
     let finished = qemu::run(board, &job, progress)?;
     parse_results(&finished.results, count, finished.log)
         .map_err(|reason| RunError::Results { board: board.name, reason })

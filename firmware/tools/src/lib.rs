@@ -39,7 +39,7 @@ pub mod qemu;
 pub mod toolchain;
 
 #[cfg(feature = "emulator")]
-pub use bench::{BenchError, BenchOptions, BenchReport, LayerReport, bench};
+pub use bench::{BenchError, BenchOptions, BenchReport, CoreInstructions, DuoReport, LayerReport, bench, duo};
 pub use boards::{BOARDS, Board, Optimize, UnknownBoard, find};
 #[cfg(feature = "emulator")]
 pub use build::{BuildError, Firmware, build};

@@ -83,6 +83,8 @@ pub(crate) struct Job<'j> {
     pub(crate) input: &'j [u8],
     /// Frames in it.
     pub(crate) count: usize,
+    /// Further arguments of QEMU.
+    pub(crate) arguments: &'j [String],
     /// The number of frames whose results are complete in the results file.
     pub(crate) done: fn(&Path) -> usize,
 }
@@ -110,6 +112,7 @@ pub(crate) fn run(board: &'static Board, job: &Job<'_>, progress: &mut dyn FnMut
             .args(["-icount", &format!("shift={}", board.icount_shift)])
             .args(["-display", "none", "-monitor", "none", "-serial", "none"])
             .args(["-semihosting-config", "enable=on,target=native"])
+            .args(job.arguments)
             .arg("-kernel")
             .arg(job.elf)
             .current_dir(dir.path())

@@ -22,7 +22,9 @@ pub fn plan_layers(file: &mut ModelFile, passes: Passes, target: &Target) -> any
         pack(file, index)?;
     }
     let heights: Vec<u32> = file.tensors.iter().map(|tensor| tensor.h).collect();
-    file.scratch = [0, target.scratch_bytes];
+    if file.ops.iter().any(|op| op.record.has(flag::BLOCKED)) {
+        file.scratch = [0, target.scratch_bytes];
+    }
     with_heights(file, &heights)
 }
 

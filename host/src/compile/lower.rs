@@ -1,5 +1,6 @@
 //! A quantized network as the records of a model file: activations folded into clamps, zero points into biases, rows of weights padded.
 
+use super::plan::REGION_ALIGN;
 use super::tile::{self, Target};
 use super::unary::lookup_table;
 use crate::quantize::{QuantParams, QuantizedLayer, QuantizedNetwork, QuantizedWeights, pixel_lut};
@@ -34,6 +35,8 @@ pub fn lower(network: &QuantizedNetwork, target: &Target, tiles: bool) -> anyhow
         let reader = if index == last { Some(last.saturating_sub(1)) } else { reader };
         tensor.last_reader = u32::try_from(reader.context("a layer's output is read by no other")?)?;
     }
+    let each = tile::scratch_bytes(ops.iter().map(|entry| &entry.record), &tensors, target.lane_bytes);
+    let scratch = each.checked_next_multiple_of(REGION_ALIGN).and_then(|each| each.checked_mul(target.cores.into()));
     Ok(ModelFile {
         tensors,
         ops,
@@ -41,7 +44,7 @@ pub fn lower(network: &QuantizedNetwork, target: &Target, tiles: bool) -> anyhow
         input: network.picture.map(|spec| (spec, pixel_lut(&spec, network.input))),
         arena_bytes: 0,
         state: 0,
-        scratch: [0, 0],
+        scratch: [0, scratch.context("the scratch memory of all cores")?],
         lane_bytes: target.lane_bytes,
     })
 }

@@ -10,7 +10,7 @@ use ocelli::model::write::ModelFile;
 use ocelli::schedule::Graph;
 
 /// Every region starts at a multiple of this, so that kernels may load words.
-const REGION_ALIGN: u32 = 4;
+pub(super) const REGION_ALIGN: u32 = 4;
 
 /// Decides what works in place, which operators wait for whole tensors and how tall every ring is, and gives everything its place.
 ///
@@ -155,7 +155,9 @@ pub fn with_heights(file: &mut ModelFile, heights: &[u32]) -> anyhow::Result<Pac
     regions.push(Region { bytes: aligned(u32::try_from(2 * (ops.len() + 1)).ok())?, life: always });
     owners.push(Owner::State);
     let budget = file.scratch[1];
-    let scratch = aligned(Some(scratch_bytes(file, budget)))?;
+    // what `lower` has asked for is for all cores; a PC's blocks take what they need of it
+    let blocked = ops.iter().any(|op| op.has(flag::BLOCKED));
+    let scratch = aligned(Some(scratch_bytes(file, budget).max(if blocked { 0 } else { budget })))?;
     regions.push(Region { bytes: scratch, life: always });
     owners.push(Owner::Scratch);
     let total: u64 = regions.iter().map(|region| u64::from(region.bytes)).sum();

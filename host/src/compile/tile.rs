@@ -1,10 +1,12 @@
 //! What a core's kernels need, and how much of a convolution is computed at a time.
 
+use super::plan::REGION_ALIGN;
 use ocelli::ir::Shape;
 use ocelli::kernels::isa::PIXELS;
 use ocelli::kernels::tiled::{MAX_CELLS, Tile};
 use ocelli::model::Model;
-use ocelli::model::records::{OpRecord, kind, layout, padded};
+use ocelli::model::records::{OpRecord, Tensor, kind, layout, padded};
+use ocelli::schedule::Graph;
 use ocelli_firmware_tools::Board;
 
 /// A kind of core to compile for.
@@ -12,15 +14,17 @@ use ocelli_firmware_tools::Board;
 pub struct Target {
     /// Bytes of a widened activation in its kernels' columns.
     pub lane_bytes: u8,
-    /// Scratch memory that convolutions may take.
+    /// Scratch memory that convolutions may take on each core.
     pub scratch_bytes: u32,
     /// Whether tensors are whole and weights lie in blocks (PCs and the Raspberry Pi).
     pub blocks: bool,
+    /// Cores that share a step, each with scratch memory of its own.
+    pub cores: u8,
 }
 
 impl Target {
     /// This computer.
-    pub const HOST: Self = Self { lane_bytes: 1, scratch_bytes: 1 << 16, blocks: true };
+    pub const HOST: Self = Self { lane_bytes: 1, scratch_bytes: 1 << 16, blocks: true, cores: 1 };
 
     /// A board's core. The smallest cores get little scratch memory, for they have little: that costs a gather more now and then.
     #[must_use]
@@ -30,6 +34,7 @@ impl Target {
             lane_bytes: 2,
             scratch_bytes: if matches!(board.core.as_bytes(), b"Cortex-M0" | b"Cortex-M0+") { 1280 } else { 2560 },
             blocks: false,
+            cores: board.cores,
         }
     }
 
@@ -37,12 +42,25 @@ impl Target {
     #[must_use]
     pub fn of_model(model: &Model<'_>) -> Self {
         let header = model.header();
-        Self {
-            lane_bytes: header.lane_bytes,
-            scratch_bytes: header.scratch_bytes,
-            blocks: header.layout == layout::BLOCKS,
-        }
+        let Graph { ops, tensors } = model.graph();
+        let blocks = header.layout == layout::BLOCKS;
+        let each = scratch_bytes(ops.iter(), tensors, header.lane_bytes).next_multiple_of(REGION_ALIGN).max(1);
+        let cores = if blocks { 1 } else { u8::try_from(header.scratch_bytes / each).unwrap_or(1).max(1) };
+        Self { lane_bytes: header.lane_bytes, scratch_bytes: header.scratch_bytes / u32::from(cores), blocks, cores }
     }
+}
+
+/// Scratch memory that a core takes for the operator that needs most.
+pub(super) fn scratch_bytes<'r>(ops: impl Iterator<Item = &'r OpRecord>, tensors: &[Tensor], lane_bytes: u8) -> u32 {
+    let of = |record: &OpRecord| {
+        let tile = Tile { values: usize::from(record.tile_values), channels: usize::from(record.tile_channels) };
+        match record.kind {
+            _ if tile.values == 0 => 0,
+            kind::CONV2D => u32::try_from(tile.scratch_bytes(usize::from(lane_bytes))).unwrap_or(u32::MAX),
+            _ => tensors.get(usize::from(record.inputs[0])).map_or(0, |input| input.c),
+        }
+    };
+    ops.map(of).max().unwrap_or(0)
 }
 
 /// Instructions to gather a value, next to one for each product with it (measured on the Cortex-M4).
@@ -99,7 +117,7 @@ mod tests {
         for (kh, kernel_row, channels) in [(3, 12, 16), (3, 192, 64), (1, 256, 256), (5, 320, 7)] {
             for lane_bytes in [1, 2, 4] {
                 for scratch_bytes in [256, 512, 1280, 2560, 1 << 16] {
-                    let target = Target { lane_bytes, scratch_bytes, blocks: false };
+                    let target = Target { lane_bytes, scratch_bytes, blocks: false, cores: 1 };
                     let tile = cheapest(kh, kernel_row, channels, &target).unwrap();
                     assert!(tile.scratch_bytes(usize::from(lane_bytes)) <= scratch_bytes as usize);
                     assert!(tile.values.is_multiple_of(4) && tile.channels <= channels);

@@ -7,6 +7,7 @@ use super::isa::{Isa, PIXELS};
 use super::{Rows, WindowParams};
 use crate::model::Constants;
 use crate::model::records::padded;
+use crate::to_usize;
 use core::ops::Range;
 
 /// Most cells of a depthwise window that is computed by tiles; a larger one takes the reference kernel.
@@ -29,10 +30,11 @@ impl Tile {
     }
 }
 
-/// Computes output row `y` of a convolution without groups, without dilation along columns and with symmetric weights.
+/// Computes pixels of an output row, from `[x, y]` on, of a convolution without groups, without dilation along columns and with
+/// symmetric weights.
 ///
 /// # Shapes
-/// As the reference's; `scratch`: [`Tile::scratch_bytes`], aligned to 4. Does nothing when it is shorter.
+/// As the reference's, but `out` holds as many pixels as are to be computed; `scratch`: [`Tile::scratch_bytes`], aligned to 4. Does nothing when it is shorter.
 ///
 /// # Arithmetic
 /// That of [`reference::conv2d_row`](super::reference::conv2d_row).
@@ -40,7 +42,7 @@ pub fn conv2d_row<I: Isa>(
     p: &WindowParams,
     tile: Tile,
     rows: Rows<'_>,
-    y: u32,
+    [x, y]: [u32; 2],
     constants: &Constants<'_>,
     scratch: &mut [u8],
     out: &mut [i8],
@@ -51,7 +53,7 @@ pub fn conv2d_row<I: Isa>(
     let (Some(accumulators), Some(column)) = split::<I>(scratch, tile) else { return };
     let parts = Parts::new(kh, kernel_row, tile.values);
     let window = Window::new(p, &rows, y);
-    let (mut x, mut out) = (0, out);
+    let (mut x, mut out) = (to_usize(x), out);
     while !out.is_empty() {
         let pixels = PIXELS.min(out.len() / p.c_out);
         let (mut first, mut gathered) = (0, false);
@@ -277,17 +279,18 @@ fn fill_tile<I: Isa>(column: &mut [I::Lane], first: usize, count: usize, pixels:
     }
 }
 
-/// Computes output row `y` of a depthwise convolution with a multiplier of 1, symmetric weights and at most [`MAX_CELLS`] cells.
+/// Computes pixels of an output row, from `[x, y]` on, of a depthwise convolution with a multiplier of 1, symmetric weights and at most
+/// [`MAX_CELLS`] cells.
 ///
 /// # Shapes
-/// As the reference's; `scratch`: one byte a channel.
+/// As the reference's, but `out` holds as many pixels as are to be computed; `scratch`: one byte a channel.
 ///
 /// # Arithmetic
 /// That of [`reference::depthwise_conv2d_row`](super::reference::depthwise_conv2d_row).
 pub fn depthwise_conv2d_row<I: Isa>(
     p: &WindowParams,
     rows: Rows<'_>,
-    y: u32,
+    [x, y]: [u32; 2],
     constants: &Constants<'_>,
     scratch: &mut [u8],
     out: &mut [i8],
@@ -299,8 +302,8 @@ pub fn depthwise_conv2d_row<I: Isa>(
     let count = p.kernel[0] * p.kernel[1];
     let mut cells: [&[i8]; FEW_CELLS] = [&[]; FEW_CELLS];
     match cells.get_mut(..count) {
-        Some(cells) => depthwise_cells::<I>(&window, cells, constants, outside, out),
-        None => depthwise_of_many::<I>(&window, count, constants, outside, out),
+        Some(cells) => depthwise_cells::<I>(&window, to_usize(x), cells, constants, outside, out),
+        None => depthwise_of_many::<I>(&window, to_usize(x), count, constants, outside, out),
     }
 }
 
@@ -311,6 +314,7 @@ const FEW_CELLS: usize = 9;
 #[inline(never)]
 fn depthwise_of_many<I: Isa>(
     window: &Window<'_, '_>,
+    first: usize,
     count: usize,
     constants: &Constants<'_>,
     outside: &[i8],
@@ -318,14 +322,15 @@ fn depthwise_of_many<I: Isa>(
 ) {
     let mut cells: [&[i8]; MAX_CELLS] = [&[]; MAX_CELLS];
     if let Some(cells) = cells.get_mut(..count) {
-        depthwise_cells::<I>(window, cells, constants, outside, out);
+        depthwise_cells::<I>(window, first, cells, constants, outside, out);
     }
 }
 
-/// A row; a cell outside the image reads from `outside`. In line with the cells: it needs no stack of its own.
+/// A row from pixel `first`; a cell outside the image reads from `outside`. In line with the cells: it needs no stack of its own.
 #[inline(always)]
 fn depthwise_cells<'a, I: Isa>(
     window: &Window<'_, 'a>,
+    first: usize,
     cells: &mut [&'a [i8]],
     constants: &Constants<'_>,
     outside: &'a [i8],
@@ -335,10 +340,10 @@ fn depthwise_cells<'a, I: Isa>(
     let factors = constants.requantization(0..p.c_out, p.output);
     let step = p.stride[1] * p.c_in;
     let stride = padded(p.c_out);
-    let inside = window.inside(out.len() / p.c_out);
-    let (mut x, mut out) = (0, out);
+    let inside = window.inside(first + out.len() / p.c_out);
+    let (mut x, mut out) = (first, out);
     while !out.is_empty() {
-        let pixels = if x == inside.start { inside.len().max(1) } else { 1 };
+        let pixels = if x < inside.start { 1 } else { inside.end.saturating_sub(x).max(1) };
         window.place_cells(cells, (x * step).wrapping_sub(p.pad[1] * p.c_in), (pixels - 1) * step + p.c_in, outside);
         let Some((pixels_out, others)) = out.split_at_mut_checked(pixels * p.c_out) else { return };
         if pixels == 1 {

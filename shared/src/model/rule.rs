@@ -9,6 +9,7 @@ macro_rules! rules {
     ($($name:ident: $text:literal,)*) => {
         /// A rule that a file breaks.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[cfg_attr(not(feature = "blocked"), allow(dead_code, reason = "rules of the layout for PCs"))]
         pub(super) enum Rule {
             $($name,)*
         }

@@ -65,7 +65,7 @@ impl<const KINDS: u32> SessionOf<'_, '_, KINDS> {
             self.blocked_steps(op, steps);
         } else if record.kind != kind::ADD || self.add_steps(op, &steps).is_none() {
             for step in steps {
-                self.step_at(op, step);
+                self.step_at(op, step, &mut crate::team::Solo);
             }
         }
     }

@@ -2,10 +2,10 @@
 //!
 //! SysTick has 24 bits and would need an interrupt: that would take instructions and stack of what is measured.
 
-#[cfg(not(ocelli_board = "qemu-m33"))]
+#[cfg(not(any(ocelli_board = "qemu-m33", ocelli_board = "qemu-m33-duo")))]
 const TIMER0: usize = 0x4000_0000;
 /// Its alias for secure code.
-#[cfg(ocelli_board = "qemu-m33")]
+#[cfg(any(ocelli_board = "qemu-m33", ocelli_board = "qemu-m33-duo"))]
 const TIMER0: usize = 0x5000_0000;
 
 const CTRL: *mut u32 = TIMER0 as *mut u32;
