@@ -116,7 +116,11 @@ pub fn write_run(folder: &Path, network: &Network, weights: &Weights, quantized:
         target: TargetConfig::default(),
     };
     run.write_trained(network, weights, &quantized.labels, &config).unwrap();
-    run.write_compiled(quantized, &compile(quantized, Options::for_target(Target::HOST)).unwrap()).unwrap();
+    run.write_compiled(
+        quantized,
+        &compile(quantized, Options::for_target(Target::of(find("qemu-m4").unwrap()))).unwrap(),
+    )
+    .unwrap();
 }
 
 /// An emulated board and the toolchain for it; `None`, said aloud, where something is missing (a failure where

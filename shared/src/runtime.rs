@@ -273,6 +273,8 @@ impl<'m, 'a, const KINDS: u32> SessionOf<'m, 'a, KINDS> {
         self.step_at(op, step, team)
     }
 
+    /// Operator `op`'s step; in line, so that there is one copy of it on the stack.
+    #[inline(always)]
     fn job(&self, op: usize, step: u32) -> Option<Job<'m>> {
         let graph = self.model.graph();
         let record = graph.ops.get(op)?;
@@ -289,6 +291,7 @@ impl<'m, 'a, const KINDS: u32> SessionOf<'m, 'a, KINDS> {
         })
     }
 
+    #[inline(always)]
     fn step_at<T: Team>(&mut self, op: usize, step: u32, team: &mut T) -> Option<(u32, Range<usize>)> {
         let job = self.job(op, step)?;
         let record = job.record;
@@ -381,11 +384,15 @@ impl Job<'_> {
         }
         let place = slot(self.output, self.step)?;
         let [source, scratch, out] = disjoint(arena, [ring(self.input)?, self.scratch.clone(), place.clone()])?;
-        let (window, rows, bytes) =
-            (self.window(), self.rows(source), tile.scratch_bytes(size_of::<<Native as Isa>::Lane>()));
-        self.share(team, bytes, scratch, bytemuck::cast_slice_mut(out), |x, scratch, out| {
-            tiled::conv2d_row::<Native>(&window, tile, rows, [x, self.step], &self.constants, scratch, out);
-        });
+        let (window, rows, out) = (self.window(), self.rows(source), bytemuck::cast_slice_mut(out));
+        if T::CORES < 2 {
+            tiled::conv2d_row::<Native>(&window, tile, rows, [0, self.step], &self.constants, scratch, out);
+        } else {
+            let bytes = tile.scratch_bytes(size_of::<<Native as Isa>::Lane>());
+            self.share(team, bytes, scratch, out, |x, scratch, out| {
+                tiled::conv2d_row::<Native>(&window, tile, rows, [x, self.step], &self.constants, scratch, out);
+            });
+        }
         Some((self.step, place))
     }
 
@@ -397,17 +404,20 @@ impl Job<'_> {
         }
         let place = slot(self.output, self.step)?;
         let [source, scratch, out] = disjoint(arena, [ring(self.input)?, self.scratch.clone(), place.clone()])?;
-        let (window, rows) = (self.window(), self.rows(source));
-        self.share(team, window.c_in, scratch, bytemuck::cast_slice_mut(out), |x, scratch, out| {
-            tiled::depthwise_conv2d_row::<Native>(&window, rows, [x, self.step], &self.constants, scratch, out);
-        });
+        let (window, rows, out) = (self.window(), self.rows(source), bytemuck::cast_slice_mut(out));
+        if T::CORES < 2 {
+            tiled::depthwise_conv2d_row::<Native>(&window, rows, [0, self.step], &self.constants, scratch, out);
+        } else {
+            self.share(team, window.c_in, scratch, out, |x, scratch, out| {
+                tiled::depthwise_conv2d_row::<Native>(&window, rows, [x, self.step], &self.constants, scratch, out);
+            });
+        }
         Some((self.step, place))
     }
 
-    /// Computes an output row: with one core the whole, with two a half on each, when the scratch memory has `scratch_bytes` for both.
+    /// Computes an output row, a half on each of two cores when the scratch memory has `scratch_bytes` for both.
     ///
     /// `pixels` is given the first pixel, scratch memory, and the values of the pixels to compute.
-    #[inline(always)] // one core: only the call of `pixels` is left
     fn share<T: Team>(
         &self,
         team: &mut T,
@@ -416,9 +426,6 @@ impl Job<'_> {
         out: &mut [i8],
         pixels: impl Fn(u32, &mut [u8], &mut [i8]) + Sync,
     ) {
-        if T::CORES < 2 {
-            return pixels(0, scratch, out);
-        }
         // half a row, in whole tiles
         let middle = (self.output.w / 2).next_multiple_of(PIXELS as u32);
         let values = to_usize(middle) * to_usize(self.output.c);

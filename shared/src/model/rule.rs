@@ -72,7 +72,7 @@ rules! {
     Accumulators: "accumulators",
     WeightPadding: "weights: the padding of a row must be zero",
     Blocked: "flags: no kernel takes these weights in blocks",
-    Blocks: "weights, bias or flags: the padding of a block, the sums of weights or the symmetry that is claimed",
+    Blocks: "weights, bias or flags: a block's padding, the sums of its weights, or a weight of -128 where there is said to be none",
     Overflow: "sum of products",
 }
 
