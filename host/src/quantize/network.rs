@@ -17,13 +17,13 @@ pub struct QuantParams {
 /// The int8 numbers of a layer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QuantizedWeights {
-    /// [`Op::weight_shape`]: `[c_out, kh, kw, c_in]`, `[1, kh, kw, c_out]` for depthwise, `[out, 1, 1, in]` for dense.
+    /// [`Op::weight_shape`](ocelli::ir::Op::weight_shape): `[c_out, kh, kw, c_in]`, `[1, kh, kw, c_out]` for depthwise, `[out, 1, 1, in]` for dense.
     pub shape: [usize; 4],
     /// The weights in that order.
     pub kernel: Vec<i8>,
     /// The quantized value of 0: 0 but for networks that came as uint8.
     pub zero_point: i32,
-    /// One for all, or one an output channel (axis [`Op::channel_axis`]).
+    /// One for all, or one an output channel (axis [`Op::channel_axis`](ocelli::ir::Op::channel_axis)).
     pub scales: Vec<f32>,
     /// One an output channel, at input scale times weight scale.
     pub bias: Vec<i32>,

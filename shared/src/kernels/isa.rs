@@ -35,7 +35,7 @@ pub struct AddParams {
     pub stage: OutputStage,
 }
 
-/// The inner loops of an instruction set. Every method gives the same bytes as [`Portable`].
+/// The inner loops of an instruction set. Every method gives the same bytes as [`Portable`](super::portable::Portable).
 ///
 /// Accumulators never leave `-2^30..2^30` (checked when a model is loaded), so that doubling one cannot overflow.
 pub trait Isa {

@@ -56,7 +56,7 @@ pub fn conv2d_rows_scratch_bytes(p: &WindowParams, out_width: usize, out_rows: u
 /// A row whose tables or scratch memory are too short, or whose window has a zero, is left as it was.
 ///
 /// # Shapes
-/// `rows`: ring of `[w, c_in]` rows; `constants`: weights as [`layout::pack`] lays them out, tables `[c_out]`;
+/// `rows`: ring of `[w, c_in]` rows; `constants`: weights as `layout::pack` lays them out, tables `[c_out]`;
 /// `scratch`: at least [`conv2d_scratch_bytes`], of any content; `out`: `[out_w, c_out]`.
 ///
 /// # Arithmetic
@@ -190,7 +190,7 @@ pub fn dense_scratch_bytes(inputs: usize) -> usize {
 /// Computes a fully connected layer: a 1x1 convolution of one pixel.
 ///
 /// # Shapes
-/// `constants`: weights as [`layout::pack`] lays out a 1x1 kernel over `input.len()` channels, tables `[out.len()]`;
+/// `constants`: weights as `layout::pack` lays out a 1x1 kernel over `input.len()` channels, tables `[out.len()]`;
 /// `scratch`: at least [`dense_scratch_bytes`], of any content.
 ///
 /// # Arithmetic
