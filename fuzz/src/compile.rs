@@ -1,5 +1,7 @@
 //! The compiler.
 
+#[path = "../../host/src/compile/blocks.rs"]
+pub mod blocks;
 #[path = "../../host/src/compile/lower.rs"]
 pub mod lower;
 #[path = "../../host/src/compile/pack.rs"]
