@@ -170,7 +170,7 @@ mod tests {
         assert!(needs(arena).check(board).is_err());
         assert_eq!(
             needs(arena + 4).check_bare(board).unwrap_err().to_string(),
-            "the firmware needs 16388 bytes of RAM (working memory 15364, stack 1024), qemu-microbit has 16384: use a \
+            "the firmware needs 16388 bytes of RAM (working memory 15108, stack 1280), qemu-microbit has 16384: use a \
              smaller input picture, fewer channels or a board with more RAM"
         );
     }
