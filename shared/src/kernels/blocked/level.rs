@@ -75,6 +75,7 @@ macro_rules! has {
 }
 
 #[cfg(target_arch = "x86_64")]
+#[cfg_attr(not(feature = "std"), allow(clippy::nonminimal_bool, clippy::eq_op, reason = "constants of the build"))]
 fn is_available(set: InstructionSet) -> bool {
     match set {
         InstructionSet::Portable => true,
