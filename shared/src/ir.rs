@@ -78,6 +78,19 @@ impl Activation {
     }
 }
 
+impl Activation {
+    /// The same function as an operator of its own; `None` for the identity.
+    #[must_use]
+    pub const fn as_unary(self) -> Option<Unary> {
+        match self {
+            Self::None => None,
+            Self::Relu => Some(Unary::Relu),
+            Self::Relu6 => Some(Unary::Relu6),
+            Self::ReluN1To1 => Some(Unary::ReluN1To1),
+        }
+    }
+}
+
 /// A function of a single value, as an operator of its own.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Unary {

@@ -190,7 +190,7 @@ impl Case {
         }
         let node = Node { name: self.op.clone(), op, inputs, input_shapes: shapes, output };
         network.layers.push(QuantizedLayer { node, output: self.output.params()?, weights });
-        if let (true, Some(clamp)) = (is_pool(&op), clamp_of(self.activation()?)) {
+        if let (true, Some(clamp)) = (is_pool(&op), self.activation()?.as_unary()) {
             let node = Node {
                 name: format!("{}_clamp", self.op),
                 op: Op::Unary(clamp),
@@ -341,15 +341,6 @@ impl Case {
 
 const fn is_pool(op: &Op) -> bool {
     matches!(op, Op::MaxPool2d { .. } | Op::MinPool2d { .. } | Op::AveragePool2d { .. })
-}
-
-const fn clamp_of(activation: Activation) -> Option<Unary> {
-    match activation {
-        Activation::None => None,
-        Activation::Relu => Some(Unary::Relu),
-        Activation::Relu6 => Some(Unary::Relu6),
-        Activation::ReluN1To1 => Some(Unary::ReluN1To1),
-    }
 }
 
 /// A convolution that takes channels `first..` of the network's input and gives them another quantization, their bits unchanged.

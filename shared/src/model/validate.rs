@@ -225,7 +225,8 @@ impl<'m, const KINDS: u32> Operator<'m, KINDS> {
         ensure(symmetric && tiled && record.tile_values.is_multiple_of(4), Rule::TileValues)
     }
 
-    /// The output's shape by the rules of [`Op::infer_shape`](crate::ir::Op::infer_shape), in short: a test holds them together.
+    /// The output's shape by the rules of [`Op::infer_shape`](crate::ir::Op::infer_shape), in short. A file that the
+    /// compiler writes is read back through this, so that the two cannot come apart unseen.
     fn output_shape(&self) -> Option<Shape> {
         let Self { record, input, other, output, .. } = *self;
         let Shape { h, w, c } = input.shape();

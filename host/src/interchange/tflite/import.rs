@@ -310,7 +310,7 @@ fn convert(model: &TfliteModel<'_>, operator: &TfliteOperator) -> anyhow::Result
     let unary = |unary: Unary| Ok(Converted::Layers(vec![draft(Op::Unary(unary), vec![first])]));
     let clamped = |op: Op, inputs: Vec<usize>, fused: FusedActivation| -> anyhow::Result<Converted> {
         let mut layers = vec![draft(op, inputs)];
-        if let Some(clamp) = separate(activation(fused)?) {
+        if let Some(clamp) = activation(fused)?.as_unary() {
             layers.push(Draft {
                 name: format!("{}_clamp", short_name(&operator.name)),
                 ..draft(Op::Unary(clamp), Vec::new())
@@ -492,14 +492,4 @@ fn activation(fused: FusedActivation) -> anyhow::Result<Activation> {
         FusedActivation::ReluN1To1 => Activation::ReluN1To1,
         other => bail!("has the fused activation {other:?}, which is not supported"),
     })
-}
-
-/// A clamp as an operator of its own.
-const fn separate(activation: Activation) -> Option<Unary> {
-    match activation {
-        Activation::None => None,
-        Activation::Relu => Some(Unary::Relu),
-        Activation::Relu6 => Some(Unary::Relu6),
-        Activation::ReluN1To1 => Some(Unary::ReluN1To1),
-    }
 }
