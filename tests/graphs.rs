@@ -23,7 +23,7 @@ const EVERY_LAYER: &str = include_str!("data/every-layer.toml");
 fn every_layer() -> (Network, Weights) {
     let network = Network::from_toml(EVERY_LAYER, "net.toml").unwrap();
     let mut rng = ChaCha8Rng::seed_from_u64(5);
-    let mut weights = Weights::glorot(&network, &mut rng).unwrap();
+    let mut weights = Weights::initial(&network, &mut rng).unwrap();
     for layer in &network.layers {
         if let Some(mut numbers) = weights.layer(&layer.name).cloned() {
             numbers.bias.iter_mut().for_each(|bias| *bias = rng.random_range(-0.3..0.3));
@@ -293,7 +293,7 @@ fn training_moves_every_weight_and_lowers_the_loss() {
     let images = digits(&network, Split::Train, 512);
     let config = TrainingConfig { epochs: 10, batch_size: 32, learning_rate: 3e-3, ..TrainingConfig::default() };
     let (trained, history) = train(&network, &config, &images, &images.head(64), &mut |_| {}).unwrap();
-    let start = Weights::glorot(&network, &mut ChaCha8Rng::seed_from_u64(config.seed)).unwrap();
+    let start = Weights::initial(&network, &mut ChaCha8Rng::seed_from_u64(config.seed)).unwrap();
     for layer in &network.layers {
         if let (Some(before), Some(after)) = (start.layer(&layer.name), trained.layer(&layer.name)) {
             assert_ne!(before.kernel, after.kernel, "{}", layer.name);
@@ -310,12 +310,12 @@ fn training_moves_every_weight_and_lowers_the_loss() {
 #[test]
 fn built_in_networks_have_the_published_sizes() {
     // MLPerf Tiny's reference models: parameters as Keras counts them, multiply-accumulates of the convolutions and dense layers
-    for (name, parameters, macs) in [("resnet8", 78_666, 12_501_632), ("mobilenet-v1-025", 221_794, 7_489_664)] {
+    for (name, parameters, macs) in [("resnet8", 78_666, 12_501_632), ("mobilenet-v1-0.25", 221_794, 7_489_664)] {
         let network = Network::open(name).unwrap();
         let nodes = network.nodes().unwrap();
         let counted: u64 = nodes.iter().map(|node| node.op.macs(node.input(), node.output)).sum();
         assert_eq!(counted, macs, "{name}");
-        let weights = Weights::glorot(&network, &mut ChaCha8Rng::seed_from_u64(1)).unwrap();
+        let weights = Weights::initial(&network, &mut ChaCha8Rng::seed_from_u64(1)).unwrap();
         assert_eq!(weights.parameters(), parameters, "{name}");
         let alone = nodes.iter().filter(|node| matches!(node.op, Op::Unary(_))).count();
         assert_eq!(alone, 0, "{name}: every activation is fused");

@@ -92,7 +92,7 @@ pub fn every_operator() -> (Network, Weights, QuantizedNetwork) {
 /// A network with fresh weights (biases too), quantized on digits.
 pub fn quantized_network(net: &str) -> (Network, Weights, QuantizedNetwork) {
     let network = Network::from_toml(net, "net.toml").unwrap();
-    let mut weights = Weights::glorot(&network, &mut ChaCha8Rng::seed_from_u64(7)).unwrap();
+    let mut weights = Weights::initial(&network, &mut ChaCha8Rng::seed_from_u64(7)).unwrap();
     let names: Vec<String> = weights.iter().map(|(name, _)| name.to_owned()).collect();
     for name in names {
         let mut layer = weights.layer(&name).unwrap().clone();

@@ -79,7 +79,7 @@ fn ours(group: &mut Group<'_>, bytes: &ModelBytes, threads: &[usize], sets: &[In
 /// Networks that are there as ONNX files too: MLPerf Tiny's ResNet-8 with random weights, and the shipped digits network.
 fn beside_tract(criterion: &mut Criterion) -> anyhow::Result<()> {
     let network = Network::open("resnet8")?;
-    let weights = Weights::glorot(&network, &mut ChaCha8Rng::seed_from_u64(7))?;
+    let weights = Weights::initial(&network, &mut ChaCha8Rng::seed_from_u64(7))?;
     let labels: Vec<String> = (0..network.classes()?).map(|class| class.to_string()).collect();
     let calibration = Calibration::constant(&network, Range { min: -4.0, max: 4.0 })?;
     let quantized = quantize(&network, &weights, &calibration, &labels)?;

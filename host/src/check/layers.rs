@@ -259,7 +259,7 @@ activation = "softmax"
 
     fn network() -> QuantizedNetwork {
         let network = Network::from_toml(NET, "net.toml").unwrap();
-        let weights = Weights::glorot(&network, &mut ChaCha8Rng::seed_from_u64(1)).unwrap();
+        let weights = Weights::initial(&network, &mut ChaCha8Rng::seed_from_u64(1)).unwrap();
         let calibration = Calibration::constant(&network, Range { min: -1.0, max: 1.0 }).unwrap();
         quantize(&network, &weights, &calibration, &["x".to_owned(), "y".to_owned()]).unwrap()
     }

@@ -2,7 +2,7 @@
 
 use super::Verdict;
 use super::ui::{table, thousands};
-use ocelli_firmware_tools::boards::find;
+use ocelli_firmware_tools::boards::{BOARDS, Board, find};
 use ocelli_host::compile::Target;
 use ocelli_host::network::Network;
 use ocelli_host::network::summary::summarize;
@@ -13,11 +13,15 @@ use std::path::Path;
 ///
 /// Print a network's layers with output shape, parameters, multiply-accumulates, and flash and RAM on a chip.
 ///
-/// Flash and RAM are those of the int8 network as it is compiled; RAM is a ring of rows a layer.
+/// Flash and RAM are those of the int8 network as it is compiled for the board; RAM is a ring of rows a layer. The last lines say
+/// which boards hold it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A net.toml, a run folder, or the name of a built-in network (mnist-cnn, cifar-cnn, resnet8, mobilenet-v1-025).
+    /// A net.toml, a run folder, or the name of a built-in network (a wrong name lists them).
     network: String,
+    /// The board that it is compiled for.
+    #[arg(long, default_value = "qemu-m4")]
+    board: String,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -29,7 +33,8 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let inside = |name: &str| folder.map(|folder| folder.join(name)).filter(|file| file.is_file());
     let name = inside(names::NETWORK).map_or_else(|| args.network.clone(), |file| file.display().to_string());
     let labels = inside(names::LABELS).map(|file| read_labels(&file)).transpose()?;
-    let summary = summarize(&Network::open(&name)?, labels.as_deref(), Target::of(find("qemu-m4")?))?;
+    let network = Network::open(&name)?;
+    let summary = summarize(&network, labels.as_deref(), Target::of(find(&args.board)?))?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&summary)?);
         return Ok(Verdict::Done);
@@ -63,5 +68,39 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         thousands(summary.ram_bytes),
         thousands(summary.input_ram_bytes)
     );
+    print_boards(&network, summary.flash_bytes)?;
     Ok(Verdict::Done)
+}
+
+/// Flash that the classifier's code takes on a board, camera and log with it, rounded up.
+const CODE_BYTES: u64 = 40 << 10;
+
+/// Says which boards hold the network beside the classifier's code and its stack, and what the others lack.
+fn print_boards(network: &Network, flash_bytes: u64) -> anyhow::Result<()> {
+    let largest = BOARDS.iter().map(|board| u64::from(board.flash_bytes)).max().unwrap_or(0);
+    if flash_bytes > largest {
+        println!("no microcontroller board holds it: it runs on a Raspberry Pi or a PC (--board host)");
+        return Ok(());
+    }
+    let lacks = BOARDS.iter().map(|board| Ok((board, lack(network, board)?)));
+    let (hold, lack): (Vec<_>, Vec<_>) =
+        lacks.collect::<anyhow::Result<Vec<_>>>()?.into_iter().partition(|(_, lack)| lack.is_none());
+    let names: Vec<&str> = hold.iter().map(|(board, _)| board.name).collect();
+    println!("boards that hold it: {}", if names.is_empty() { "none".to_owned() } else { names.join(", ") });
+    for (board, lack) in lack {
+        println!("  not {}: {}", board.name, lack.unwrap_or_default());
+    }
+    Ok(())
+}
+
+/// What a board lacks to hold the network.
+fn lack(network: &Network, board: &Board) -> anyhow::Result<Option<String>> {
+    let summary = summarize(network, None, Target::of(board))?;
+    let flash = summary.flash_bytes + CODE_BYTES;
+    let ram = summary.ram_bytes + u64::from(board.stack_bytes);
+    let short = |what: &str, needed: u64, has: u32| {
+        (needed > u64::from(has))
+            .then(|| format!("needs {} bytes of {what}, has {}", thousands(needed), thousands(has.into())))
+    };
+    Ok(short("flash", flash, board.flash_bytes).or_else(|| short("RAM with stack", ram, board.ram_bytes)))
 }

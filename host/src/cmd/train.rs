@@ -31,7 +31,7 @@ pub struct Args {
     /// Share of the training images set aside when the dataset has no validation or test set [default: 0.1].
     #[arg(long)]
     validation_fraction: Option<f64>,
-    /// A net.toml, or the name of a built-in network (mnist-cnn, cifar-cnn, resnet8, mobilenet-v1-025).
+    /// A net.toml, or the name of a built-in network (a wrong name lists them).
     #[arg(long)]
     network: Option<String>,
     /// Passes over the training images [default: 10].

@@ -106,7 +106,7 @@ pub struct Cost {
 /// # Errors
 /// When the network's shapes do not fit, or the labels are not one a class.
 pub fn measure(network: &Network, labels: &[String], target: Target) -> anyhow::Result<Cost> {
-    let weights = Weights::glorot(network, &mut ChaCha8Rng::seed_from_u64(0))?;
+    let weights = Weights::initial(network, &mut ChaCha8Rng::seed_from_u64(0))?;
     let calibration = Calibration::constant(network, Range { min: -1.0, max: 1.0 })?;
     let file = planned(&quantize(network, &weights, &calibration, labels)?, Options::for_target(target))?.file;
     Ok(cost(&file, file.to_bytes()?.len()))

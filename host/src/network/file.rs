@@ -1,7 +1,7 @@
 //! `net.toml`: the text form of a network.
 
 use super::layer_table::{LayerTable, op_name};
-use super::{INPUT, Layer, LayerKind, Network, NetworkError, color_name, resize_name};
+use super::{INPUT, Layer, LayerKind, LayerOptions, Network, NetworkError, color_name, resize_name};
 use ocelli::image::{ColorOrder, InputSpec, Resize};
 use ocelli::ir::Shape;
 use serde::{Deserialize, Serialize};
@@ -55,15 +55,15 @@ impl Network {
         let mut behind: BTreeMap<String, String> = BTreeMap::new();
         let mut flat_convolutions = Vec::new();
         for (index, table) in file.layer.iter().enumerate() {
-            let (kind, activation) = table
-                .to_kind()
-                .map_err(|message| syntax(format!("layer {} (type \"{}\"): {message}", index + 1, table.kind)))?;
+            let located = |message| syntax(format!("layer {} (type \"{}\"): {message}", index + 1, table.kind));
+            let (kind, activation) = table.to_kind().map_err(located)?;
+            let options = table.options().map_err(located)?;
             let name = table.name.clone().unwrap_or_else(|| unused_name(&layers, &table.kind));
             let inputs = table.inputs.iter().map(|name| behind.get(name).unwrap_or(name).clone()).collect();
             if table.kind == "conv1d" {
                 flat_convolutions.push(layers.len());
             }
-            let mut push = |name: &str, kind, inputs| {
+            let mut push = |name: &str, kind, inputs, options| {
                 let plain = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
                 let taken = name == INPUT || layers.iter().any(|layer| layer.name == name);
                 if name.is_empty() || !name.chars().all(plain) || taken {
@@ -73,13 +73,13 @@ impl Network {
                     );
                     return Err(syntax(message));
                 }
-                layers.push(Layer { name: name.to_owned(), kind, inputs });
+                layers.push(Layer { name: name.to_owned(), kind, inputs, options });
                 Ok(())
             };
-            push(&name, kind, inputs)?;
+            push(&name, kind, inputs, options)?;
             if let Some(op) = activation {
                 let own = format!("{name}.{}", op_name(&op));
-                push(&own, LayerKind::Op(op), Vec::new())?;
+                push(&own, LayerKind::Op(op), Vec::new(), LayerOptions::default())?;
                 behind.insert(name, own);
             }
         }

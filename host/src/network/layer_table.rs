@@ -1,6 +1,6 @@
 //! A `[[layer]]` of `net.toml`.
 
-use super::{Layer, LayerKind};
+use super::{Initializer, Layer, LayerKind, LayerOptions};
 use ocelli::ir::{Activation, Op, Padding, Shape, Unary, Window};
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +42,14 @@ pub(super) struct LayerTable {
     epsilon: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     momentum: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bias: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    initializer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stddev: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    l2: Option<f64>,
 }
 
 /// `3` or `[3, 5]` (rows, columns).
@@ -103,6 +111,10 @@ const TYPES: [(&str, &[&str]); 25] = [
     ("dropout", &["rate"]),
 ];
 
+/// The types with weights, and the keys that they take besides.
+const WEIGHTED: [&str; 4] = ["conv2d", "depthwise_conv2d", "conv1d", "dense"];
+const WEIGHT_KEYS: [&str; 4] = ["bias", "initializer", "stddev", "l2"];
+
 /// Keras' defaults.
 const EPSILON: f64 = 1e-3;
 const MOMENTUM: f64 = 0.99;
@@ -113,12 +125,29 @@ impl LayerTable {
         let Some((_, allowed)) = TYPES.iter().find(|(name, _)| *name == self.kind) else {
             return Err(format!("unknown type; known are {}", TYPES.map(|(name, _)| name).join(", ")));
         };
+        let more: &[&str] = if WEIGHTED.contains(&self.kind.as_str()) { &WEIGHT_KEYS } else { &[] };
+        let allowed: Vec<&str> = allowed.iter().chain(more).copied().collect();
         if let Some(key) = self.keys().into_iter().find(|key| !allowed.contains(key)) {
             let takes = if allowed.is_empty() { "none but name and inputs".to_owned() } else { allowed.join(", ") };
             return Err(format!("does not take the key '{key}' (takes: {takes})"));
         }
         let (fused, own) = self.activation()?;
         Ok((self.layer(fused)?, own))
+    }
+
+    /// Bias, first weights and penalty.
+    pub fn options(&self) -> Result<LayerOptions, String> {
+        let default = LayerOptions::default();
+        let initializer = match (&self.initializer, self.stddev) {
+            (None, None) => default.initializer,
+            (None, Some(_)) => return Err("the key 'stddev' belongs to initializer = \"normal\"".to_owned()),
+            (Some(name), stddev) => Initializer::from_name(name, stddev)?,
+        };
+        let l2 = self.l2.unwrap_or(default.l2);
+        if !(l2.is_finite() && l2 >= 0.0) {
+            return Err(format!("l2 = {l2} must be at least 0"));
+        }
+        Ok(LayerOptions { bias: self.bias.unwrap_or(default.bias), initializer, l2 })
     }
 
     fn layer(&self, activation: Activation) -> Result<LayerKind, String> {
@@ -237,6 +266,10 @@ impl LayerTable {
             ("rate", self.rate.is_some()),
             ("epsilon", self.epsilon.is_some()),
             ("momentum", self.momentum.is_some()),
+            ("bias", self.bias.is_some()),
+            ("initializer", self.initializer.is_some()),
+            ("stddev", self.stddev.is_some()),
+            ("l2", self.l2.is_some()),
         ]
         .into_iter()
         .filter_map(|(key, given)| given.then_some(key))
@@ -289,6 +322,13 @@ impl LayerTable {
             inputs: layer.inputs.clone(),
             ..Self::default()
         };
+        let (options, default) = (layer.options, LayerOptions::default());
+        table.bias = (options.bias != default.bias).then_some(options.bias);
+        table.l2 = (options.l2 != default.l2).then_some(options.l2);
+        if options.initializer != default.initializer {
+            let (name, stddev) = options.initializer.name();
+            (table.initializer, table.stddev) = (Some(name.to_owned()), stddev);
+        }
         let op = match &layer.kind {
             LayerKind::Dropout { rate } => {
                 table.rate = Some(*rate);

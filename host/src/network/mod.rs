@@ -5,12 +5,14 @@ mod file;
 mod fold;
 mod graph;
 mod layer_table;
+mod options;
 pub mod summary;
 mod weights;
 pub mod zoo;
 
 pub use graph::Wired;
 pub use layer_table::{layer_name, op_name};
+pub use options::{Initializer, LayerOptions};
 pub(crate) use weights::channel_of;
 pub use weights::{LayerWeights, NormWeights, WeightError, Weights};
 
@@ -44,6 +46,8 @@ pub struct Layer {
     pub kind: LayerKind,
     /// Names of the layers that it reads, or [`INPUT`]; empty for the layer before.
     pub inputs: Vec<String>,
+    /// What training needs to know beside.
+    pub options: LayerOptions,
 }
 
 /// What a layer computes.
@@ -135,12 +139,12 @@ impl Network {
     /// # Errors
     /// When there is no such file or name, the file has an unknown key or value, or the shapes do not fit.
     pub fn open(path_or_name: &str) -> Result<Self, NetworkError> {
-        if let Some(text) = zoo::find(path_or_name) {
-            return Self::from_toml(text, path_or_name);
+        if let Some(network) = zoo::find(path_or_name) {
+            return network;
         }
         let path = Path::new(path_or_name);
         let text = std::fs::read_to_string(path).map_err(|source| {
-            if source.kind() == std::io::ErrorKind::NotFound && path.extension().is_none() {
+            if source.kind() == std::io::ErrorKind::NotFound && path.extension() != Some("toml".as_ref()) {
                 let known = zoo::names().collect::<Vec<_>>().join(", ");
                 let message = format!("no file and no built-in network of that name (built in: {known})");
                 return NetworkError::Syntax { path: path_or_name.to_owned(), message };
@@ -211,6 +215,36 @@ impl Network {
             return invalid("a classifier needs at least two classes");
         }
         Ok(())
+    }
+
+    /// The same network for another number of classes: its last dense layer gets that many units.
+    ///
+    /// # Errors
+    /// When there is no dense layer before the softmax.
+    pub fn with_classes(mut self, classes: usize) -> Result<Self, NetworkError> {
+        let units = u32::try_from(classes).unwrap_or(u32::MAX);
+        let last = self.layers.iter_mut().rev().find_map(|layer| match &mut layer.kind {
+            LayerKind::Op(Op::Dense { units, .. }) => Some(Ok(units)),
+            LayerKind::Op(Op::Softmax) | LayerKind::Dropout { .. } => None,
+            _ => Some(Err(())),
+        });
+        let Some(Ok(place)) = last else {
+            let message = "there is no dense layer before its softmax whose units could be the classes".to_owned();
+            return Err(NetworkError::Invalid { name: self.name, message });
+        };
+        *place = units;
+        self.validate()?;
+        Ok(self)
+    }
+
+    /// The same network on pictures of another size.
+    ///
+    /// # Errors
+    /// When a layer cannot take what it then gets; the error names layer and rule.
+    pub fn with_input(mut self, height: u32, width: u32) -> Result<Self, NetworkError> {
+        (self.input.shape.h, self.input.shape.w) = (height, width);
+        self.validate()?;
+        Ok(self)
     }
 
     /// Refuses labels that are not one a class.

@@ -2,10 +2,9 @@
 //! H, W, C order.
 
 use super::fold::fold;
-use super::{LayerKind, Network, NetworkError};
+use super::{LayerKind, LayerOptions, Network, NetworkError};
 use crate::files::write_atomically;
 use ocelli::ir::Op;
-use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::BTreeMap;
@@ -25,7 +24,7 @@ pub struct LayerWeights {
     pub shape: [usize; 4],
     /// The weights in that order.
     pub kernel: Vec<f32>,
-    /// One an output channel.
+    /// One an output channel; empty where the layer trains none.
     pub bias: Vec<f32>,
 }
 
@@ -81,25 +80,20 @@ pub enum WeightError {
 }
 
 impl Weights {
-    /// Glorot uniform weights and zero biases, as Keras starts.
-    ///
-    /// # Arithmetic
-    /// `U(-k, k)` with `k = sqrt(6 / (fan_in + fan_out))`, fans counted within a group; batch norms start as the identity.
+    /// The numbers that training starts with: each layer's initializer (fans counted within a group), zero biases, batch norms that are
+    /// the identity.
     ///
     /// # Errors
     /// When the network's shapes do not fit.
-    ///
-    /// # Source
-    /// Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010, equation 16.
-    pub fn glorot(network: &Network, rng: &mut ChaCha8Rng) -> Result<Self, NetworkError> {
+    pub fn initial(network: &Network, rng: &mut ChaCha8Rng) -> Result<Self, NetworkError> {
         let mut weights = Self::default();
         for place in places(network)? {
             let numbers = match place.kind {
-                PlaceKind::Layer { shape, channels, groups } => {
+                PlaceKind::Layer { shape, channels, groups, options } => {
                     let [o, kh, kw, i] = if shape[0] == channels { shape } else { [channels, shape[1], shape[2], 1] };
-                    let limit = (6.0 / ((kh * kw * (i + o / groups)) as f32)).sqrt();
-                    let kernel = (0..o * kh * kw * i).map(|_| rng.random_range(-limit..limit)).collect();
-                    LayerWeights { shape, kernel, bias: vec![0.0; channels] }
+                    let (fan_in, fan_out) = (kh * kw * i, kh * kw * o / groups);
+                    let kernel = options.initializer.sample(o * kh * kw * i, fan_in, fan_out, rng);
+                    LayerWeights { shape, kernel, bias: vec![0.0; if options.bias { channels } else { 0 }] }
                 }
                 PlaceKind::Norm { channels } => {
                     weights.insert_norm(&place.name, NormWeights::identity(channels));
@@ -155,8 +149,11 @@ impl Weights {
                 Some(layer) => {
                     self.layer(&layer.name).filter(|l| l.shape == shape).ok_or_else(|| missing(&layer.name))?.clone()
                 }
-                None => LayerWeights { shape, kernel: vec![1.0; shape[axis]], bias: vec![0.0; shape[axis]] },
+                None => LayerWeights { shape, kernel: vec![1.0; shape[axis]], bias: Vec::new() },
             };
+            if numbers.bias.is_empty() {
+                numbers.bias = vec![0.0; shape[axis]];
+            }
             for layer in layers {
                 let LayerKind::BatchNorm { epsilon, .. } = layer.kind else { continue };
                 let norm = self.norm(&layer.name).filter(|n| n.parts().iter().all(|(_, p)| p.len() == shape[axis]));
@@ -207,8 +204,9 @@ impl Weights {
         let mut weights = Self::default();
         for Place { name, kind } in places(network)? {
             match kind {
-                PlaceKind::Layer { shape, channels, .. } => {
-                    let (kernel, bias) = (read(&name, "kernel", &shape)?, read(&name, "bias", &[channels])?);
+                PlaceKind::Layer { shape, channels, options, .. } => {
+                    let kernel = read(&name, "kernel", &shape)?;
+                    let bias = if options.bias { read(&name, "bias", &[channels])? } else { Vec::new() };
                     weights.insert(&name, LayerWeights { shape, kernel, bias });
                 }
                 PlaceKind::Norm { channels } => {
@@ -233,10 +231,9 @@ impl Weights {
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
         let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
         let layers = self.iter().flat_map(|(name, layer)| {
-            [
-                (format!("{name}.kernel"), layer.shape.to_vec(), bytes(&layer.kernel)),
-                (format!("{name}.bias"), vec![layer.bias.len()], bytes(&layer.bias)),
-            ]
+            let bias = (format!("{name}.bias"), vec![layer.bias.len()], bytes(&layer.bias));
+            let kernel = (format!("{name}.kernel"), layer.shape.to_vec(), bytes(&layer.kernel));
+            std::iter::once(kernel).chain((!layer.bias.is_empty()).then_some(bias))
         });
         let norms = self.norms.iter().flat_map(|(name, norm)| {
             norm.parts().map(|(part, values)| (format!("{name}.{part}"), vec![values.len()], bytes(values)))
@@ -284,13 +281,13 @@ struct Place {
 }
 
 enum PlaceKind {
-    Layer { shape: [usize; 4], channels: usize, groups: usize },
+    Layer { shape: [usize; 4], channels: usize, groups: usize, options: LayerOptions },
     Norm { channels: usize },
 }
 
 /// The layers that have numbers, in order.
 fn places(network: &Network) -> Result<Vec<Place>, NetworkError> {
-    let kind = |kind: &LayerKind, input: ocelli::ir::Shape| match kind {
+    let kind = |kind: &LayerKind, options: LayerOptions, input: ocelli::ir::Shape| match kind {
         LayerKind::BatchNorm { .. } => Some(PlaceKind::Norm { channels: input.c as usize }),
         LayerKind::Dropout { .. } => None,
         LayerKind::Op(op) => {
@@ -300,11 +297,13 @@ fn places(network: &Network) -> Result<Vec<Place>, NetworkError> {
                 Op::DepthwiseConv2d { .. } => input.c,
                 _ => 1,
             };
-            Some(PlaceKind::Layer { shape, channels: shape[op.channel_axis()], groups: groups as usize })
+            Some(PlaceKind::Layer { shape, channels: shape[op.channel_axis()], groups: groups as usize, options })
         }
     };
     let layers = network.wired()?.into_iter();
     Ok(layers
-        .filter_map(|w| Some(Place { name: w.layer.name.clone(), kind: kind(&w.layer.kind, w.input())? }))
+        .filter_map(|w| {
+            Some(Place { name: w.layer.name.clone(), kind: kind(&w.layer.kind, w.layer.options, w.input())? })
+        })
         .collect())
 }

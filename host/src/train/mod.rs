@@ -149,7 +149,7 @@ pub fn train(
     network.check_labels(&training.labels)?;
     let device = device(&config.backend)?;
     let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
-    let start = Weights::glorot(network, &mut rng)?;
+    let start = Weights::initial(network, &mut rng)?;
     device.seed(config.seed);
     let training_device = device.clone().autodiff();
     let mut module = Classifier::new(network, &start, &training_device)?;

@@ -2,7 +2,7 @@
 
 use super::parts::{Convolution, Dense, norm, norm_numbers, to_vec};
 use crate::network::{LayerKind, Network, NetworkError, Weights};
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::nn::{BatchNorm, Dropout, DropoutConfig};
 use burn::tensor::activation::{hard_swish, leaky_relu, relu, sigmoid, tanh};
 use burn::tensor::module::{avg_pool2d, conv2d, linear, max_pool2d};
@@ -254,12 +254,15 @@ impl Classifier {
         match work {
             Work::Convolution { index, options, activation } => {
                 let layer = &self.convolutions[*index];
-                activate(conv2d(x, layer.weight.val(), Some(layer.bias.val()), options.clone()), *activation)
+                activate(
+                    conv2d(x, layer.weight.val(), layer.bias.as_ref().map(Param::val), options.clone()),
+                    *activation,
+                )
             }
             Work::Dense { index, activation } => {
                 let layer = &self.denses[*index];
                 let [n, c, _, _] = x.dims();
-                let y = linear(x.reshape([n, c]), layer.weight.val(), Some(layer.bias.val()));
+                let y = linear(x.reshape([n, c]), layer.weight.val(), layer.bias.as_ref().map(Param::val));
                 let units = y.dims()[1];
                 activate(y.reshape([n, units, 1, 1]), *activation)
             }

@@ -10,7 +10,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 pub(super) struct Convolution {
     /// `[c_out, c_in / groups, kh, kw]`.
     pub weight: Param<Tensor<4>>,
-    pub bias: Param<Tensor<1>>,
+    pub bias: Option<Param<Tensor<1>>>,
     /// Whether our layout is `[1, kh, kw, c_out]`.
     #[module(skip)]
     depthwise: bool,
@@ -20,13 +20,17 @@ impl Convolution {
     pub fn new(layer: &LayerWeights, depthwise: bool, device: &Device) -> Self {
         let ours = Tensor::<4>::from_data(TensorData::new(layer.kernel.clone(), layer.shape), device);
         let weight = if depthwise { ours.permute([3, 0, 1, 2]) } else { ours.permute([0, 3, 1, 2]) };
-        Self { weight: Param::from_tensor(materialize(weight, device)), bias: vector(&layer.bias, device), depthwise }
+        Self { weight: Param::from_tensor(materialize(weight, device)), bias: bias(layer, device), depthwise }
     }
 
     pub fn to_layer(&self) -> LayerWeights {
         let weight = self.weight.val();
         let ours = if self.depthwise { weight.permute([1, 2, 3, 0]) } else { weight.permute([0, 2, 3, 1]) };
-        LayerWeights { shape: ours.dims(), kernel: to_vec(ours), bias: to_vec(self.bias.val()) }
+        LayerWeights {
+            shape: ours.dims(),
+            kernel: to_vec(ours),
+            bias: self.bias.as_ref().map_or_else(Vec::new, |bias| to_vec(bias.val())),
+        }
     }
 }
 
@@ -34,20 +38,24 @@ impl Convolution {
 pub(super) struct Dense {
     /// `[in, out]`.
     pub weight: Param<Tensor<2>>,
-    pub bias: Param<Tensor<1>>,
+    pub bias: Option<Param<Tensor<1>>>,
 }
 
 impl Dense {
     pub fn new(layer: &LayerWeights, device: &Device) -> Self {
         let [out, _, _, inputs] = layer.shape;
         let rows = Tensor::<2>::from_data(TensorData::new(layer.kernel.clone(), [out, inputs]), device);
-        Self { weight: Param::from_tensor(materialize(rows.transpose(), device)), bias: vector(&layer.bias, device) }
+        Self { weight: Param::from_tensor(materialize(rows.transpose(), device)), bias: bias(layer, device) }
     }
 
     pub fn to_layer(&self) -> LayerWeights {
         let rows = self.weight.val().transpose();
         let [out, inputs] = rows.dims();
-        LayerWeights { shape: [out, 1, 1, inputs], kernel: to_vec(rows), bias: to_vec(self.bias.val()) }
+        LayerWeights {
+            shape: [out, 1, 1, inputs],
+            kernel: to_vec(rows),
+            bias: self.bias.as_ref().map_or_else(Vec::new, |bias| to_vec(bias.val())),
+        }
     }
 }
 
@@ -72,6 +80,11 @@ pub(super) fn norm_numbers(norm: &BatchNorm) -> NormWeights {
         mean: to_vec(norm.running_mean.value_sync()),
         variance: to_vec(norm.running_var.value_sync()),
     }
+}
+
+/// A bias where the layer has one.
+fn bias(layer: &LayerWeights, device: &Device) -> Option<Param<Tensor<1>>> {
+    (!layer.bias.is_empty()).then(|| vector(&layer.bias, device))
 }
 
 fn vector(values: &[f32], device: &Device) -> Param<Tensor<1>> {

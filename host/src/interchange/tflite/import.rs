@@ -4,7 +4,7 @@ use super::{
     FusedActivation, Options, Padding, TensorType, TfliteModel, TfliteOperator, TfliteTensor, report, short_name,
     unsupported,
 };
-use crate::network::{Layer, LayerKind, LayerWeights, Network, Node, Weights};
+use crate::network::{Layer, LayerKind, LayerOptions, LayerWeights, Network, Node, Weights};
 use crate::quantize::{QuantParams, QuantizedLayer, QuantizedNetwork, QuantizedWeights};
 use anyhow::{Context, bail, ensure};
 use ocelli::image::{ColorOrder, InputSpec, Resize};
@@ -219,7 +219,12 @@ impl Builder<'_> {
                 None => crate::network::INPUT.to_owned(),
                 Some(layer) => nodes[layer].name.clone(),
             });
-            layers.push(Layer { name: node.name.clone(), kind: LayerKind::Op(node.op), inputs: names.collect() });
+            layers.push(Layer {
+                name: node.name.clone(),
+                kind: LayerKind::Op(node.op),
+                inputs: names.collect(),
+                options: LayerOptions::default(),
+            });
             if let Some(tensor) = draft.weights {
                 let shape =
                     node.op.weight_shape(node.input()).context("an operator without weights")?.map(|n| n as usize);
