@@ -1,5 +1,6 @@
 //! The judgement: Burn, tract, the runtime on the host and the runtime on an emulated chip, side by side, layer by layer.
 
+mod calibrators;
 mod constants;
 mod device;
 mod float;
@@ -9,6 +10,7 @@ mod report;
 pub mod tract;
 pub mod vectors;
 
+pub use calibrators::{Trial, choose};
 pub use constants::ConstantsCheck;
 pub use device::{DeviceCheck, DeviceOutcome, not_available, run_device, run_firmware};
 pub use float::FloatCheck;

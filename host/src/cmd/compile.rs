@@ -1,14 +1,15 @@
 //! `ocelli compile`
 
 use super::Verdict;
-use super::ui::{load_training, spinner, thousands};
+use super::ui::{load_training, percent, spinner, thousands};
 use anyhow::ensure;
 use ocelli_firmware_tools::boards::find;
+use ocelli_host::check::{Trial, choose};
 use ocelli_host::compile::{LayerCost, Options, Planned, Target, assemble, cost, planned};
 use ocelli_host::config::HOST;
 use ocelli_host::data::Dataset;
 use ocelli_host::network::{Network, Weights};
-use ocelli_host::quantize::{Calibration, QuantizationConfig, QuantizedNetwork, quantize};
+use ocelli_host::quantize::{Calibrator, Observation, QuantizationConfig, QuantizedNetwork, quantize};
 use ocelli_host::run::{RunFolder, Trained, names};
 use ocelli_host::train::device;
 use std::path::PathBuf;
@@ -34,6 +35,10 @@ pub struct Args {
     /// Training images observed for calibration.
     #[arg(long)]
     calibration_images: Option<usize>,
+    /// How intervals are made of the observed values: min-max, percentile-99.99, percentile-99.9 or mse (default: all are tried, and
+    /// the one is taken that keeps the network nearest to its float self).
+    #[arg(long, value_parser = parse_calibrator)]
+    calibrator: Option<Calibrator>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -48,6 +53,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     if let Some(images) = args.calibration_images {
         config.quantization.calibration_images = images;
     }
+    config.quantization.calibrator = args.calibrator.or(config.quantization.calibrator);
     if let Some(board) = &args.board {
         config.target.board.clone_from(board);
     }
@@ -64,7 +70,10 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     report(&folder, &chip, &plan, args.json)
 }
 
-/// Calibrates on training images and quantizes.
+/// Most images that calibrators are judged by.
+const JUDGED: usize = 512;
+
+/// Calibrates on training images and quantizes; says which calibrator was taken.
 pub fn quantize_with(
     network: &Network,
     weights: &Weights,
@@ -73,9 +82,22 @@ pub fn quantize_with(
 ) -> anyhow::Result<QuantizedNetwork> {
     let spinner = spinner("calibrating");
     let images = training.take(config.calibration_images, config.seed);
-    let calibration = Calibration::observe(network, weights, &images, &device("flex")?)?;
+    let observation = Observation::collect(network, weights, &images, &device("flex")?)?;
+    if let Some(calibrator) = config.calibrator {
+        spinner.finish_and_clear();
+        return quantize(network, weights, &observation.calibration(calibrator), &training.labels);
+    }
+    let judged = training.take(JUDGED, config.seed.wrapping_add(1));
+    let (quantized, trials) = choose(network, weights, &observation, &judged)?;
     spinner.finish_and_clear();
-    quantize(network, weights, &calibration, &training.labels)
+    let taken = trials.iter().min_by(|a, b| a.divergence.total_cmp(&b.divergence)).map(|trial| trial.calibrator);
+    for trial in &trials {
+        let taken = if Some(trial.calibrator) == taken { " (taken)" } else { "" };
+        let agreement = percent(trial.agreement);
+        let Trial { calibrator, divergence, .. } = trial;
+        eprintln!("calibrator {calibrator}: divergence {divergence:.5} nats, same class {agreement}{taken}");
+    }
+    Ok(quantized)
 }
 
 /// What a model is compiled for: a board's core and memory, or this computer.
@@ -115,6 +137,14 @@ pub struct Limits {
     /// Working memory that the model may take, for instance 64K (default: what the board has).
     #[arg(long, value_parser = parse_bytes)]
     ram: Option<u64>,
+}
+
+fn parse_calibrator(text: &str) -> Result<Calibrator, String> {
+    let known = || Calibrator::ALL.map(|calibrator| calibrator.to_string()).join(", ");
+    Calibrator::ALL
+        .into_iter()
+        .find(|calibrator| calibrator.to_string() == text)
+        .ok_or_else(|| format!("'{text}' is not one of {}", known()))
 }
 
 fn parse_bytes(text: &str) -> Result<u64, String> {

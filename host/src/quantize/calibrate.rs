@@ -1,12 +1,15 @@
 //! Which values each tensor takes on images of the training set.
 
+use super::histogram::Histogram;
 use crate::data::Dataset;
 use crate::network::{Network, Weights};
 use crate::quantize::QuantParams;
 use crate::train::{Batches, Classifier, input_tensor};
 use anyhow::{Context, ensure};
 use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// The interval of a tensor's values; it always holds 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -38,6 +41,82 @@ impl Range {
         }
         let zero_point = (-128.0 - min / f64::from(scale)).round().clamp(-128.0, 127.0) as i32;
         QuantParams { scale, zero_point }
+    }
+}
+
+/// How an interval is made of the values that a tensor took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub enum Calibrator {
+    /// All values.
+    #[serde(rename = "min-max")]
+    MinMax,
+    /// All but one in ten thousand on each side.
+    #[serde(rename = "percentile-99.99")]
+    Percentile9999,
+    /// All but one in a thousand on each side.
+    #[serde(rename = "percentile-99.9")]
+    Percentile999,
+    /// Those for which the mean square of the rounding error is least.
+    #[serde(rename = "mse")]
+    LeastError,
+}
+
+impl Calibrator {
+    /// All of them, the plainest first.
+    pub const ALL: [Self; 4] = [Self::MinMax, Self::Percentile9999, Self::Percentile999, Self::LeastError];
+
+    fn range(self, histogram: &Histogram) -> Range {
+        match self {
+            Self::MinMax => histogram.whole(),
+            Self::Percentile9999 => histogram.without_tails(1e-4),
+            Self::Percentile999 => histogram.without_tails(1e-3),
+            Self::LeastError => histogram.least_error(),
+        }
+    }
+}
+
+impl fmt::Display for Calibrator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::MinMax => "min-max",
+            Self::Percentile9999 => "percentile-99.99",
+            Self::Percentile999 => "percentile-99.9",
+            Self::LeastError => "mse",
+        })
+    }
+}
+
+/// The values that each operator's output took.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    histograms: BTreeMap<String, Histogram>,
+}
+
+impl Observation {
+    /// Runs the float network, as it is after folding, over `images` twice: for the intervals, and to count within them.
+    ///
+    /// # Errors
+    /// As [`Calibration::observe`].
+    pub fn collect(network: &Network, weights: &Weights, images: &Dataset, device: &Device) -> anyhow::Result<Self> {
+        let ranges = Calibration::observe(network, weights, images, device)?.ranges;
+        let mut histograms: BTreeMap<String, Histogram> =
+            ranges.into_iter().map(|(name, range)| (name, Histogram::over(range))).collect();
+        let module = Classifier::folded(network, weights, device)?;
+        for batch in Batches::in_order(images.len(), 64) {
+            module.forward_observed(input_tensor(network, images, &batch, device), |layer| {
+                if let Some(histogram) = histograms.get_mut(&layer.name) {
+                    histogram.add(&layer.values);
+                }
+            });
+        }
+        Ok(Self { histograms })
+    }
+
+    /// The intervals that a calibrator makes of them.
+    #[must_use]
+    pub fn calibration(&self, calibrator: Calibrator) -> Calibration {
+        let ranges = self.histograms.iter().map(|(name, histogram)| (name.clone(), calibrator.range(histogram)));
+        Calibration { ranges: ranges.collect() }
     }
 }
 

@@ -1,9 +1,10 @@
 //! From float to int8 in TensorFlow Lite's scheme: activations per tensor, weights symmetric per output channel, bias int32.
 
 mod calibrate;
+mod histogram;
 mod network;
 
-pub use calibrate::{Calibration, Range};
+pub use calibrate::{Calibration, Calibrator, Observation, Range};
 pub use network::{QuantParams, QuantizedLayer, QuantizedNetwork, QuantizedWeights, pixel_lut};
 
 use crate::network::{Network, NetworkError, Node, Weights, channel_of};
@@ -18,13 +19,17 @@ use serde::{Deserialize, Serialize};
 pub struct QuantizationConfig {
     /// Training images whose activations are observed.
     pub calibration_images: usize,
+    /// How intervals are made of what was observed; when it is missing all are tried and the one is taken that keeps the network
+    /// nearest to its float self.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calibrator: Option<Calibrator>,
     /// Seed of their choice.
     pub seed: u64,
 }
 
 impl Default for QuantizationConfig {
     fn default() -> Self {
-        Self { calibration_images: 512, seed: 1 }
+        Self { calibration_images: 512, calibrator: None, seed: 1 }
     }
 }
 

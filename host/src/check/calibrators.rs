@@ -1,0 +1,84 @@
+//! Which calibrator keeps a network nearest to its float self: all are tried.
+
+use super::scores;
+use crate::compile::{Options, Target, assemble, planned};
+use crate::data::Dataset;
+use crate::model::{ModelBytes, probabilities};
+use crate::network::{Network, Weights};
+use crate::quantize::{Calibrator, Observation, QuantizedNetwork, quantize};
+use crate::train::{argmax, device, evaluate};
+use anyhow::ensure;
+use serde::Serialize;
+
+/// What a calibrator made of a network.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Trial {
+    /// The calibrator.
+    pub calibrator: Calibrator,
+    /// Mean Kullback-Leibler divergence of the int8 network's probabilities from the float network's, in nats.
+    pub divergence: f64,
+    /// Share of images on which both name the same class.
+    pub agreement: f64,
+}
+
+/// Quantizes a network with every calibrator and keeps the one of least divergence on `judged`, the first among equals.
+///
+/// # Errors
+/// When the network cannot be quantized or run, or there are no images.
+pub fn choose(
+    network: &Network,
+    weights: &Weights,
+    observation: &Observation,
+    judged: &Dataset,
+) -> anyhow::Result<(QuantizedNetwork, Vec<Trial>)> {
+    ensure!(!judged.is_empty(), "there are no images to judge calibrators by");
+    let logits = evaluate(network, weights, judged, &device("flex")?)?.logits;
+    let classes = judged.labels.len();
+    let float: Vec<Vec<f32>> = logits.chunks_exact(classes).map(softmax).collect();
+    let (mut trials, mut best): (Vec<Trial>, Option<(f64, QuantizedNetwork)>) = (Vec::new(), None);
+    for calibrator in Calibrator::ALL {
+        let quantized = quantize(network, weights, &observation.calibration(calibrator), &judged.labels)?;
+        let plan = planned(&quantized, Options::for_target(Target::HOST))?;
+        let scores = scores(&ModelBytes::new(&assemble(&plan.file)?), judged)?;
+        let int8: Vec<Vec<f32>> = scores.chunks_exact(classes).map(probabilities).collect();
+        let pairs = || float.iter().zip(&int8);
+        let mean = |sum: f64| sum / judged.len() as f64;
+        let divergence = mean(pairs().map(|(float, int8)| divergence(float, int8)).sum());
+        let agreement = mean(pairs().filter(|(float, int8)| argmax(float) == argmax(int8)).count() as f64);
+        trials.push(Trial { calibrator, divergence, agreement });
+        if best.as_ref().is_none_or(|(least, _)| divergence < *least) {
+            best = Some((divergence, quantized));
+        }
+    }
+    let (_, quantized) = best.ok_or_else(|| anyhow::anyhow!("no calibrator was tried"))?;
+    Ok((quantized, trials))
+}
+
+fn softmax(logits: &[f32]) -> Vec<f32> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f32> = logits.iter().map(|v| (v - largest).exp()).collect();
+    let sum: f32 = powers.iter().sum();
+    powers.into_iter().map(|v| v / sum).collect()
+}
+
+/// `sum p ln(p / q)`; a probability that int8 rounds to zero counts as half a step.
+fn divergence(p: &[f32], q: &[f32]) -> f64 {
+    let terms = p.iter().zip(q).filter(|(p, _)| **p > 0.0);
+    terms.map(|(&p, &q)| f64::from(p) * (f64::from(p) / f64::from(q.max(1.0 / 512.0))).ln()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn divergence_is_zero_for_equals_and_grows_with_the_difference() {
+        let p = softmax(&[2.0, 1.0, 0.0]);
+        assert!((p.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+        assert!(divergence(&p, &p).abs() < 1e-7);
+        let near = divergence(&p, &[0.6, 0.3, 0.1]);
+        assert!(0.0 < near && near < divergence(&p, &[0.1, 0.3, 0.6]));
+        // ln 2 when half of a certain class's probability is lost
+        assert!((divergence(&[1.0, 0.0], &[0.5, 0.5]) - 2.0_f64.ln()).abs() < 1e-7);
+    }
+}
