@@ -12,5 +12,6 @@ mod model_file;
 mod networks;
 mod operators;
 mod rings;
+mod shapes;
 mod support;
 mod two_cores;

@@ -44,6 +44,14 @@ fn levels() -> Vec<Level> {
     InstructionSet::ALL.into_iter().filter_map(Level::new).collect()
 }
 
+#[test]
+fn the_instructions_that_must_be_tested_are_there() {
+    // `cargo xtask ci` says so where it chooses the CPU
+    let Ok(required) = std::env::var("OCELLI_REQUIRE_LEVEL") else { return };
+    let names: Vec<&str> = levels().iter().map(|level| level.instruction_set().name()).collect();
+    assert!(names.contains(&required.as_str()), "{required} is not among {names:?}");
+}
+
 /// The tables of a layer.
 #[derive(Debug)]
 struct Tables {

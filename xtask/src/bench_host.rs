@@ -1,9 +1,8 @@
 //! `cargo xtask bench host`: what a model takes on this computer, beside tract and XNNPACK.
 
 use crate::process::{self, cargo, root};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
-use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -50,16 +49,12 @@ pub fn run(args: &Host) -> Result<ExitCode> {
         Some(path) => path.canonicalize().with_context(|| path.display().to_string())?,
         None => root().join(MODEL),
     };
-    let results = target_folder().join("criterion");
     let mut bench = cargo();
     bench.args(["bench", "--package", "ocelli-host", "--bench", "host"]);
     if given.is_some() {
         bench.env("OCELLI_BENCH_MODEL", &model);
     }
-    let _ = fs::remove_dir_all(&results); // what is left of an earlier run is not of this one
-    process::run(&mut bench)?;
-
-    let mut rows = medians(&results)?;
+    let mut rows = medians(&process::shown_output(&mut bench)?)?;
     let name = model.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let note = match xnnpack(&model) {
         Ok(times) => {
@@ -77,42 +72,39 @@ pub fn run(args: &Host) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where cargo writes.
-fn target_folder() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder))
-}
-
 /// A network, what ran it, and its time.
 type Row = (String, String, f64);
 
-/// Group, name and median (in microseconds) of every benchmark below a folder.
-fn medians(folder: &Path) -> Result<Vec<Row>> {
+/// Network, name and median (in microseconds) of every row that divan printed.
+fn medians(text: &str) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    for group in folders(folder)? {
-        for bench in folders(&group)? {
-            let (Ok(name), Ok(estimates)) =
-                (read(&bench.join("new/benchmark.json")), read(&bench.join("new/estimates.json")))
-            else {
-                continue; // a report's folder
-            };
-            let text = |key: &str| name[key].as_str().unwrap_or_default().to_owned();
-            let nanoseconds = estimates["median"]["point_estimate"].as_f64().context("no median")?;
-            rows.push((text("group_id"), text("function_id"), nanoseconds / 1e3));
-        }
+    for line in text.lines() {
+        // the tree's branches, then name and fastest time, slowest, median, mean, samples, iterations
+        let line = line.trim_start_matches([' ', '│', '├', '╰', '─']);
+        let columns: Vec<&str> = line.split('│').map(str::trim).collect();
+        let [first, _, median, ..] = columns[..] else { continue };
+        let Some((network, first)) = first.split_once('/') else { continue }; // a heading
+        let row = || {
+            let (name, _) = first.rsplit_once(' ')?.0.rsplit_once(' ')?;
+            Some((network.to_owned(), name.trim_end().to_owned(), microseconds(median)?))
+        };
+        rows.push(row().with_context(|| format!("not a row of divan's table: {line}"))?);
     }
+    ensure!(!rows.is_empty(), "the benchmark printed no table of divan's");
     Ok(rows)
 }
 
-fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
-    let mut folders: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    folders.retain(|path| path.is_dir());
-    folders.sort();
-    Ok(folders)
-}
-
-fn read(path: &Path) -> Result<Value> {
-    Ok(serde_json::from_str(&fs::read_to_string(path)?)?)
+/// A time as divan writes it, such as `51.98 µs`, in microseconds.
+fn microseconds(text: &str) -> Option<f64> {
+    let (number, unit) = text.split_once(' ')?;
+    let scale = match unit {
+        "ns" => 1e-3,
+        "µs" => 1.0,
+        "ms" => 1e3,
+        "s" => 1e6,
+        _ => return None,
+    };
+    Some(number.parse::<f64>().ok()? * scale)
 }
 
 /// XNNPACK's times by threads, or why there are none.
@@ -155,6 +147,21 @@ fn cpu() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_medians_of_divans_table_are_read() {
+        let text = "\
+Timer precision: 20 ns
+host                                fastest       │ slowest       │ median        │ mean          │ samples │ iters
+╰─ inference                                      │               │               │               │         │
+   ├─ resnet8/ocelli, threads 1     51.2 µs       │ 99.1 µs       │ 52.45 µs      │ 53 µs         │ 9000    │ 9000
+   ╰─ resnet8/tract, int8 (as is)   2.1 ms        │ 3.1 ms        │ 2.184 ms      │ 2.2 ms        │ 900     │ 900
+";
+        let row = |name: &str, us| ("resnet8".to_owned(), name.to_owned(), us);
+        assert_eq!(medians(text).unwrap(), [row("ocelli, threads 1", 52.45), row("tract, int8 (as is)", 2184.0)]);
+        assert!(medians("error").is_err());
+        assert!(medians("├─ a/b   1 µs  │ 2 µs  │ 3 parsecs  │").is_err(), "a unit that is not known");
+    }
 
     #[test]
     fn the_table_holds_each_time_to_one_thread_of_ours() {

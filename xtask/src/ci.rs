@@ -1,5 +1,6 @@
 //! `cargo xtask ci`: every check of the project, in the order of what fails fastest.
 
+use crate::aarch64;
 use crate::process::{self, cargo, root};
 use crate::setup::{self, Needs, TARGETS};
 use crate::sizes;
@@ -31,6 +32,7 @@ const STAGES: &[Stage] = &[
         process::run(cargo().args(["doc", "--release", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", "-Dwarnings"))
     }),
     ("no_std", no_std),
+    ("aarch64", aarch64::test),
     ("firmware clippy", firmware_clippy),
     ("device", device),
     ("sizes", || sizes::run(&sizes::Args { check: true, write: false }).map(drop)),

@@ -13,8 +13,11 @@ use std::process::Command;
 /// Oldest Rust that builds the project.
 const MIN_RUST: &str = env!("CARGO_PKG_RUST_VERSION");
 /// Debian's compiler, never a shim of rustup's.
-const RUSTC: &str = "/usr/bin/rustc";
-const CARGO: &str = "/usr/bin/cargo";
+pub const RUSTC: &str = "/usr/bin/rustc";
+/// Debian's cargo.
+pub const CARGO: &str = "/usr/bin/cargo";
+/// The standard library's source.
+const LIBRARY_SOURCE: &str = "/usr/lib/rustlib/src/rust/library/std";
 /// Changes with what this file builds, so that an older sysroot is built anew.
 const RECIPE: &str = "1";
 
@@ -35,7 +38,7 @@ pub fn ensure_packages(missing_emulators: &[&str]) -> Result<()> {
     if !apt::is_available() {
         bail!("OCELLI_TOOLCHAIN=debian needs apt-get; without it unset the variable and run: cargo xtask setup");
     }
-    let has_rust = RUST_PACKAGES.iter().any(|packages| packages.iter().all(|package| is_recent(package)));
+    let has_rust = has_rust();
     let lld = installed_lld();
     if missing_emulators.is_empty() && has_rust && lld.is_some() {
         return Ok(());
@@ -57,6 +60,16 @@ pub fn ensure_packages(missing_emulators: &[&str]) -> Result<()> {
     }
     println!("setup: installs the packages {}", packages.join(" "));
     apt::install(&packages)
+}
+
+/// Whether Debian's Rust can build libraries for a target that it has none for.
+pub fn has_library_source() -> bool {
+    [RUSTC, CARGO, LIBRARY_SOURCE].into_iter().all(|path| Path::new(path).exists()) && has_rust()
+}
+
+/// Whether a whole Rust toolchain is installed and new enough.
+fn has_rust() -> bool {
+    RUST_PACKAGES.iter().any(|packages| packages.iter().all(|package| is_recent(package)))
 }
 
 /// Whether a package of the Rust toolchain is installed and new enough.

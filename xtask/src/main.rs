@@ -1,5 +1,7 @@
-//! Project tasks: `cargo xtask setup`, `ci`, `demo`, `bench`, `sizes`, `sanitize` and `miri`.
+//! Project tasks: `cargo xtask setup`, `ci`, `demo`, `bench`, `sizes`,
+//! `aarch64`, `sanitize` and `miri`.
 
+mod aarch64;
 mod apt;
 mod bench;
 mod bench_host;
@@ -36,6 +38,8 @@ enum Task {
     Bench(bench::Task),
     /// Flash and RAM of every model on every board: print the table, check it, write it.
     Sizes(sizes::Args),
+    /// Run the tests of 64-bit Arm's kernels under QEMU.
+    Aarch64,
     /// Run the tests of untrusted model files under AddressSanitizer, or valgrind.
     Sanitize,
     /// Run the runtime's tests under Miri.
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
         Task::Ci => ci::run(),
         Task::Bench(task) => bench::run(&task),
         Task::Sizes(args) => sizes::run(&args),
+        Task::Aarch64 => aarch64::test().map(|()| ExitCode::SUCCESS),
         Task::Sanitize => memory::sanitize(),
         Task::Miri => memory::miri(),
         Task::Demo { args } => demo::run(&args),

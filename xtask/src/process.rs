@@ -1,6 +1,7 @@
 //! Starting other programs.
 
 use anyhow::{Context, Result, bail};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -43,6 +44,25 @@ pub fn output(command: &mut Command) -> Result<String> {
         bail!("failed ({}): {line}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Runs a command, shows what it prints, and returns what it prints as a result (not its messages).
+pub fn shown_output(command: &mut Command) -> Result<String> {
+    let line = line(command);
+    println!("$ {line}");
+    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start: {line}"))?;
+    let mut text = String::new();
+    for printed in child.stdout.take().map(BufReader::new).into_iter().flat_map(BufReader::lines) {
+        let printed = printed.with_context(|| format!("cannot read what this prints: {line}"))?;
+        println!("{printed}");
+        text += &printed;
+        text.push('\n');
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("failed ({status}): {line}");
+    }
+    Ok(text)
 }
 
 /// Whether a program is on the search path.

@@ -76,7 +76,8 @@ fn emulators(needs: &Needs) -> String {
     names.join(", ")
 }
 
-fn ensure_rustup_targets(missing: &[&str]) -> Result<()> {
+/// Installs targets through rustup.
+pub fn ensure_rustup_targets(missing: &[&str]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }

@@ -35,7 +35,7 @@ pub fn lower(network: &QuantizedNetwork, target: &Target, tiles: bool) -> anyhow
         let reader = if index == last { Some(last.saturating_sub(1)) } else { reader };
         tensor.last_reader = u32::try_from(reader.context("a layer's output is read by no other")?)?;
     }
-    let each = tile::scratch_bytes(ops.iter().map(|entry| &entry.record), &tensors, target.lane_bytes);
+    let each = tile::most_scratch_bytes(ops.iter().map(|entry| &entry.record), &tensors, target.lane_bytes);
     let scratch = each.checked_next_multiple_of(REGION_ALIGN).and_then(|each| each.checked_mul(target.cores.into()));
     Ok(ModelFile {
         tensors,

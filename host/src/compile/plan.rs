@@ -3,10 +3,11 @@
 use super::blocks;
 use super::pack::{self, Packing, Region};
 use super::passes::Passes;
+use super::tile;
 use anyhow::{Context, ensure};
 use ocelli::model::memory::lives_of;
 use ocelli::model::records::{MAX_SCHEDULE, OpRecord, Tensor, flag, kind};
-use ocelli::model::write::ModelFile;
+use ocelli::model::write::{ModelFile, OpEntry};
 use ocelli::schedule::Graph;
 
 /// Every region starts at a multiple of this, so that kernels may load words.
@@ -191,17 +192,9 @@ enum Owner {
 
 /// Scratch memory of the operator that needs most; `budget` is what the block kernels may take to compute several rows at once.
 fn scratch_bytes(file: &ModelFile, budget: u32) -> u32 {
-    let of = |index: usize, record: &OpRecord| {
-        let tile = ocelli::kernels::tiled::Tile {
-            values: usize::from(record.tile_values),
-            channels: usize::from(record.tile_channels),
-        };
-        match record.kind {
-            _ if record.has(flag::BLOCKED) => blocks::scratch_bytes(file, index, budget),
-            _ if tile.values == 0 => 0,
-            kind::CONV2D => u32::try_from(tile.scratch_bytes(usize::from(file.lane_bytes))).unwrap_or(u32::MAX),
-            _ => file.tensors[usize::from(record.inputs[0])].c,
-        }
+    let of = |(index, entry): (usize, &OpEntry)| match &entry.record {
+        record if record.has(flag::BLOCKED) => blocks::scratch_bytes(file, index, budget),
+        record => tile::scratch_bytes(record, &file.tensors, file.lane_bytes),
     };
-    file.ops.iter().enumerate().map(|(index, entry)| of(index, &entry.record)).max().unwrap_or(0)
+    file.ops.iter().enumerate().map(of).max().unwrap_or(0)
 }

@@ -44,23 +44,29 @@ impl Target {
         let header = model.header();
         let Graph { ops, tensors } = model.graph();
         let blocks = header.layout == layout::BLOCKS;
-        let each = scratch_bytes(ops.iter(), tensors, header.lane_bytes).next_multiple_of(REGION_ALIGN).max(1);
+        let each = most_scratch_bytes(ops.iter(), tensors, header.lane_bytes).next_multiple_of(REGION_ALIGN).max(1);
         let cores = if blocks { 1 } else { u8::try_from(header.scratch_bytes / each).unwrap_or(1).max(1) };
         Self { lane_bytes: header.lane_bytes, scratch_bytes: header.scratch_bytes / u32::from(cores), blocks, cores }
     }
 }
 
-/// Scratch memory that a core takes for the operator that needs most.
-pub(super) fn scratch_bytes<'r>(ops: impl Iterator<Item = &'r OpRecord>, tensors: &[Tensor], lane_bytes: u8) -> u32 {
-    let of = |record: &OpRecord| {
-        let tile = Tile { values: usize::from(record.tile_values), channels: usize::from(record.tile_channels) };
-        match record.kind {
-            _ if tile.values == 0 => 0,
-            kind::CONV2D => u32::try_from(tile.scratch_bytes(usize::from(lane_bytes))).unwrap_or(u32::MAX),
-            _ => tensors.get(usize::from(record.inputs[0])).map_or(0, |input| input.c),
-        }
-    };
-    ops.map(of).max().unwrap_or(0)
+/// Scratch memory of an operator, as docs/model-format.md has it: a tile for a convolution, a byte an input channel for a depthwise one.
+pub(super) fn scratch_bytes(record: &OpRecord, tensors: &[Tensor], lane_bytes: u8) -> u32 {
+    let tile = record.tile();
+    match record.kind {
+        _ if tile.values == 0 => 0,
+        kind::CONV2D => u32::try_from(tile.scratch_bytes(usize::from(lane_bytes))).unwrap_or(u32::MAX),
+        _ => tensors.get(usize::from(record.inputs[0])).map_or(0, |input| input.c),
+    }
+}
+
+/// Scratch memory of the operator that needs most.
+pub(super) fn most_scratch_bytes<'r>(
+    ops: impl Iterator<Item = &'r OpRecord>,
+    tensors: &[Tensor],
+    lane_bytes: u8,
+) -> u32 {
+    ops.map(|record| scratch_bytes(record, tensors, lane_bytes)).max().unwrap_or(0)
 }
 
 /// Instructions to gather a value, next to one for each product with it (measured on the Cortex-M4).

@@ -13,6 +13,7 @@
 //! batch has a shape of batch 1 and a `shape_signature` with -1 there.
 
 mod constants;
+mod convert;
 mod error;
 mod flatbuffer;
 mod import;
