@@ -15,7 +15,9 @@ use tempfile::TempDir;
 /// The program that classifies with the model in it.
 const CLASSIFIER: &str = "ocelli-qemu";
 /// The program that runs operator cases.
-const CASES: &str = "ocelli-qemu-cases";
+pub(crate) const CASES: &str = "ocelli-qemu-cases";
+/// The program that compares inner loops.
+pub(crate) const KERNELS: &str = "ocelli-qemu-kernels";
 /// The program that measures the model in it.
 const BENCH: &str = "ocelli-qemu-bench";
 /// The program that runs the model in it on one core and on two.
@@ -183,13 +185,14 @@ fn build_with_model(
     Ok(firmware)
 }
 
-/// Builds the program that runs operator cases, by the rules of [`build`].
-pub(crate) fn build_cases(
+/// Builds a program that has no model in it ([`CASES`] or [`KERNELS`]), by the rules of [`build`].
+pub(crate) fn build_program(
+    name: &'static str,
     board: &'static Board,
     toolchain: &Toolchain,
     target_dir: Option<&Path>,
 ) -> Result<Image, BuildError> {
-    let program = Program { board, toolchain, name: CASES, model: None, optimize: None, target_dir };
+    let program = Program { board, toolchain, name, model: None, optimize: None, target_dir };
     let (path, elf) = program.compile()?;
     let image = Image::new(&elf, &path)?;
     fit::check_image(board, &image.sizes)?;

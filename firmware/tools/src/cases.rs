@@ -1,7 +1,7 @@
 //! Runs operator cases on a board: many small models, each over a frame of its own, in one run.
 
 use crate::boards::Board;
-use crate::build::{BuildError, build_cases};
+use crate::build::{self, BuildError};
 use crate::qemu::{self, Job, RunError};
 use crate::toolchain::{Toolchain, find_qemu};
 use ocelli_app::bench::HeaderError;
@@ -60,7 +60,7 @@ pub fn run_cases(
 ) -> Result<Vec<CaseOutput>, CasesError> {
     find_qemu(board.qemu).map_err(RunError::Missing)?;
     let input = to_file(cases)?;
-    let image = build_cases(board, toolchain, target_dir)?;
+    let image = build::build_program(build::CASES, board, toolchain, target_dir)?;
     let (elf, count) = (&image.elf, cases.len());
     let job = Job { elf, input_name: CASES_FILE, input: &input, arguments: &[], count, done: cases_done };
     let finished = qemu::run(board, &job, &mut |_| {})?;

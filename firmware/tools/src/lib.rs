@@ -31,6 +31,8 @@ pub mod fit;
 #[cfg(feature = "emulator")]
 pub mod frames;
 #[cfg(feature = "emulator")]
+pub mod kernels;
+#[cfg(feature = "emulator")]
 mod layers;
 #[cfg(feature = "emulator")]
 mod log;
@@ -47,6 +49,8 @@ pub use build::{BuildError, Firmware, build};
 pub use cases::{Case, CaseOutput, CasesError, run_cases};
 #[cfg(feature = "emulator")]
 pub use frames::{DeviceRun, Frames, run};
+#[cfg(feature = "emulator")]
+pub use kernels::run_kernels;
 #[cfg(feature = "emulator")]
 pub use ocelli::image::PixelFormat;
 #[cfg(feature = "emulator")]

@@ -2,8 +2,9 @@
 
 /// The log's lines: of a program with defmt, level and text of each frame.
 pub fn lines(elf: &[u8], log: &[u8]) -> Vec<String> {
+    // a program may have defmt linked and yet write text; defmt's frames end with a zero
     #[cfg(feature = "log")]
-    match frames(elf, log) {
+    match if log.contains(&0) { frames(elf, log) } else { Ok(None) } {
         Ok(Some(lines)) => return lines,
         Ok(None) => {}
         Err(error) => return vec![format!("(the log cannot be decoded: {error:#})")],

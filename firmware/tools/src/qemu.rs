@@ -142,7 +142,10 @@ pub(crate) fn run(board: &'static Board, job: &Job<'_>, progress: &mut dyn FnMut
             Err(RunError::Failed { board: board.name, status, output: everything() })
         }
         Ended::Exit(_) => {
-            let results = fs::read(&results_path).map_err(file("results file"))?;
+            let results = match fs::read(&results_path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(), // what reads results refuses an empty file
+                read => read.map_err(file("results file"))?,
+            };
             Ok(Finished { results, log })
         }
     }

@@ -38,7 +38,7 @@ const MAX_K: usize = 640;
 /// The most channels.
 const MAX_C: usize = 64;
 /// The most cells of a window.
-const MAX_CELLS: usize = 12;
+const MAX_CELLS: usize = 25;
 /// The longest run of values.
 const MAX_VALUES: usize = 700;
 const MAX_WEIGHTS: usize = MAX_K * 66;
