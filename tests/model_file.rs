@@ -121,14 +121,19 @@ fn the_golden_file_runs_as_computed_by_hand() {
 fn models_with_every_operator_are_still_read() {
     let path = |name: &str| repository("tests/golden").join(name);
     let (every_operator_file, uint8_file) = (path("every-operator-v2.ocelli"), path("mobile-uint8-v2.ocelli"));
+    let blocks_file = path("blocks-v2.ocelli"); // layout 1
     if std::env::var_os("OCELLI_WRITE_GOLDEN").is_some() {
         std::fs::write(&every_operator_file, every_operator()).unwrap();
-        let file = std::fs::read(repository("tests/models/mobile_uint8.tflite")).unwrap();
-        let Imported::Quantized(network) = import(&file, &ImportOptions::default()).unwrap() else { panic!("float") };
-        std::fs::write(&uint8_file, compile(&network, Options::for_target(WIDEST)).unwrap()).unwrap();
+        for (name, target, to) in [("mobile_uint8", WIDEST, &uint8_file), ("gated_int8", Target::HOST, &blocks_file)] {
+            let file = std::fs::read(repository(&format!("tests/models/{name}.tflite"))).unwrap();
+            let Imported::Quantized(network) = import(&file, &ImportOptions::default()).unwrap() else {
+                panic!("float")
+            };
+            std::fs::write(to, compile(&network, Options::for_target(target)).unwrap()).unwrap();
+        }
     }
     let mut kinds = BTreeSet::new();
-    for (path, classes) in [(every_operator_file, 10), (uint8_file, 5)] {
+    for (path, classes) in [(every_operator_file, 10), (uint8_file, 5), (blocks_file, 6)] {
         let model = ModelBytes::read(&path).unwrap();
         kinds.extend(model.model().unwrap().graph().ops.iter().map(|op| op.kind));
         let scores = |pixel: i8| model.with_session(|s| Ok(s.run(|_, row| row.fill(pixel)).to_vec())).unwrap();

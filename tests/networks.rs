@@ -8,7 +8,14 @@ use ocelli_host::compile::{Options, Target, compile, planned};
 use ocelli_host::quantize::QuantizedNetwork;
 
 /// Networks of tests/models with recorded outputs.
-const NETWORKS: [&str; 5] = ["branches_int8", "gated_int8", "mnist_cnn_int8", "mobile_uint8", "resnet8_made_int8"];
+const NETWORKS: [&str; 6] = [
+    "branches_int8",
+    "gated_int8",
+    "mnist_cnn_int8",
+    "mobile_uint8",
+    "mobilenet_v1_025_96_made_int8",
+    "resnet8_made_int8",
+];
 
 fn network(name: &str) -> (QuantizedNetwork, Vec<Pair>) {
     let path = |end: &str| repository(&format!("tests/models/{name}.{end}"));
@@ -33,6 +40,8 @@ fn boards_give_every_recorded_byte() {
         ("qemu-m3", "branches_int8"),
         ("qemu-m4", "mnist_cnn_int8"),
         ("qemu-m4", "mobile_uint8"),
+        ("qemu-m7", "mobilenet_v1_025_96_made_int8"),
+        ("qemu-m0plus", "mobilenet_v1_025_96_made_int8"),
         ("qemu-m33", "resnet8_made_int8"),
         ("qemu-rv32", "branches_int8"),
     ];

@@ -3,7 +3,9 @@
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 
-fuzz_target!(|file: &[u8]| ocelli_fuzz::ocelli_run(file));
+fuzz_target!(|file: &[u8]| {
+    ocelli_fuzz::ocelli_run(file);
+});
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     if seed & 3 == 0 {

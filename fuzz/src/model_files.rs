@@ -34,8 +34,9 @@ pub fn ocelli_read(file: &[u8]) {
     });
 }
 
-/// Parses, loads and runs two frames of noise, whole and in rows; the same frame gives the same scores.
-pub fn ocelli_run(file: &[u8]) {
+/// Parses, loads and runs two frames of noise, whole and in rows; the same frame gives the same scores. Whether it ran.
+pub fn ocelli_run(file: &[u8]) -> bool {
+    let mut ran = false;
     let mut sealed = file.to_vec();
     seal(&mut sealed);
     with_model(&sealed, |model| {
@@ -58,7 +59,9 @@ pub fn ocelli_run(file: &[u8]) {
             session.push_row(|row| fill(y, row, 1));
         }
         assert_eq!(session.output(), first, "a frame's scores do not depend on the frame before");
+        ran = true;
     });
+    ran
 }
 
 /// Products or values looked at of a frame, and the steps of its schedule times operators.

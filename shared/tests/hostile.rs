@@ -9,10 +9,13 @@ use ocelli::runtime::Session;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
-/// Models that hold every kind of operator between them, in int8 and in what was uint8; `tests/model_file.rs` writes them.
-const FILES: [&[u8]; 2] = [
+/// Models that hold every kind of operator between them, in int8 and in what was uint8, and where it can be run one with its weights in
+/// blocks; `tests/model_file.rs` writes them.
+const FILES: &[&[u8]] = &[
     include_bytes!("../../tests/golden/every-operator-v2.ocelli"),
     include_bytes!("../../tests/golden/mobile-uint8-v2.ocelli"),
+    #[cfg(feature = "blocked")]
+    include_bytes!("../../tests/golden/blocks-v2.ocelli"),
 ];
 /// Most working memory that a file is granted here, as a board would.
 const ARENA_BYTES: usize = 1 << 22;

@@ -1,9 +1,9 @@
 //! `cargo xtask ci`: every check of the project, in the order of what fails fastest.
 
-use crate::aarch64;
 use crate::process::{self, cargo, root};
 use crate::setup::{self, Needs, TARGETS};
 use crate::sizes;
+use crate::{aarch64, memory};
 use anyhow::{Context, Result, bail};
 use ocelli_firmware_tools::boards::BOARDS;
 use ocelli_firmware_tools::toolchain::Toolchain;
@@ -27,7 +27,8 @@ const STAGES: &[Stage] = &[
     // a device test that cannot run must fail here
     ("test", || process::run(cargo().args(["test", "--release", "--workspace"]).env("OCELLI_REQUIRE_DEVICE", "1"))),
     // The development profile, with overflow checks and debug assertions: for the crate that reads untrusted files.
-    ("overflow", || process::run(cargo().args(["test", "--package", "ocelli"]))),
+    ("overflow", || process::run(cargo().args(["test", "--package", "ocelli", "--features", "threads"]))),
+    ("fuzz corpus", memory::corpus),
     ("doc", || {
         process::run(cargo().args(["doc", "--release", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", "-Dwarnings"))
     }),

@@ -36,7 +36,7 @@ enum Task {
     /// Measure a model.
     #[command(subcommand)]
     Bench(bench::Task),
-    /// Flash and RAM of every model on every board: print the table, check it, write it.
+    /// Flash, RAM and instructions of every model on every board: print the table, check it, write it.
     Sizes(sizes::Args),
     /// Run the tests of 64-bit Arm's kernels under QEMU.
     Aarch64,

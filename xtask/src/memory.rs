@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 /// What the runtime's tests need to reach all of its kernels.
 const TESTS: [&str; 9] =
-    ["test", "--release", "--package", "ocelli", "--features", "std", "--lib", "--test", "blocked"];
+    ["test", "--release", "--package", "ocelli", "--features", "threads", "--lib", "--test", "blocked"];
 /// The tests of damaged model files.
 const HOSTILE: [&str; 2] = ["--test", "hostile"];
 /// The flag is not stable: the compiler takes it all the same when it is told so.
@@ -33,7 +33,7 @@ pub fn sanitize() -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let mut test = cargo();
-    test.args(["test", "--release", "--package", "ocelli"]).args(HOSTILE);
+    test.args(["test", "--release", "--package", "ocelli", "--features", "threads"]).args(HOSTILE);
     let runner = format!("CARGO_TARGET_{}_RUNNER", target.to_uppercase().replace('-', "_"));
     process::run(test.env(runner, "valgrind --quiet --error-exitcode=1"))?;
     Ok(ExitCode::SUCCESS)
@@ -41,6 +41,13 @@ pub fn sanitize() -> Result<ExitCode> {
 
 /// The committed corpus through the fuzz targets, without libFuzzer.
 const CORPUS: [&str; 6] = ["test", "--release", "--no-default-features", "--locked", "--test", "corpus"];
+
+/// Runs the committed corpus and changed model files through the fuzz targets.
+pub fn corpus() -> Result<()> {
+    let mut test = cargo();
+    test.current_dir(root().join("fuzz")).args(CORPUS).arg("--target-dir").arg(root().join("target/fuzz"));
+    process::run(&mut test)
+}
 
 /// Runs the runtime's unit tests and some hostile model files under Miri.
 pub fn miri() -> Result<ExitCode> {

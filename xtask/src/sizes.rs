@@ -1,4 +1,4 @@
-//! `cargo xtask sizes`: flash and RAM of every model on every board, in a committed table.
+//! `cargo xtask sizes`: flash, RAM and instructions of every model on every board, in a committed table.
 
 mod table;
 
@@ -17,13 +17,14 @@ use table::{Row, Sizes};
 const TABLE: &str = "docs/sizes.md";
 /// The folder of the models that are shipped.
 const FOLDER: &str = "models";
-/// The network that the targets are about; `ocelli import` compiles it for each board.
-const BENCHMARK: &str = "tests/models/resnet8_made_int8.tflite";
+/// The networks that peers are measured by; `ocelli import` compiles them for each board.
+const BENCHMARKS: [&str; 2] =
+    ["tests/models/mobilenet_v1_025_96_made_int8.tflite", "tests/models/resnet8_made_int8.tflite"];
 
 /// Arguments of `sizes`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Fail when a size has grown by more than 3 % against the committed table (docs/sizes.md).
+    /// Fail when a figure has grown by more than 3 % against the committed table (docs/sizes.md).
     #[arg(long)]
     pub check: bool,
     /// Write the table.
@@ -85,12 +86,13 @@ fn sizes(model: &Path, board: &'static Board) -> Result<Option<Sizes>> {
         model: report.flash_model_bytes,
         arena: report.arena_bytes,
         stack: report.stack_bytes,
+        instructions: report.instructions,
     }))
 }
 
 /// The models of the table, by their paths in the repository, sorted.
 fn models() -> Result<Vec<PathBuf>> {
-    let mut models = vec![PathBuf::from(BENCHMARK)];
+    let mut models = BENCHMARKS.map(PathBuf::from).to_vec();
     for entry in root().join(FOLDER).read_dir().context(FOLDER)? {
         let model = Path::new(FOLDER).join(entry.context(FOLDER)?.file_name()).join("model.ocelli");
         if root().join(&model).exists() {

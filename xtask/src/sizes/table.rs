@@ -8,12 +8,13 @@ const ALLOWED_PERCENT: u64 = 3;
 /// Above the table's rows.
 const HEAD: &str = "# Sizes
 
-What every model takes on every emulated board, in bytes: flash of the benchmark's program without the model (`code`) and of the model
-file (`model`); RAM that a session holds (`arena`) and the deepest stack while it loads and runs. `cargo xtask sizes --write` makes this
-table; CI runs `cargo xtask sizes --check`, which fails when a figure has grown by more than 3 %. `-`: the model does not fit the board.
+What every model takes on every emulated board. Bytes of flash: the benchmark's program without the model (`code`), the model file
+(`model`). Bytes of RAM: what a session holds (`arena`), the deepest stack while it loads and runs. Instructions of an inference (of QEMU,
+not cycles). `cargo xtask sizes --write` makes this table; CI runs `cargo xtask sizes --check`, which fails when a figure has grown by more
+than 3 %. `-`: the model does not fit the board.
 
-| model | board | code | model | arena | stack |
-| --- | --- | ---: | ---: | ---: | ---: |
+| model | board | code | model | arena | stack | instructions |
+| --- | --- | ---: | ---: | ---: | ---: | ---: |
 ";
 
 /// A line of the table.
@@ -27,7 +28,7 @@ pub struct Row {
     pub sizes: Option<Sizes>,
 }
 
-/// The figures of a model on a board, in bytes.
+/// The figures of a model on a board; sizes in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
     /// Flash of everything but the model.
@@ -38,13 +39,15 @@ pub struct Sizes {
     pub arena: u64,
     /// Deepest stack.
     pub stack: u64,
+    /// Instructions of an inference.
+    pub instructions: u64,
 }
 
 impl Sizes {
-    const NAMES: [&str; 4] = ["code", "model", "arena", "stack"];
+    const NAMES: [&str; 5] = ["code", "model", "arena", "stack", "instructions"];
 
-    const fn values(&self) -> [u64; 4] {
-        [self.code, self.model, self.arena, self.stack]
+    const fn values(&self) -> [u64; 5] {
+        [self.code, self.model, self.arena, self.stack, self.instructions]
     }
 }
 
@@ -52,9 +55,10 @@ impl Sizes {
 pub fn to_text(rows: &[Row]) -> String {
     let mut text = HEAD.to_owned();
     for Row { model, board, sizes } in rows {
-        let cells = sizes.map_or(["-".to_owned(), "-".into(), "-".into(), "-".into()], |sizes| {
-            sizes.values().map(|value| value.to_string())
-        });
+        let cells = sizes.map_or_else(
+            || std::array::from_fn(|_| "-".to_owned()),
+            |sizes: Sizes| sizes.values().map(|value| value.to_string()),
+        );
         text += &format!("| {model} | {board} | {} |\n", cells.join(" | "));
     }
     text
@@ -72,12 +76,12 @@ pub fn parse(text: &str) -> Result<Vec<Row>> {
 fn row(line: &str) -> Result<Row> {
     let cells: Vec<&str> = line.trim().trim_matches('|').split('|').map(str::trim).collect();
     let (names, values) = cells.split_at_checked(2).context("too few cells")?;
-    let sizes = if values == ["-"; 4] {
+    let sizes = if values == ["-"; 5] {
         None
     } else {
         let values: Vec<u64> = values.iter().map(|value| value.parse()).collect::<Result<_, _>>()?;
-        ensure!(values.len() == 4, "{} figures", values.len());
-        Some(Sizes { code: values[0], model: values[1], arena: values[2], stack: values[3] })
+        ensure!(values.len() == 5, "{} figures", values.len());
+        Some(Sizes { code: values[0], model: values[1], arena: values[2], stack: values[3], instructions: values[4] })
     };
     Ok(Row { model: names[0].to_owned(), board: names[1].to_owned(), sizes })
 }
@@ -95,7 +99,7 @@ pub fn compare(committed: &[Row], measured: &[Row]) -> Vec<String> {
             (Some(Some(old)), Some(new)) => {
                 for ((name, old), new) in Sizes::NAMES.iter().zip(old.values()).zip(new.values()) {
                     if new * 100 > old * (100 + ALLOWED_PERCENT) {
-                        problems.push(format!("{what}: {name} has grown from {old} to {new} bytes"));
+                        problems.push(format!("{what}: {name} grown from {old} to {new}"));
                     }
                 }
             }
@@ -111,9 +115,9 @@ pub fn compare(committed: &[Row], measured: &[Row]) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn fits(model: &str, values: [u64; 4]) -> Row {
-        let [code, model_bytes, arena, stack] = values;
-        let sizes = Some(Sizes { code, model: model_bytes, arena, stack });
+    fn fits(model: &str, values: [u64; 5]) -> Row {
+        let [code, model_bytes, arena, stack, instructions] = values;
+        let sizes = Some(Sizes { code, model: model_bytes, arena, stack, instructions });
         Row { model: model.to_owned(), board: "qemu-m4".to_owned(), sizes }
     }
 
@@ -123,14 +127,15 @@ mod tests {
 
     #[test]
     fn a_table_survives_the_round_trip() {
-        let rows = [fits("a", [1, 20, 300, 4_000]), does_not_fit("b")];
+        let rows = [fits("a", [1, 20, 300, 4_000, 50_000]), does_not_fit("b")];
         assert_eq!(parse(&to_text(&rows)).unwrap(), rows);
         assert_eq!(parse(&to_text(&[])).unwrap(), []);
     }
 
     #[test]
     fn a_row_that_is_none_is_refused() {
-        for line in ["| a |", "| a | b | 1 | 2 | 3 |", "| a | b | 1 | 2 | 3 | x |", "| a | b | - | 2 | 3 | 4 |"] {
+        for line in ["| a |", "| a | b | 1 | 2 | 3 |", "| a | b | 1 | 2 | 3 | 4 | x |", "| a | b | - | 2 | 3 | 4 | 5 |"]
+        {
             let text = format!("{HEAD}{line}\n");
             assert!(format!("{:#}", parse(&text).unwrap_err()).contains(line));
         }
@@ -138,20 +143,21 @@ mod tests {
 
     #[test]
     fn three_percent_pass_and_more_does_not() {
-        let old = [fits("a", [1_000, 2_000, 300, 700])];
-        assert_eq!(compare(&old, &[fits("a", [1_030, 1, 309, 721])]), [""; 0]);
+        let old = [fits("a", [1_000, 2_000, 300, 700, 9_000])];
+        assert_eq!(compare(&old, &[fits("a", [1_030, 1, 309, 721, 9_270])]), [""; 0]);
         assert_eq!(
-            compare(&old, &[fits("a", [1_031, 2_000, 300, 722])]),
+            compare(&old, &[fits("a", [1_031, 2_000, 300, 722, 9_271])]),
             [
-                "a on qemu-m4: code has grown from 1000 to 1031 bytes",
-                "a on qemu-m4: stack has grown from 700 to 722 bytes"
+                "a on qemu-m4: code grown from 1000 to 1031",
+                "a on qemu-m4: stack grown from 700 to 722",
+                "a on qemu-m4: instructions grown from 9000 to 9271"
             ]
         );
     }
 
     #[test]
     fn models_that_come_go_or_no_longer_fit_are_named() {
-        let fit = fits("a", [1; 4]);
+        let fit = fits("a", [1; 5]);
         assert_eq!(compare(std::slice::from_ref(&fit), &[does_not_fit("a")]), ["a on qemu-m4: no longer fits"]);
         assert_eq!(compare(&[does_not_fit("a")], std::slice::from_ref(&fit)), [""; 0], "better than it was");
         assert_eq!(compare(&[], std::slice::from_ref(&fit)), ["a on qemu-m4: not in the table"]);
