@@ -9,7 +9,7 @@ pub use duo::{CoreInstructions, DuoReport, duo};
 
 use crate::aligned::Aligned;
 use crate::boards::{Board, Optimize};
-use crate::build::{BuildError, Firmware, build_bench};
+use crate::build::{self, BuildError, Firmware};
 use crate::layers;
 use crate::qemu::{self, Job, RunError};
 use crate::toolchain::{Toolchain, find_qemu};
@@ -150,7 +150,7 @@ pub fn bench(
     let model = Model::parse(file.as_slice()).map_err(refused)?;
     let input = to_file(&model, frames)?;
     let optimize = options.optimize.unwrap_or(board.optimize);
-    let firmware = build_bench(board, toolchain, path, optimize, options.target_dir.as_deref())?;
+    let firmware = build::build_bench(build::BENCH, board, toolchain, path, optimize, options.target_dir.as_deref())?;
     let (elf, count) = (&firmware.elf, frames.len());
     let job = Job { elf, input_name: LAYERS_FILE, input: &input, arguments: &[], count, done: frames_done };
     let finished = qemu::run(board, &job, &mut |_| {})?;

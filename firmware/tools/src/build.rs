@@ -19,9 +19,9 @@ pub(crate) const CASES: &str = "ocelli-qemu-cases";
 /// The program that compares inner loops.
 pub(crate) const KERNELS: &str = "ocelli-qemu-kernels";
 /// The program that measures the model in it.
-const BENCH: &str = "ocelli-qemu-bench";
+pub(crate) const BENCH: &str = "ocelli-qemu-bench";
 /// The program that runs the model in it on one core and on two.
-const DUO: &str = "ocelli-qemu-duo";
+pub(crate) const DUO: &str = "ocelli-qemu-duo";
 
 /// A program to compile.
 struct Program<'p> {
@@ -119,27 +119,16 @@ pub fn build(
     build_with_model(&program, model, ModelNeeds::check)
 }
 
-/// Builds the program that measures the model at `model`, by the rules of [`build`].
+/// Builds a program that measures the model at `model` ([`BENCH`] or [`DUO`]), by the rules of [`build`].
 pub(crate) fn build_bench(
+    name: &'static str,
     board: &'static Board,
     toolchain: &Toolchain,
     model: &Path,
     optimize: Optimize,
     target_dir: Option<&Path>,
 ) -> Result<Firmware, BuildError> {
-    let program = Program { board, toolchain, name: BENCH, model: Some(model), optimize: Some(optimize), target_dir };
-    build_with_model(&program, model, ModelNeeds::check_bare)
-}
-
-/// Builds the program that runs the model at `model` on one core and on two, by the rules of [`build`].
-pub(crate) fn build_duo(
-    board: &'static Board,
-    toolchain: &Toolchain,
-    model: &Path,
-    optimize: Optimize,
-    target_dir: Option<&Path>,
-) -> Result<Firmware, BuildError> {
-    let program = Program { board, toolchain, name: DUO, model: Some(model), optimize: Some(optimize), target_dir };
+    let program = Program { board, toolchain, name, model: Some(model), optimize: Some(optimize), target_dir };
     build_with_model(&program, model, ModelNeeds::check_bare)
 }
 

@@ -74,9 +74,7 @@ pub(super) fn load(
                 RawImage { width: SIDE, height: SIDE, format: PixelFormat::Rgb888, pixels: interleave(planes) };
             let input =
                 to_input(&picture, spec).map_err(|e| DataError::Image { path: path.clone(), reason: e.to_string() })?;
-            dataset.pixels.extend_from_slice(&input);
-            dataset.targets.push(usize::from(label));
-            dataset.names.push(format!("{split} image {}", dataset.names.len()));
+            dataset.push(&input, usize::from(label), format!("{split} image {}", dataset.len()));
             if dataset.len().is_multiple_of(256) {
                 progress(dataset.len(), set.count);
             }

@@ -45,6 +45,13 @@ impl Dataset {
         self.targets.is_empty()
     }
 
+    /// Adds an image of the network's input size.
+    pub(super) fn push(&mut self, pixels: &[u8], target: usize, name: String) {
+        self.pixels.extend_from_slice(pixels);
+        self.targets.push(target);
+        self.names.push(name);
+    }
+
     /// The pixels of image `i`, `[h, w, c]`.
     ///
     /// # Panics

@@ -87,9 +87,8 @@ pub(super) fn load(
         for ((path, class), input) in files.iter().zip(inputs) {
             match input {
                 Ok(input) => {
-                    dataset.pixels.extend_from_slice(&input);
-                    dataset.targets.push(*class);
-                    dataset.names.push(path.strip_prefix(root).unwrap_or(path).display().to_string());
+                    let name = path.strip_prefix(root).unwrap_or(path).display().to_string();
+                    dataset.push(&input, *class, name);
                 }
                 Err(reason) => dataset.skipped.push(Skipped { path: path.clone(), reason }),
             }

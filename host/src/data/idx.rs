@@ -85,9 +85,7 @@ pub(super) fn load(
         let picture = RawImage { width, height, format: PixelFormat::Gray8, pixels: file.bytes(image_bytes)? };
         let input = to_input(&picture, spec)
             .map_err(|e| DataError::Image { path: set.images.clone(), reason: e.to_string() })?;
-        dataset.pixels.extend_from_slice(&input);
-        dataset.targets.push(usize::from(target));
-        dataset.names.push(format!("{split} image {index}"));
+        dataset.push(&input, usize::from(target), format!("{split} image {index}"));
         if index % 256 == 255 {
             progress(index + 1, set.targets.len());
         }

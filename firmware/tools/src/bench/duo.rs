@@ -6,7 +6,7 @@
 use super::{BenchError, BenchOptions, compare, host_outputs, layers, read, to_file};
 use crate::aligned::Aligned;
 use crate::boards::{Board, Optimize};
-use crate::build::{build_duo, build_plugin};
+use crate::build::{DUO, build_bench, build_plugin};
 use crate::elf;
 use crate::qemu::{self, Job, RunError};
 use crate::toolchain::{Toolchain, find_qemu};
@@ -71,7 +71,7 @@ pub fn duo(
     let model = Model::parse(file.as_slice()).map_err(refused)?;
     let input = to_file(&model, frames)?;
     let optimize = options.optimize.unwrap_or(board.optimize);
-    let firmware = build_duo(board, toolchain, path, optimize, options.target_dir.as_deref())?;
+    let firmware = build_bench(DUO, board, toolchain, path, optimize, options.target_dir.as_deref())?;
     let plugin = build_plugin(options.target_dir.as_deref())?;
 
     let dir = tempfile::Builder::new().prefix("ocelli-counts-").tempdir().map_err(failed("temporary folder"))?;
