@@ -1,5 +1,6 @@
 //! `config.toml`: dataset, network, training, quantization, target. Enough to repeat a run.
 
+use crate::augment::AugmentationConfig;
 use crate::quantize::QuantizationConfig;
 use crate::train::TrainingConfig;
 use anyhow::{Context, ensure};
@@ -19,6 +20,9 @@ pub struct Config {
     /// What to train.
     #[serde(default)]
     pub network: NetworkConfig,
+    /// What the training images go through; validation images go through nothing.
+    #[serde(default, skip_serializing_if = "AugmentationConfig::is_none")]
+    pub augmentation: AugmentationConfig,
     /// How to train.
     #[serde(default)]
     pub training: TrainingConfig,
@@ -113,6 +117,7 @@ impl Config {
         if self.target.board != HOST {
             ocelli_firmware_tools::boards::find(&self.target.board).context("[target] board (or host)")?;
         }
+        self.augmentation.validate()?;
         self.training.validate()
     }
 

@@ -1,6 +1,7 @@
 //! The host side of Ocelli: datasets, training with Burn, quantization, compilation, exchange formats, and the checks against tract
 //! and an emulated chip. The `ocelli` command is a thin layer over this library.
 
+pub mod augment;
 pub mod check;
 pub mod compile;
 pub mod config;

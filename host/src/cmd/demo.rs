@@ -6,6 +6,7 @@ use super::train::train_into;
 use super::ui::{bar, load_training, percent, spinner, table, thousands};
 use anyhow::Context;
 use ocelli_firmware_tools::boards::find;
+use ocelli_host::augment::AugmentationConfig;
 use ocelli_host::check::{self, CheckReport, DeviceOutcome, Status, run_device};
 use ocelli_host::config::{Config, DatasetConfig, NetworkConfig, TargetConfig};
 use ocelli_host::data::Dataset;
@@ -103,6 +104,7 @@ fn config(args: &Args) -> Config {
             seed: args.seed,
             ..TrainingConfig::default()
         },
+        augmentation: AugmentationConfig::default(),
         quantization: QuantizationConfig::default(),
         target: TargetConfig::default(),
     }

@@ -127,7 +127,7 @@ impl Args {
     /// The configuration file, or defaults, with the flags over it.
     fn config(&self) -> anyhow::Result<Config> {
         let mut config = self.config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
-        let Config { dataset, network, training, quantization, target } = &mut config;
+        let Config { dataset, network, training, quantization, target, .. } = &mut config;
         set(&mut dataset.path, self.data.as_ref());
         dataset.labels = self.labels.clone().or(dataset.labels.take());
         set(&mut dataset.validation_fraction, self.validation_fraction.as_ref());

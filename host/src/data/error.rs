@@ -174,6 +174,9 @@ pub enum DataError {
         /// Bytes that are allowed.
         limit: u64,
     },
+    /// A thread that makes batches has ended before its time.
+    #[error("a thread that decodes images was lost; its message is above: please report it, with the dataset's kind")]
+    WorkerLost,
     /// A picture that cannot be decoded.
     #[error("{path}: {reason}")]
     Image {

@@ -6,14 +6,18 @@
 mod cifar;
 mod dataset;
 mod error;
+mod feed;
 mod folders;
 mod idx;
 mod image;
 mod labels;
+mod source;
 
 pub use self::dataset::{Dataset, Skipped};
 pub use self::error::DataError;
+pub use self::feed::{Batch, Epoch, Feed, FeedOptions};
 pub use self::image::{RawImage, to_input};
+pub use self::source::ImageSource;
 
 use ocelli::image::InputSpec;
 use std::fmt;
