@@ -3,6 +3,7 @@
 use ocelli::model::records::{Header, OpRecord};
 use ocelli::model::write::seal;
 use ocelli_firmware_tools::{Board, Toolchain, find};
+use ocelli_host::augment::AugmentationConfig;
 use ocelli_host::check::not_available;
 use ocelli_host::compile::{Options, Target, compile};
 use ocelli_host::config::{Config, DatasetConfig, NetworkConfig, TargetConfig};
@@ -114,6 +115,7 @@ pub fn write_run(folder: &Path, network: &Network, weights: &Weights, quantized:
         training: TrainingConfig::default(),
         quantization: QuantizationConfig::default(),
         target: TargetConfig::default(),
+        augmentation: AugmentationConfig::default(),
     };
     run.write_trained(network, weights, &quantized.labels, &config).unwrap();
     run.write_compiled(

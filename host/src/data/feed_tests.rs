@@ -114,8 +114,7 @@ fn mixup_states_the_partner_and_its_share() {
     let mut mixed = 0;
     for batch in all(&feed, 1) {
         let partners = batch.partners.unwrap();
-        for i in 0..10 {
-            let (class, share) = partners[i];
+        for (i, &(class, share)) in partners.iter().enumerate() {
             assert!((0.0..=0.5).contains(&share));
             let own = source.in_memory(batch.indices[i]).unwrap();
             // one of the others of that class makes up the rest
