@@ -89,7 +89,7 @@ proptest! {
     fn damage_with_a_right_checksum_never_panics(
         edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
         in_tables in any::<bool>(),
-        file in prop::sample::select(&FILES[..]),
+        file in prop::sample::select(FILES),
     ) {
         let mut bytes = file.to_vec();
         let end = if in_tables { tables_bytes(file) } else { bytes.len() - 4 };
@@ -106,7 +106,7 @@ proptest! {
             Just(0_u32), Just(1), Just(2), Just(u32::MAX), Just(u32::MAX - 3), Just(1 << 31), Just(0xffff),
             Just(0x1_0001), any::<u32>(), 0_u32..64, (0_u32..2048).prop_map(|n| 4 * n),
         ]), 1..4),
-        file in prop::sample::select(&FILES[..]),
+        file in prop::sample::select(FILES),
     ) {
         let mut bytes = file.to_vec();
         for (index, value) in edits {
