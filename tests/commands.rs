@@ -113,6 +113,17 @@ fn own_photos_go_all_the_way() {
         json(&["predict", "--model", "run", "--top", "1", "--json", "photos/red/04.jpg", "photos/blue/02.bmp"], at);
     assert_eq!(guesses[0]["top"][0]["label"], "red");
     assert_eq!(guesses[1]["top"][0]["label"], "blue");
+    // two threads share the rows of a picture: the same bytes
+    let on_host = |threads: &str| {
+        let pictures = ["photos/red/04.jpg", "photos/blue/02.bmp"];
+        let arguments = ["predict", "--model", "run", "--top", "1", "--json", "--threads", threads];
+        json(&[&arguments[..], &pictures].concat(), at)
+    };
+    assert_eq!(on_host("2"), guesses, "one thread runs a model for a chip");
+    done(&["compile", "run", "--board", "host"], at);
+    assert_eq!((on_host("1"), on_host("2")), (guesses.clone(), guesses));
+    refused(&["predict", "--model", "run", "--threads", "0", "photos/red/04.jpg"], at);
+    done(&["compile", "run"], at);
     let expected = [
         "config.toml",
         "curves.png",
@@ -186,7 +197,7 @@ fn operator_cases_are_run_from_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     let vectors = repository("tests/vectors");
     let out = done(&["check", "--vectors", vectors.to_str().unwrap()], folder.path());
-    assert_eq!(out.trim(), "472 passed, 0 failed");
+    assert_eq!(out.trim(), "560 passed, 0 failed");
     let case = std::fs::read_to_string(vectors.join("softmax_00.json")).unwrap();
     std::fs::write(folder.path().join("good.json"), &case).unwrap();
     std::fs::write(folder.path().join("bad.json"), case.replacen("[-128, -128,", "[-127, -128,", 1)).unwrap();

@@ -14,4 +14,7 @@ mod operators;
 mod rings;
 mod shapes;
 mod support;
+#[path = "../host/src/interchange/tflite/tests/build.rs"]
+#[allow(dead_code, reason = "the reader's own tests use more of it")]
+mod tflite_build;
 mod two_cores;

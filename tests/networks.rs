@@ -1,6 +1,8 @@
 //! Whole networks from .tflite files against recorded outputs of TensorFlow Lite Micro, byte for byte, on the host and on boards.
 
 use crate::support::{device_toolchain, repository};
+use ocelli_firmware_tools::fit::{Memory, TooLarge};
+use ocelli_firmware_tools::{BenchError, BuildError};
 use ocelli_host::check::golden::{
     Golden, Pair, first_difference, first_differing_layer, host_outputs, outputs_of_board, read_network, up_to,
 };
@@ -19,7 +21,9 @@ const NETWORKS: [&str; 6] = [
 
 fn network(name: &str) -> (QuantizedNetwork, Vec<Pair>) {
     let path = |end: &str| repository(&format!("tests/models/{name}.{end}"));
-    (read_network(&path("tflite")).unwrap(), Golden::read(&path("golden.json")).unwrap().pairs().unwrap())
+    let network = read_network(&path("tflite")).unwrap();
+    let pairs = Golden::read(&path("golden.json")).unwrap().pairs(&network).unwrap();
+    (network, pairs)
 }
 
 #[test]
@@ -104,21 +108,48 @@ fn the_memory_of_two_networks_stays_below_what_peers_need() {
 
 #[test]
 fn what_cannot_be_imported_is_listed_with_the_layers() {
+    use crate::tflite_build::{Operator, Tensor, relu};
     use ocelli_host::interchange::tflite::{ImportOptions, import};
-    let mut file = std::fs::read(repository("tests/models/resnet8_made_int8.tflite")).unwrap();
-    // ADD (0) becomes DIV (42) in the list of kinds: three layers
-    let model = ocelli_host::interchange::tflite::read(&file).unwrap();
-    let adds = model.operators.iter().filter(|operator| operator.code.to_string() == "ADD").count();
-    drop(model);
-    let softmax: Vec<usize> = (0..file.len()).filter(|&at| file[at] == 25).collect();
-    assert_eq!(adds, 3);
-    // one byte that says SOFTMAX is somewhere in the file: the one that makes it an operator that is not supported is found by trying
-    let error = softmax.iter().find_map(|&at| {
-        file[at] = 50;
-        let error = import(&file, &ImportOptions::default()).err().map(|error| format!("{error:#}"));
-        file[at] = 25;
-        error.filter(|error| error.contains("cannot be imported"))
-    });
-    let error = error.unwrap();
-    assert!(error.contains("is not supported") && error.contains("StatefulPartitionedCall"), "{error}");
+    let mut model = relu();
+    model.tensors.extend(["first", "between", "last"].map(|name| Tensor { name, ..model.tensors[0].clone() }));
+    let operator = |code, input, output| Operator {
+        code: (i8::try_from(code).unwrap(), code),
+        inputs: vec![input],
+        outputs: vec![output],
+        ..Operator::default()
+    };
+    // RELU, SIN, RELU, COS
+    model.operators.extend([operator(66, 1, 2), operator(19, 2, 3), operator(108, 3, 4)]);
+    model.outputs = vec![4];
+    let error = import(&model.file(), &ImportOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("SIN is not supported.") && error.contains("in 'first'"), "{error}");
+    assert!(error.contains("COS is not supported.") && error.contains("in 'last'"), "{error}");
+    assert!(!error.contains("'out'") && !error.contains("'between'"), "{error}");
+}
+
+#[test]
+fn types_at_the_ends_of_a_network_do_not_choose_its_judge() {
+    let text = r#"{"source": "", "input": {"dtype": "uint8"}, "output": {"dtype": "uint8"},
+        "cases": [{"input": [130], "output_micro": [129], "output_reference": [140]}]}"#;
+    let golden: Golden = serde_json::from_str(text).unwrap();
+    let (int8, _) = network("branches_int8");
+    let (uint8, _) = network("mobile_uint8");
+    let expected = |network| golden.pairs(network).unwrap()[0].expected.clone();
+    assert_eq!((expected(&int8), expected(&uint8)), (vec![1], vec![12]));
+    assert_eq!(golden.as_recorded(-118).unwrap(), 10);
+}
+
+#[test]
+fn a_device_that_fails_is_no_device_without_room() {
+    let (network, pairs) = network("branches_int8");
+    let options = Options::for_target(Target::HOST);
+    let error = first_differing_layer(&network, options, &pairs[..1], |_| anyhow::bail!("the emulator crashed"));
+    let error = format!("{:#}", error.unwrap_err());
+    assert!(error.contains("crashed") && error.contains(&network.layers[0].node.name), "{error}");
+    let too_large = |_: &[u8]| -> anyhow::Result<Vec<Vec<i8>>> {
+        let (board, needed, available) = ("small", 2, 1);
+        let refusal = TooLarge { board, memory: Memory::Ram, needed, parts: String::new(), available };
+        Err(BenchError::Build(BuildError::TooLarge(refusal)).into())
+    };
+    assert_eq!(first_differing_layer(&network, options, &pairs[..1], too_large).unwrap(), None);
 }

@@ -5,6 +5,7 @@ use ocelli_host::check::golden::{Golden, Pair, host_outputs, read_network};
 use ocelli_host::compile::passes::simplify;
 use ocelli_host::compile::{Options, Passes, Target, compile, lower, ring_rows, with_heights};
 use ocelli_host::model::ModelBytes;
+use ocelli_host::quantize::QuantizedNetwork;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
@@ -61,7 +62,7 @@ fn no_pass_changes_a_byte() {
     ];
     for name in ["branches_int8", "gated_int8", "mobile_uint8", "resnet8_made_int8"] {
         let network = read_network(&repository(&format!("tests/models/{name}.tflite"))).unwrap();
-        let golden = recorded(name);
+        let golden = recorded(name, &network);
         let mut reference = None;
         for passes in choices {
             for scratch_bytes in [256, 1280, 1 << 16] {
@@ -74,8 +75,8 @@ fn no_pass_changes_a_byte() {
     }
 }
 
-fn recorded(name: &str) -> Vec<Pair> {
-    Golden::read(&repository(&format!("tests/models/{name}.golden.json"))).unwrap().pairs().unwrap()
+fn recorded(name: &str, network: &QuantizedNetwork) -> Vec<Pair> {
+    Golden::read(&repository(&format!("tests/models/{name}.golden.json"))).unwrap().pairs(network).unwrap()
 }
 
 proptest! {

@@ -16,7 +16,7 @@ fn compiled(name: &str, target: Target) -> (Vec<u8>, Vec<Pair>) {
     let model = compile(&network, Options::for_target(target)).unwrap();
     let again = Target::of_model(&ModelBytes::new(&model).model().unwrap());
     assert!(compile(&network, Options::for_target(again)).unwrap() == model, "{name}: compiled for its own target");
-    (model, Golden::read(&path("golden.json")).unwrap().pairs().unwrap())
+    (model, Golden::read(&path("golden.json")).unwrap().pairs(&network).unwrap())
 }
 
 /// Two threads; counts what they shared.

@@ -57,7 +57,7 @@ OPTIONS = {
     "AVERAGE_POOL_2D": "Pool2DOptions", "MAX_POOL_2D": "Pool2DOptions", "ADD": "AddOptions", "MUL": "MulOptions", "SUB": "SubOptions",
     "CONCATENATION": "ConcatenationOptions", "SOFTMAX": "SoftmaxOptions", "MEAN": "ReducerOptions", "REDUCE_MAX": "ReducerOptions",
     "LEAKY_RELU": "LeakyReluOptions", "HARD_SWISH": "HardSwishOptions", "QUANTIZE": "QuantizeOptions", "PAD": "PadOptions",
-    "RESHAPE": "ReshapeOptions", "LOGISTIC": None, "TANH": None, "RELU": None, "RELU6": None,
+    "RESHAPE": "ReshapeOptions", "LOGISTIC": None, "TANH": None, "RELU": None, "RELU6": None, "RELU_N1_TO_1": None,
 }
 
 

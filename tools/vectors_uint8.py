@@ -102,10 +102,72 @@ def mean(rng):
     return Made("mean", dict(axes=(1, 2), keep_dims=keep), blob, [t["x"]], t["y"], HAND)
 
 
+def conv_groups(rng):
+    h, w, _ = picture(rng)
+    g = int(pick(rng, 2, 2, 3, 4))
+    c, o = g * int(rng.integers(2, 4)), g * int(rng.integers(1, 4))
+    k, s, pad, act = (int(rng.integers(1, 4)), int(rng.integers(1, 4))), pick(rng, (1, 1), (2, 2)), pick(rng, "valid", "same"), pick(rng, "none", "relu", "relu6")
+    shape, fan = (o,) + k + (c // g,), k[0] * k[1] * c // g
+    si, sw = scale(rng, .005, .05), scale(rng, .002, .02)
+    so = float(np.float32(si * sw * 5500 * np.sqrt(fan) / 70))
+    t = dict(x=T((1, h, w, c), U, [si], zero(rng)), w=T(shape, U, [sw], [int(rng.integers(60, 200))], rng.integers(0, 256, shape)),
+             b=T((o,), "int32", [float(np.float32(np.float32(si) * np.float32(sw)))], [0], rng.integers(-6000, 6000, o)),
+             y=T((1, size(h, k[0], s[0], pad), size(w, k[1], s[1], pad), o), U, [so], [int(rng.integers(20, 150))]))
+    options = dict(padding=PADDINGS[pad], strideH=s[0], strideW=s[1], dilationHFactor=1, dilationWFactor=1, fusedActivationFunction=ACTIVATIONS[act])
+    blob = build(t, [Op("CONV_2D", ["x", "w", "b"], ["y"], options)], ["x"], ["y"])
+    attrs = dict(stride=s, padding=pad, dilation=(1, 1), activation=act, groups=g)
+    return Made("conv2d", attrs, blob, [t["x"]], t["y"], HAND, dict(weights=t["w"], bias=t["b"]))
+
+
+def mul(rng):
+    h, w, c = picture(rng)
+    act, spread = pick(rng, "none", "relu", "relu6"), bool(rng.random() < .4)
+    sa, sb = scale(rng, .01, .1), scale(rng, .002, .05)
+    t = dict(a=T((1, h, w, c), U, [sa], zero(rng)), b=T((1, 1, 1, c) if spread else (1, h, w, c), U, [sb], zero(rng)),
+             y=T((1, h, w, c), U, [float(np.float32(sa * sb * 90))], zero(rng)))
+    order = ["b", "a"] if spread and rng.random() < .3 else ["a", "b"]
+    blob = build(t, [Op("MUL", order, ["y"], dict(fusedActivationFunction=ACTIVATIONS[act]))], order, ["y"])
+    return Made("mul", dict(activation=act), blob, [t[n] for n in order], t["y"], HAND)
+
+
+def pad(rng):
+    h, w, c = picture(rng)
+    sc, z = [scale(rng, .01, .1)], zero(rng)
+    top, bottom, left, right = (int(rng.integers(0, 4)) for _ in range(4))
+    paddings = [[0, 0], [top, bottom], [left, right], [0, 0]]
+    t = dict(x=T((1, h, w, c), U, sc, z), p=T((4, 2), "int32", data=np.array(paddings)), y=T((1, h + top + bottom, w + left + right, c), U, sc, z))
+    return Made("pad", dict(paddings=paddings), build(t, [Op("PAD", ["x", "p"], ["y"])], ["x"], ["y"]), [t["x"]], t["y"], HAND)
+
+
+def reduce_max(rng):
+    h, w, c = picture(rng)
+    sc, z, keep = [scale(rng, .01, .1)], zero(rng), bool(rng.integers(2))
+    t = dict(x=T((1, h, w, c), U, sc, z), axes=T((2,), "int32", data=np.array([1, 2])), y=T((1, 1, 1, c) if keep else (1, c), U, sc, z))
+    blob = build(t, [Op("REDUCE_MAX", ["x", "axes"], ["y"], dict(keepDims=keep))], ["x"], ["y"])
+    return Made("reduce_max", dict(axes=(1, 2), keep_dims=keep), blob, [t["x"]], t["y"], HAND)
+
+
+def unary(name, op, alpha=False, fixed=None):
+    """Every byte value once, input and output of scales of their own."""
+    def make(rng):
+        attrs = dict(alpha=float(np.float32(pick(rng, .01, .1, .3, float(rng.random()))))) if alpha else {}
+        s = scale(rng, .004, .3)
+        so, zo = fixed or (float(np.float32(s * rng.uniform(.3, 2.5))), zero(rng))
+        t = dict(x=T((1, 256), U, [s], zero(rng)), y=T((1, 256), U, [so], zo))
+        made = Made(op, attrs, build(t, [Op(name, ["x"], ["y"], dict(attrs))], ["x"], ["y"]), [t["x"]], t["y"], HAND)
+        made.fixed = np.arange(256, dtype=np.uint8).reshape(1, 256)
+        return made
+    return make
+
+
 MAKERS = {
     "uint8_conv2d": lambda rng: conv(rng, "CONV_2D", "conv2d"), "uint8_depthwise_conv2d": lambda rng: conv(rng, "DEPTHWISE_CONV_2D", "depthwise_conv2d"),
     "uint8_dense": dense, "uint8_average_pool2d": lambda rng: pool(rng, "AVERAGE_POOL_2D", "average_pool2d"),
     "uint8_max_pool2d": lambda rng: pool(rng, "MAX_POOL_2D", "max_pool2d"), "uint8_add": add, "uint8_concat": concat,
     "uint8_softmax": softmax, "uint8_logistic": logistic, "uint8_mean": mean,
+    "uint8_conv2d_groups": conv_groups, "uint8_mul": mul, "uint8_pad": pad, "uint8_reduce_max": reduce_max, "uint8_relu": unary("RELU", "relu"),
+    "uint8_relu6": unary("RELU6", "relu6"), "uint8_relu_n1_to_1": unary("RELU_N1_TO_1", "relu_n1_to_1"),
+    "uint8_leaky_relu": unary("LEAKY_RELU", "leaky_relu", alpha=True), "uint8_tanh": unary("TANH", "tanh", fixed=(1 / 128, [128])),
+    "uint8_hard_swish": unary("HARD_SWISH", "hard_swish"), "uint8_quantize": unary("QUANTIZE", "quantize"),
     "uint8_conv2d_ties": lambda rng: ties(rng, "CONV_2D", "conv2d", U), "uint8_dense_ties": lambda rng: ties(rng, "FULLY_CONNECTED", "dense", U),
 }

@@ -2,6 +2,8 @@
 
 #[path = "../../host/src/compile/blocks.rs"]
 pub mod blocks;
+#[path = "../../host/src/compile/check_layer.rs"]
+pub mod check_layer;
 #[path = "../../host/src/compile/lower.rs"]
 pub mod lower;
 #[path = "../../host/src/compile/pack.rs"]
@@ -15,6 +17,7 @@ pub mod tile;
 #[path = "../../host/src/compile/unary.rs"]
 pub mod unary;
 
+pub use check_layer::check_layer;
 pub use costs::measure;
 pub use tile::Target;
 

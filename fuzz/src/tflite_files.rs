@@ -5,8 +5,8 @@ use crate::interchange::tflite::{ImportOptions, Imported, import, read, report, 
 use crate::quantize::QuantizedNetwork;
 use ocelli::ir::Shape;
 
-/// Most layers of a network that is compiled: the search for the best arena grows with them.
-const MAX_LAYERS: usize = 24;
+/// Most layers of a network that is compiled: more than a model file may have is refused anyway.
+const MAX_LAYERS: usize = 512;
 /// Most values of a tensor of a network that is compiled.
 const MAX_VALUES: u32 = 1 << 20;
 
@@ -29,7 +29,7 @@ fn compile(network: QuantizedNetwork) {
     if network.layers.len() > MAX_LAYERS || network.layers.iter().any(|layer| large(layer.node.output)) {
         return;
     }
-    let chosen = passes::Passes { gates: false, ..passes::Passes::ALL };
+    let chosen = passes::Passes::ALL;
     let network = passes::simplify(network, chosen);
     // an error is an answer; a file that is made passes every check of `load`, which `to_bytes` does
     if let Ok(mut planned) = lower(&network, &Target::HOST, chosen.tiles)

@@ -18,6 +18,24 @@ pub struct Case {
     pub frame: Vec<i8>,
 }
 
+impl Case {
+    /// Checks that the board has room for model and frame.
+    ///
+    /// # Errors
+    /// When one of them is too long.
+    pub fn check(&self) -> Result<(), HeaderError> {
+        self.header().map(drop)
+    }
+
+    /// The head of the case in the file that the board reads.
+    fn header(&self) -> Result<[u8; CaseHeader::BYTES], HeaderError> {
+        let [model_bytes, frame_bytes] =
+            [self.model.len(), self.frame.len()].map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX));
+        let header = CaseHeader { model_bytes, frame_bytes }.to_bytes();
+        CaseHeader::parse(&header).map(|_| header)
+    }
+}
+
 /// The int8 output of a case, `[h, w, c]`, or why the board did not run it.
 pub type CaseOutput = Result<Vec<i8>, String>;
 
@@ -74,17 +92,14 @@ fn to_file(cases: &[Case]) -> Result<Vec<u8>, CasesError> {
     // more cases than a u32 counts do not fit a host's memory
     let count = u32::try_from(cases.len()).unwrap_or(u32::MAX);
     let mut file = CasesHeader { count }.to_bytes().to_vec();
-    for (index, Case { model, frame }) in cases.iter().enumerate() {
-        let [model_bytes, frame_bytes] =
-            [model.len(), frame.len()].map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX));
-        let header = CaseHeader { model_bytes, frame_bytes }.to_bytes();
-        CaseHeader::parse(&header).map_err(|error| CasesError::Case {
+    for (index, case) in cases.iter().enumerate() {
+        let Case { model, frame } = case;
+        file.extend(case.header().map_err(|error| CasesError::Case {
             index,
             model_bytes: model.len(),
             frame_bytes: frame.len(),
             error,
-        })?;
-        file.extend(header);
+        })?);
         file.extend(model);
         file.resize(file.len().next_multiple_of(4), 0);
         file.extend(frame.iter().map(|value| value.cast_unsigned()));

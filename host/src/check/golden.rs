@@ -5,8 +5,8 @@ use crate::interchange::tflite::{ImportOptions, Imported, import};
 use crate::model::ModelBytes;
 use crate::quantize::QuantizedNetwork;
 use anyhow::{Context, bail, ensure};
-use ocelli_firmware_tools::bench::{BenchOptions, bench};
-use ocelli_firmware_tools::{Board, Toolchain};
+use ocelli_firmware_tools::bench::{BenchError, BenchOptions, bench};
+use ocelli_firmware_tools::{Board, BuildError, Toolchain};
 use serde::Deserialize;
 use std::path::Path;
 
@@ -42,7 +42,7 @@ pub struct Pair {
     pub expected: Vec<i8>,
 }
 
-/// The first element that is not as expected.
+/// The first element that is not as expected; values are int8, see [`Golden::as_recorded`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// Number of the case, from 0.
@@ -68,30 +68,48 @@ impl Golden {
         Ok(golden)
     }
 
-    /// The cases in int8; values of uint8 networks are 128 less.
+    /// The cases in int8, as `network` must answer them; values of uint8 are 128 less.
+    ///
+    /// The judge is TensorFlow Lite Micro. It computes little of uint8: for a network with an operator on uint8 TensorFlow Lite's reference
+    /// kernels judge. Types of input and output alone (uint8 around a network of int8) do not count.
     ///
     /// # Errors
     /// When a value is outside its type, or a case has no output.
-    pub fn pairs(&self) -> anyhow::Result<Vec<Pair>> {
-        let unsigned = self.input.dtype == "uint8";
-        let int8 = |values: &[i32], dtype: &str| -> anyhow::Result<Vec<i8>> {
-            let offset = match dtype {
-                "int8" => 0,
-                "uint8" => 128,
-                other => bail!("values of {other} are not supported: int8 and uint8 are"),
-            };
-            values.iter().map(|&v| i8::try_from(v - offset).context("a value is outside its type")).collect()
+    pub fn pairs(&self, network: &QuantizedNetwork) -> anyhow::Result<Vec<Pair>> {
+        let unsigned = network.has_unsigned();
+        let int8 = |values: &[i32], of: &TensorType| -> anyhow::Result<Vec<i8>> {
+            let offset = of.offset()?;
+            let value = |v: &i32| v.checked_sub(offset).and_then(|v| i8::try_from(v).ok());
+            values.iter().map(|v| value(v).context("a value is outside its type")).collect()
         };
         let pair = |case: &GoldenCase| {
             let (micro, reference) = (case.output_micro.as_ref(), case.output_reference.as_ref());
-            // the judge is TensorFlow Lite Micro; of uint8 it computes little, and TensorFlow Lite's reference kernels judge
             let expected = if unsigned { reference.or(micro) } else { micro.or(reference) };
             Ok(Pair {
-                input: int8(&case.input, &self.input.dtype)?,
-                expected: int8(expected.context("a case has no output")?, &self.output.dtype)?,
+                input: int8(&case.input, &self.input)?,
+                expected: int8(expected.context("a case has no output")?, &self.output)?,
             })
         };
         self.cases.iter().map(pair).collect()
+    }
+
+    /// An output value in the file's type: 128 more for uint8.
+    ///
+    /// # Errors
+    /// When the file's type is not supported.
+    pub fn as_recorded(&self, value: i8) -> anyhow::Result<i32> {
+        Ok(i32::from(value) + self.output.offset()?)
+    }
+}
+
+impl TensorType {
+    /// What a value is above the int8 one with the same meaning.
+    fn offset(&self) -> anyhow::Result<i32> {
+        match self.dtype.as_str() {
+            "int8" => Ok(0),
+            "uint8" => Ok(128),
+            other => bail!("values of {other} are not supported: int8 and uint8 are"),
+        }
     }
 }
 
@@ -168,10 +186,10 @@ pub fn up_to(network: &QuantizedNetwork, last: usize) -> QuantizedNetwork {
 }
 
 /// Name of the first layer whose output `device` and the host disagree on; `device` runs a compiled model over the inputs. A layer
-/// whose whole output does not fit the device is passed over.
+/// whose whole output does not fit the device ([`BuildError::TooLarge`]) is passed over.
 ///
 /// # Errors
-/// When a part of the network cannot be compiled.
+/// When a part of the network cannot be compiled, or the device fails in another way.
 pub fn first_differing_layer(
     network: &QuantizedNetwork,
     options: Options,
@@ -180,12 +198,21 @@ pub fn first_differing_layer(
 ) -> anyhow::Result<Option<String>> {
     for (index, layer) in network.layers.iter().enumerate() {
         let model = compile(&up_to(network, index), options)?;
-        let Ok(outputs) = device(&model) else { continue };
+        let outputs = match device(&model) {
+            Ok(outputs) => outputs,
+            Err(error) if is_too_large(&error) => continue,
+            Err(error) => return Err(error.context(format!("the network up to layer '{}'", layer.node.name))),
+        };
         if outputs != host_outputs(&model, pairs)? {
             return Ok(Some(layer.node.name.clone()));
         }
     }
     Ok(None)
+}
+
+/// Whether a model did not run because it does not fit the board.
+fn is_too_large(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(BenchError::Build(BuildError::TooLarge(_))))
 }
 
 /// Runs a compiled model on an emulated board over the inputs.

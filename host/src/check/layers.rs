@@ -207,7 +207,6 @@ impl Segment {
             input: network.params_of(source),
             layers: layers.collect(),
             labels: Vec::new(),
-            unsigned: network.unsigned,
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::network::Node;
 use crate::quantize::{QuantParams, QuantizedLayer, QuantizedNetwork, QuantizedWeights};
 use anyhow::{Context, bail, ensure};
 use ocelli::ir::{Activation, Op, Padding, Shape, Unary, Window};
+use ocelli_firmware_tools::{Board, Case as OnBoard, Toolchain, run_cases};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -117,6 +118,47 @@ pub fn read(path: &Path) -> anyhow::Result<Case> {
     serde_json::from_str(&text).with_context(|| format!("{} is not an operator case", path.display()))
 }
 
+/// Runs cases on an emulated board, all of them in one run; an outcome for each, in their order.
+///
+/// # Errors
+/// When a tool is missing, or the run as a whole fails.
+pub fn run_on_board(board: &'static Board, paths: &[PathBuf]) -> anyhow::Result<Vec<Outcome>> {
+    let options = Options::for_target(Target::of(board));
+    let compiled = |path: &PathBuf| -> anyhow::Result<(OnBoard, Vec<i8>)> {
+        let case = read(path)?;
+        let on_board = OnBoard { model: compile(&case.network()?, options)?, frame: case.input()? };
+        on_board.check()?;
+        Ok((on_board, case.expected()?))
+    };
+    let mut runnable = Vec::new();
+    let prepared: Vec<anyhow::Result<Vec<i8>>> = paths
+        .iter()
+        .map(|path| {
+            let (on_board, expected) = compiled(path)?;
+            runnable.push(on_board);
+            Ok(expected)
+        })
+        .collect();
+    let mut outputs = if runnable.is_empty() {
+        Vec::new() // the board is not asked for nothing
+    } else {
+        run_cases(board, &Toolchain::find(board.target)?, &runnable, None)?
+    }
+    .into_iter();
+    let outcome = |expected: anyhow::Result<Vec<i8>>| {
+        let output = expected.map(|expected| (outputs.next(), expected));
+        match output {
+            Err(error) => Outcome::NotRun(format!("{error:#}")),
+            Ok((None, _)) => Outcome::NotRun("the board gave no output for it".to_owned()),
+            Ok((Some(Err(reason)), _)) => Outcome::NotRun(reason),
+            Ok((Some(Ok(output)), expected)) => {
+                first_difference(&output, &expected).map_or(Outcome::Passed, Outcome::Failed)
+            }
+        }
+    };
+    Ok(prepared.into_iter().map(outcome).collect())
+}
+
 /// The first difference from what the case expects.
 fn try_run(path: &Path) -> anyhow::Result<Option<String>> {
     let case = read(path)?;
@@ -149,16 +191,16 @@ impl Case {
         let tensors = self.tensors();
         let mut shapes = tensors.iter().map(|tensor| tensor.shape()).collect::<anyhow::Result<Vec<_>>>()?;
         let output = self.output.shape()?;
-        let op = self.op(&shapes, output)?;
-        let largest = shapes.iter().max_by_key(|shape| shape.h * shape.w);
+        let largest = shapes.iter().max_by_key(|shape| pixels(shape));
         let first = *largest.context("the case has no input")?;
+        let op = self.op(&shapes, output)?;
+        let unsigned = self.output.dtype == "uint8" && tensors.iter().all(|tensor| tensor.dtype == "uint8");
         let mut network = QuantizedNetwork {
             picture: None,
             input_shape: first,
             input: tensors[0].params()?,
             layers: Vec::new(),
             labels: Vec::new(),
-            unsigned: self.output.dtype == "uint8",
         };
         let mut inputs = vec![0];
         if tensors.len() > 1 {
@@ -177,19 +219,19 @@ impl Case {
             }
         }
         let mut large_first = shapes.clone();
-        large_first.sort_by_key(|shape| std::cmp::Reverse(shape.h * shape.w));
+        large_first.sort_by_key(|shape| std::cmp::Reverse(pixels(shape)));
         let inferred = op.infer_shape(&large_first)?;
         ensure!(inferred == output, "the case's output is {output}, the operator makes {inferred}");
         let weights = match op.weight_shape(first) {
             None => None,
             Some(expected) => Some(self.weights(&op, expected.map(|n| n as usize))?),
         };
-        if shapes.len() == 2 && shapes[0].h * shapes[0].w < shapes[1].h * shapes[1].w {
+        if shapes.len() == 2 && pixels(&shapes[0]) < pixels(&shapes[1]) {
             inputs.swap(0, 1); // one value a channel comes second: sums and products do not mind
             shapes.swap(0, 1);
         }
         let node = Node { name: self.op.clone(), op, inputs, input_shapes: shapes, output };
-        network.layers.push(QuantizedLayer { node, output: self.output.params()?, weights });
+        network.layers.push(QuantizedLayer { node, output: self.output.params()?, weights, unsigned });
         if let (true, Some(clamp)) = (is_pool(&op), self.activation()?.as_unary()) {
             let node = Node {
                 name: format!("{}_clamp", self.op),
@@ -198,7 +240,7 @@ impl Case {
                 input_shapes: vec![output],
                 output,
             };
-            network.layers.push(QuantizedLayer { node, output: self.output.params()?, weights: None });
+            network.layers.push(QuantizedLayer { node, output: self.output.params()?, weights: None, unsigned });
         }
         Ok(network)
     }
@@ -215,9 +257,9 @@ impl Case {
         let tensors = self.tensors();
         let parts =
             tensors.iter().map(|tensor| Ok((tensor.int8()?, tensor.shape()?))).collect::<anyhow::Result<Vec<_>>>()?;
-        let pixels = parts.iter().map(|(_, shape)| (shape.h * shape.w) as usize).max().unwrap_or(0);
+        let most = parts.iter().map(|(_, shape)| pixels(shape) as usize).max().unwrap_or(0);
         let mut frame = Vec::new();
-        for pixel in 0..pixels {
+        for pixel in 0..most {
             for (values, shape) in &parts {
                 let c = shape.c as usize;
                 // a factor for each channel is repeated at every pixel
@@ -306,6 +348,7 @@ impl Case {
             }
             "relu" => Op::Unary(Unary::Relu),
             "relu6" => Op::Unary(Unary::Relu6),
+            "relu_n1_to_1" => Op::Unary(Unary::ReluN1To1),
             "leaky_relu" => Op::Unary(Unary::LeakyRelu { alpha: attrs.alpha.context("attrs.alpha is missing")? }),
             "logistic" => Op::Unary(Unary::Sigmoid),
             "tanh" => Op::Unary(Unary::Tanh),
@@ -339,6 +382,11 @@ impl Case {
     }
 }
 
+/// Rows times columns.
+fn pixels(shape: &Shape) -> u64 {
+    u64::from(shape.h) * u64::from(shape.w)
+}
+
 const fn is_pool(op: &Op) -> bool {
     matches!(op, Op::MaxPool2d { .. } | Op::MinPool2d { .. } | Op::AveragePool2d { .. })
 }
@@ -362,7 +410,7 @@ fn pick(network: &QuantizedNetwork, first: u32, output: Shape, params: QuantPara
     };
     let name = format!("input{first}");
     let node = Node { name, op, inputs: vec![0], input_shapes: vec![input], output };
-    QuantizedLayer { node, output: params, weights: Some(weights) }
+    QuantizedLayer { node, output: params, weights: Some(weights), unsigned: false }
 }
 
 /// The one value a channel that every pixel of the last layer's output repeats.
@@ -376,7 +424,7 @@ fn one_pixel(network: &QuantizedNetwork, shape: Shape) -> anyhow::Result<Quantiz
         input_shapes: vec![last.node.output],
         output: shape,
     };
-    Ok(QuantizedLayer { node, output: last.output, weights: None })
+    Ok(QuantizedLayer { node, output: last.output, weights: None, unsigned: false })
 }
 
 impl CaseTensor {
@@ -407,6 +455,7 @@ impl CaseTensor {
             "the type {} is not supported: int8 and uint8 are",
             self.dtype
         );
-        self.data.iter().map(|&v| i8::try_from(v - self.offset()).context("a value outside its type")).collect()
+        let value = |v: i32| v.checked_sub(self.offset()).and_then(|v| i8::try_from(v).ok());
+        self.data.iter().map(|&v| value(v).context("a value outside its type")).collect()
     }
 }

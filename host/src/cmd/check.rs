@@ -5,7 +5,7 @@ use super::ui::{bar, load_evaluation, percent, spinner, table};
 use anyhow::{Context, bail, ensure};
 use ocelli_firmware_tools::boards::find;
 use ocelli_host::check::golden::{
-    self, Golden, first_difference, first_differing_layer, host_outputs, outputs_of_board,
+    self, Difference, Golden, first_difference, first_differing_layer, host_outputs, outputs_of_board,
 };
 use ocelli_host::check::vectors::{self, Outcome};
 use ocelli_host::check::{self, CheckReport, DeviceRunner, not_available, run_device};
@@ -34,7 +34,7 @@ pub struct Args {
     /// Text file with one label a line, in place of the dataset's own names.
     #[arg(long)]
     labels: Option<PathBuf>,
-    /// The board to emulate (default: qemu-m4; with --golden: none).
+    /// The board to emulate (default: qemu-m4; with --golden and --vectors: none).
     #[arg(long)]
     board: Option<String>,
     /// Do not run the board.
@@ -43,7 +43,8 @@ pub struct Args {
     /// Images to run on the board.
     #[arg(long, default_value_t = 100)]
     device_images: usize,
-    /// Instead: run every operator case (*.json) of a folder; exit code 1 when one fails, 2 when one cannot be run.
+    /// Instead: run every operator case (*.json) of a folder, on the host and, with --board, on an emulated board; exit code 1 when one
+    /// fails, 2 when one cannot be run.
     #[arg(long, conflicts_with_all = ["model", "data", "labels", "no_device"])]
     vectors: Option<PathBuf>,
     /// Instead: compare a quantized network (--model M.tflite) with recorded outputs of TensorFlow Lite Micro, byte for byte, on the
@@ -60,7 +61,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     if let Some(folder) = &args.vectors {
-        return run_vectors(folder, args.json);
+        return run_vectors(folder, args.board.as_deref(), args.json);
     }
     if let (Some(golden), Some(model)) = (&args.golden, &args.tflite) {
         return run_golden(model, golden, args.board.as_deref(), args.json);
@@ -118,7 +119,7 @@ fn run_golden(model: &Path, golden: &Path, board: Option<&str>, json: bool) -> a
     }
     let network = golden::read_network(model)?;
     let recorded = Golden::read(golden)?;
-    let pairs = recorded.pairs()?;
+    let pairs = recorded.pairs(&network)?;
     let mut runs = Vec::new();
     let options = Options::for_target(Target::HOST);
     let on_host = host_outputs(&compile(&network, options)?, &pairs)?;
@@ -134,18 +135,21 @@ fn run_golden(model: &Path, golden: &Path, board: Option<&str>, json: bool) -> a
         runs.push((board.name, difference, layer));
     }
     let passed = runs.iter().all(|(_, difference, _)| difference.is_none());
+    let in_words = |d: &Difference| -> anyhow::Result<[i32; 2]> {
+        Ok([recorded.as_recorded(d.found)?, recorded.as_recorded(d.expected)?])
+    };
     if json {
         let runs: Vec<_> = runs
             .iter()
             .map(|(on, difference, layer)| {
                 let difference = difference.as_ref().map(|d| {
-                    serde_json::json!({
-                        "case": d.case, "element": d.element, "found": d.found, "expected": d.expected,
-                    })
+                    in_words(d).map(|[found, expected]| {
+                    serde_json::json!({ "case": d.case, "element": d.element, "found": found, "expected": expected })
+                })
                 });
-                serde_json::json!({ "on": on, "difference": difference, "layer": layer })
+                Ok(serde_json::json!({ "on": on, "difference": difference.transpose()?, "layer": layer }))
             })
-            .collect();
+            .collect::<anyhow::Result<_>>()?;
         let report =
             serde_json::json!({ "passed": passed, "cases": pairs.len(), "source": recorded.source, "runs": runs });
         println!("{}", serde_json::to_string_pretty(&report)?);
@@ -154,10 +158,8 @@ fn run_golden(model: &Path, golden: &Path, board: Option<&str>, json: bool) -> a
             match difference {
                 None => println!("{on}: {} cases, every output byte as recorded", pairs.len()),
                 Some(d) => {
-                    println!(
-                        "{on}: DIFFERS: case {}, element {}: {}, recorded {}",
-                        d.case, d.element, d.found, d.expected
-                    );
+                    let [found, expected] = in_words(d)?;
+                    println!("{on}: DIFFERS: case {}, element {}: {found}, recorded {expected}", d.case, d.element);
                     if let Some(layer) = layer {
                         println!("{on}: the first layer in which it differs from the host: '{layer}'");
                     }
@@ -168,33 +170,63 @@ fn run_golden(model: &Path, golden: &Path, board: Option<&str>, json: bool) -> a
     Ok(if passed { Verdict::Done } else { Verdict::Differs })
 }
 
-fn run_vectors(folder: &Path, json: bool) -> anyhow::Result<Verdict> {
+fn run_vectors(folder: &Path, board: Option<&str>, json: bool) -> anyhow::Result<Verdict> {
+    let board = board.map(find).transpose()?;
+    if let Some(missing) = board.and_then(not_available) {
+        bail!("{missing} (or leave the board out)");
+    }
     let files = vectors::list(folder)?;
     let bar = bar("operator cases", files.len() as u64);
-    let outcomes: Vec<(&PathBuf, Outcome)> =
-        files.iter().map(|file| (file, vectors::run(file))).inspect(|_| bar.inc(1)).collect();
+    let mut outcomes: Vec<(&str, &PathBuf, Outcome)> =
+        files.iter().map(|file| ("host", file, vectors::run(file))).inspect(|_| bar.inc(1)).collect();
     bar.finish_and_clear();
-    let count = |wanted: fn(&Outcome) -> bool| outcomes.iter().filter(|(_, outcome)| wanted(outcome)).count();
-    let passed = count(|outcome| *outcome == Outcome::Passed);
-    let failed = count(|outcome| matches!(outcome, Outcome::Failed(_)));
-    let not_run = outcomes.len() - passed - failed;
-    let reasons = outcomes.iter().filter_map(|(file, outcome)| match outcome {
+    if let Some(board) = board {
+        let spinner = spinner(board.name);
+        let on_board = vectors::run_on_board(board, &files)?;
+        spinner.finish_and_clear();
+        outcomes.extend(files.iter().zip(on_board).map(|(file, outcome)| (board.name, file, outcome)));
+    }
+    // passed, failed, not run
+    let count = |wanted: &dyn Fn(&str) -> bool| {
+        let mut counts = [0; 3];
+        for (_, _, outcome) in outcomes.iter().filter(|(on, ..)| wanted(on)) {
+            counts[match outcome {
+                Outcome::Passed => 0,
+                Outcome::Failed(_) => 1,
+                Outcome::NotRun(_) => 2,
+            }] += 1;
+        }
+        counts
+    };
+    let [passed, failed, not_run] = count(&|_| true);
+    let reasons = outcomes.iter().filter_map(|(on, file, outcome)| match outcome {
         Outcome::Passed => None,
-        Outcome::Failed(why) => Some((file, "FAILED", why)),
-        Outcome::NotRun(why) => Some((file, "not run", why)),
+        Outcome::Failed(why) => Some((on, file, "FAILED", why)),
+        Outcome::NotRun(why) => Some((on, file, "not run", why)),
     });
     if json {
-        let cases: Vec<_> =
-            reasons.map(|(file, what, why)| serde_json::json!({ "case": file, "outcome": what, "why": why })).collect();
-        let report = serde_json::json!({ "passed": passed, "failed": failed, "not_run": not_run, "cases": cases });
+        let case = |(on, file, what, why): (&&str, &&PathBuf, &str, &String)| serde_json::json!({ "case": file, "on": on, "outcome": what, "why": why });
+        let cases: Vec<_> = reasons.map(case).collect();
+        let report = serde_json::json!({
+            "on": board.map_or("host", |board| board.name), "passed": passed, "failed": failed, "not_run": not_run, "cases": cases,
+        });
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        for (file, what, why) in reasons {
+        for (on, file, what, why) in reasons {
             let name = file.file_name().context("a case without a name")?;
-            println!("{what} {}: {why}", name.display());
+            let place = if board.is_some() { format!("{on}: ") } else { String::new() };
+            println!("{place}{what} {}: {why}", name.display());
         }
-        let others = if not_run == 0 { String::new() } else { format!(", {not_run} not run") };
-        println!("{passed} passed, {failed} failed{others}");
+        let print_counts = |place: &str, [passed, failed, not_run]: [usize; 3]| {
+            let others = if not_run == 0 { String::new() } else { format!(", {not_run} not run") };
+            println!("{place}{passed} passed, {failed} failed{others}");
+        };
+        match board {
+            None => print_counts("", [passed, failed, not_run]),
+            Some(board) => ["host", board.name].iter().for_each(|&place| {
+                print_counts(&format!("{place}: "), count(&|on| on == place));
+            }),
+        }
     }
     if failed > 0 {
         return Ok(Verdict::Differs);

@@ -12,7 +12,8 @@ use std::path::PathBuf;
 
 /// Accuracy and confusion matrix on a dataset
 ///
-/// Accuracy of the compiled model on a dataset, and the confusion matrix.
+/// Accuracy of the compiled model on a dataset, and the confusion matrix. Pictures are shared out to all cores (RAYON_NUM_THREADS
+/// limits them).
 ///
 /// With --float the trained float network of the run folder is evaluated instead, with its loss.
 #[derive(Debug, clap::Args)]

@@ -3,8 +3,10 @@
 use super::Verdict;
 use super::ui::percent;
 use anyhow::{Context, ensure};
+use ocelli::kernels::blocked::Level;
+use ocelli::runtime::threads::with_threads;
 use ocelli_host::data::{RawImage, to_input};
-use ocelli_host::model::{ModelBytes, classify, probabilities};
+use ocelli_host::model::{ModelBytes, probabilities, quantize_pixels};
 use ocelli_host::run::model_path;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -23,6 +25,10 @@ pub struct Args {
     /// How many labels to print.
     #[arg(long, default_value_t = 3)]
     top: usize,
+    /// Threads that share the rows of every picture, for a model compiled with --board host. A model for a chip holds a few rows of a
+    /// picture at a time: one thread runs it.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    threads: u8,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -45,10 +51,13 @@ struct Guess {
 
 pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     ensure!(args.top > 0, "--top must be at least 1");
-    let model = ModelBytes::read(&model_path(&args.model)?)?;
-    let spec = model.input_spec()?;
+    let bytes = ModelBytes::read(&model_path(&args.model)?)?;
+    let (model, spec) = (bytes.model()?, bytes.input_spec()?);
     let mut unreadable = 0;
-    let predictions = model.with_session(|session| {
+    let predictions = with_threads(model, usize::from(args.threads), Level::detect(), |team| {
+        if team.threads() < usize::from(args.threads) {
+            eprintln!("note: one thread runs this model: compile it with --board host to share its rows");
+        }
         let mut predictions = Vec::new();
         for image in &args.images {
             let pixels = RawImage::open(image)
@@ -56,8 +65,9 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
                 .and_then(|raw| to_input(&raw, &spec).with_context(|| image.display().to_string()));
             match pixels {
                 Ok(pixels) => {
-                    let scores = classify(session, &pixels)?;
-                    predictions.push(Prediction { image: image.clone(), top: top(session.model(), &scores, args.top) });
+                    let frame = quantize_pixels(&model, &pixels)?;
+                    let scores = team.run_frame(&frame).context("the frame has the wrong size")?;
+                    predictions.push(Prediction { image: image.clone(), top: top(&model, scores, args.top) });
                 }
                 Err(error) => {
                     unreadable += 1;
@@ -65,8 +75,8 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
                 }
             }
         }
-        Ok(predictions)
-    })?;
+        anyhow::Ok(predictions)
+    })??;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&predictions)?);
     } else {

@@ -2,7 +2,7 @@
 
 use super::plan::REGION_ALIGN;
 use super::tile::{self, Target};
-use super::unary::lookup_table;
+use super::unary::{lookup_table, unsigned_table};
 use crate::quantize::{QuantParams, QuantizedLayer, QuantizedNetwork, QuantizedWeights, pixel_lut};
 use anyhow::{Context, bail, ensure};
 use ocelli::ir::{Op, Shape, Window};
@@ -16,71 +16,92 @@ use ocelli::quant::{Multiplier, activation_range};
 /// # Errors
 /// When an operator's numbers are outside what the format can hold; the error names it.
 pub fn lower(network: &QuantizedNetwork, target: &Target, tiles: bool) -> anyhow::Result<ModelFile> {
-    let mut lowering = Lowering {
-        network,
-        tile_target: tiles.then_some(target),
-        tensors: vec![tensor(network.input_shape, network.input)],
-        ops: Vec::new(),
-        places: vec![0],
-    };
+    let mut lowering = Lowering::new(network.input_shape, network.input, tiles.then_some(target));
     for layer in &network.layers {
         lowering.layer(layer).with_context(|| format!("layer '{}'", layer.node.name))?;
-        let made = lowering.tensors.len() - 1;
-        lowering.places.push(made);
     }
-    let Lowering { mut tensors, ops, .. } = lowering;
-    let last = tensors.len() - 1;
-    for (index, tensor) in tensors.iter_mut().enumerate() {
-        let reader = ops.iter().rposition(|entry: &OpEntry| entry.record.reads().any(|read| read == index));
-        let reader = if index == last { Some(last.saturating_sub(1)) } else { reader };
-        tensor.last_reader = u32::try_from(reader.context("a layer's output is read by no other")?)?;
-    }
-    let each = tile::most_scratch_bytes(ops.iter().map(|entry| &entry.record), &tensors, target.lane_bytes);
-    let scratch = each.checked_next_multiple_of(REGION_ALIGN).and_then(|each| each.checked_mul(target.cores.into()));
-    Ok(ModelFile {
-        tensors,
-        ops,
-        labels: network.labels.clone(),
-        input: network.picture.map(|spec| (spec, pixel_lut(&spec, network.input))),
-        arena_bytes: 0,
-        state: 0,
-        scratch: [0, scratch.context("the scratch memory of all cores")?],
-        lane_bytes: target.lane_bytes,
-    })
+    let file = lowering.finish(target)?;
+    let input = network.picture.map(|spec| (spec, pixel_lut(&spec, network.input)));
+    Ok(ModelFile { labels: network.labels.clone(), input, ..file })
 }
 
-struct Lowering<'a> {
-    network: &'a QuantizedNetwork,
+/// A file that grows layer by layer.
+pub(super) struct Lowering<'a> {
     tile_target: Option<&'a Target>,
     tensors: Vec<Tensor>,
     ops: Vec<OpEntry>,
-    /// The file's tensor for each tensor of the network.
-    places: Vec<usize>,
+    /// The file's tensor for each tensor of the network, and its quantization.
+    places: Vec<(usize, QuantParams)>,
 }
 
-impl Lowering<'_> {
-    fn layer(&mut self, layer: &QuantizedLayer) -> anyhow::Result<()> {
+impl<'a> Lowering<'a> {
+    /// A file of an input only; convolutions get tiles for `tile_target`.
+    pub(super) fn new(input: Shape, params: QuantParams, tile_target: Option<&'a Target>) -> Self {
+        Self { tile_target, tensors: vec![tensor(input, params)], ops: Vec::new(), places: vec![(0, params)] }
+    }
+
+    /// Puts an operator behind what there is; returns the number that its output has in the network.
+    pub(super) fn add(&mut self, entry: OpEntry, shape: Shape, params: QuantParams) -> usize {
+        self.push(entry, shape, params);
+        self.places.push((self.tensors.len() - 1, params));
+        self.places.len() - 1
+    }
+
+    /// Puts a layer behind what there is.
+    pub(super) fn layer(&mut self, layer: &QuantizedLayer) -> anyhow::Result<()> {
+        self.lowered(layer)?;
+        self.places.push((self.tensors.len() - 1, layer.output));
+        Ok(())
+    }
+
+    /// The file, without labels and rule for pictures.
+    pub(super) fn finish(self, target: &Target) -> anyhow::Result<ModelFile> {
+        let Self { mut tensors, ops, .. } = self;
+        let last = tensors.len() - 1;
+        for (index, tensor) in tensors.iter_mut().enumerate() {
+            let reader = ops.iter().rposition(|entry: &OpEntry| entry.record.reads().any(|read| read == index));
+            let reader = if index == last { Some(last.saturating_sub(1)) } else { reader };
+            tensor.last_reader = u32::try_from(reader.context("a layer's output is read by no other")?)?;
+        }
+        let each = tile::most_scratch_bytes(ops.iter().map(|entry| &entry.record), &tensors, target.lane_bytes);
+        let scratch =
+            each.checked_next_multiple_of(REGION_ALIGN).and_then(|each| each.checked_mul(target.cores.into()));
+        Ok(ModelFile {
+            tensors,
+            ops,
+            labels: Vec::new(),
+            input: None,
+            arena_bytes: 0,
+            state: 0,
+            scratch: [0, scratch.context("the scratch memory of all cores")?],
+            lane_bytes: target.lane_bytes,
+        })
+    }
+
+    fn place(&self, input: usize) -> anyhow::Result<(u16, QuantParams)> {
+        let (place, params) = *self.places.get(input).context("it reads a tensor that is not made before")?;
+        Ok((u16::try_from(place)?, params))
+    }
+
+    fn lowered(&mut self, layer: &QuantizedLayer) -> anyhow::Result<()> {
         let node = &layer.node;
         if node.op == Op::Concat {
             return self.concat(layer);
         }
-        let inputs = node
-            .inputs
-            .iter()
-            .map(|&input| Ok(u16::try_from(self.places[input])?))
-            .collect::<anyhow::Result<Vec<_>>>()?;
-        ensure!(inputs.first() != inputs.get(1), "it reads one tensor twice: not supported");
-        let before: Vec<QuantParams> = node.inputs.iter().map(|&input| self.network.params_of(input)).collect();
-        let mut record = OpRecord::new(kind_of(layer), inputs[0]);
-        if let Some(&second) = inputs.get(1) {
+        let read =
+            node.inputs.iter().map(|&input| self.place(input)).collect::<anyhow::Result<Vec<(u16, QuantParams)>>>()?;
+        let before: Vec<QuantParams> = read.iter().map(|&(_, params)| params).collect();
+        let mut record = OpRecord::new(kind_of(layer), read.first().context("no inputs")?.0);
+        if let Some(&(second, _)) = read.get(1) {
+            ensure!(second != record.inputs[0], "it reads one tensor twice: not supported");
             record.inputs[1] = second;
         }
         (record.act_min, record.act_max) =
             activation_range(node.op.activation(), layer.output.scale, layer.output.zero_point);
-        if self.network.unsigned && matches!(record.kind, kind::AVERAGE_POOL2D | kind::GLOBAL_AVERAGE_POOL) {
+        if layer.unsigned && matches!(record.kind, kind::AVERAGE_POOL2D | kind::GLOBAL_AVERAGE_POOL) {
             record.flags |= flag::TIES_UP;
         }
-        if self.network.unsigned && record.kind == kind::DENSE {
+        if layer.unsigned && record.kind == kind::DENSE {
             record.flags |= flag::ROUND_ONCE;
         }
         let mut entry =
@@ -95,7 +116,7 @@ impl Lowering<'_> {
             }
         }
         if let Some(weights) = &layer.weights {
-            set_weights(&mut entry, layer, weights, before[0], self.network.unsigned)?;
+            set_weights(&mut entry, layer, weights, before[0])?;
             if let Some(target) = self.tile_target {
                 tile::choose(&mut entry.record, node.input(), node.output, target);
             }
@@ -121,7 +142,10 @@ impl Lowering<'_> {
                 let Shape { h, w, .. } = node.input();
                 entry.multipliers.push(mean_factor(one(real(before[0]) / real(output))?, u64::from(h) * u64::from(w))?);
             }
-            Op::Unary(unary) => entry.weights = lookup_table(unary, before[0], output)?,
+            Op::Unary(unary) => {
+                let table = if layer.unsigned { unsigned_table } else { lookup_table };
+                entry.weights = table(unary, before[0], output)?;
+            }
             _ => {}
         }
         self.push(entry, node.output, output);
@@ -138,8 +162,7 @@ impl Lowering<'_> {
         let node = &layer.node;
         let mut parts: Vec<(u16, Shape)> = Vec::new();
         for (index, (&input, &shape)) in node.inputs.iter().zip(&node.input_shapes).enumerate() {
-            let before = self.network.params_of(input);
-            let mut place = u16::try_from(self.places[input])?;
+            let (mut place, before) = self.place(input)?;
             if before != layer.output {
                 let name = format!("{}.rescale{index}", node.name);
                 let entry = OpEntry {
@@ -225,9 +248,12 @@ fn set_weights(
     layer: &QuantizedLayer,
     weights: &QuantizedWeights,
     before: QuantParams,
-    unsigned: bool,
 ) -> anyhow::Result<()> {
     let op = &layer.node.op;
+    // a dense layer may read what a flatten before it would have made flat
+    let input = layer.node.input();
+    let flat = Shape::new(1, 1, input.elements().context("its input is too large")?);
+    weights.check(op, if matches!(op, Op::Dense { .. }) { flat } else { input })?;
     let [o, kh, kw, i] = weights.shape;
     let channels = if op.channel_axis() == 3 { i } else { o };
     entry.record.groups = match *op {
@@ -255,7 +281,7 @@ fn set_weights(
             .bias
             .push(i32::try_from(bias).with_context(|| format!("output channel {channel}: its bias is too large"))?);
         let scale = weights.scale(channel);
-        let factor = if unsigned && !matches!(op, Op::Dense { .. }) {
+        let factor = if layer.unsigned && !matches!(op, Op::Dense { .. }) {
             multiplier(before.scale * scale, 1.0, layer.output.scale) // their product in single precision
         } else {
             multiplier(before.scale, scale, layer.output.scale)

@@ -1,6 +1,7 @@
 //! From a quantized network to a model file: fold, tile, plan rings and arena, lay out.
 
 pub mod blocks;
+mod check_layer;
 mod lower;
 pub mod pack;
 pub mod passes;
@@ -8,6 +9,7 @@ mod plan;
 pub mod tile;
 pub mod unary;
 
+pub use check_layer::check_layer;
 pub use lower::{lower, multiplier};
 pub use passes::Passes;
 pub use plan::{plan, ring_rows, with_heights, work_in_place};
@@ -15,7 +17,8 @@ pub use tile::Target;
 
 use crate::network::{Network, Weights};
 use crate::quantize::{Calibration, QuantizedNetwork, Range, quantize};
-use ocelli::model::records::{OpRecord, flag, kind};
+use anyhow::ensure;
+use ocelli::model::records::{MAX_OPS, OpRecord, flag, kind};
 use ocelli::model::write::ModelFile;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -68,6 +71,12 @@ pub struct Planned {
 /// # Errors
 /// When an operator's numbers are outside what the format can hold; the error names it.
 pub fn planned(network: &QuantizedNetwork, options: Options) -> anyhow::Result<Planned> {
+    // the passes look at all pairs of layers; what they fold is less than half
+    ensure!(
+        network.layers.len() <= 2 * MAX_OPS,
+        "the network has {} layers: more than a model file may have ({MAX_OPS} operators)",
+        network.layers.len()
+    );
     let network = passes::simplify(network.clone(), options.passes);
     let mut file = lower(&network, &options.target, options.passes.tiles)?;
     let Options { target, passes } = options;

@@ -21,8 +21,33 @@ pub fn plan(file: &mut ModelFile, passes: Passes) -> anyhow::Result<Packing> {
     if passes.in_place {
         work_in_place(file);
     }
+    let schedule = schedule_of(file)?;
+    let constants: Vec<OpEntry> = file.ops.iter_mut().map(take_constants).collect(); // the tries copy what is left
+    let tried = try_gates(file, if passes.gates { gates(file.ops.len(), schedule) } else { vec![file.ops.len()] });
+    if let Ok((_, planned)) = &tried {
+        *file = planned.clone();
+    }
+    for (entry, constants) in file.ops.iter_mut().zip(constants) {
+        *entry = OpEntry { record: entry.record, ..constants };
+    }
+    tried.map(|(packing, _)| packing)
+}
+
+/// Work that the search for the best gate may take, in operators looked at: a network of 60 operators on pictures of 224 rows takes
+/// less than half of it.
+const SEARCH: u64 = 1 << 25;
+
+/// The gates to try, the latest first: all of them, or for a long network as many as [`SEARCH`] allows, evenly spaced. `schedule` is the
+/// work that a simulation of the schedule may take.
+fn gates(ops: usize, schedule: u64) -> Vec<usize> {
+    let tries = usize::try_from(SEARCH / schedule.max(1)).unwrap_or(usize::MAX).max(1);
+    (0..=ops).rev().step_by((ops + 1).div_ceil(tries).max(1)).collect()
+}
+
+/// The smallest packing of those that begin to wait at one of `gates`, the first where several are equal.
+fn try_gates(file: &ModelFile, gates: Vec<usize>) -> anyhow::Result<(Packing, ModelFile)> {
     let mut best: Option<(Packing, ModelFile)> = None;
-    let mut try_gate = |gate: usize| -> anyhow::Result<()> {
+    for gate in gates {
         let mut candidate = file.clone();
         for entry in candidate.ops.iter_mut().skip(gate) {
             entry.record.flags |= flag::WAITS;
@@ -32,15 +57,37 @@ pub fn plan(file: &mut ModelFile, passes: Passes) -> anyhow::Result<Packing> {
         if best.as_ref().is_none_or(|(least, _)| packing.bytes < least.bytes) {
             best = Some((packing, candidate));
         }
-        Ok(())
-    };
-    try_gate(file.ops.len())?;
-    if passes.gates {
-        (0..file.ops.len()).rev().try_for_each(&mut try_gate)?;
     }
-    let (packing, planned) = best.context("the network has no operators")?;
-    *file = planned;
-    Ok(packing)
+    best.context("the network has no operators")
+}
+
+/// An operator's constants, which are then missing from it; its record is copied.
+fn take_constants(entry: &mut OpEntry) -> OpEntry {
+    let empty = OpEntry {
+        name: String::new(),
+        record: entry.record,
+        weights: Vec::new(),
+        bias: Vec::new(),
+        multipliers: Vec::new(),
+    };
+    std::mem::replace(entry, empty)
+}
+
+/// Steps of a frame times operators: what a simulation of the schedule takes at most.
+///
+/// # Errors
+/// When that is more than a device would accept.
+fn schedule_of(file: &ModelFile) -> anyhow::Result<u64> {
+    let ops: Vec<OpRecord> = file.ops.iter().map(|entry| entry.record).collect();
+    let graph = Graph { ops: &ops, tensors: &file.tensors };
+    let steps: u64 = (0..ops.len()).map(|op| u64::from(graph.steps(op))).sum();
+    let schedule = steps * ops.len() as u64;
+    ensure!(
+        schedule <= MAX_SCHEDULE,
+        "the network has {} operators and computes {steps} rows a frame: more than a schedule may have ({schedule} of {MAX_SCHEDULE})",
+        ops.len()
+    );
+    Ok(schedule)
 }
 
 /// Marks the operators that may write over their first input: they look at one value at a time and are its only reader.
@@ -74,31 +121,21 @@ fn swap_to_work_in_place(file: &mut ModelFile, index: usize) {
 /// # Errors
 /// When the network takes more steps than a device would accept.
 pub fn ring_rows(file: &ModelFile) -> anyhow::Result<Vec<u32>> {
+    schedule_of(file)?;
     let ops: Vec<OpRecord> = file.ops.iter().map(|entry| entry.record).collect();
     // rings as tall as the tensors: nothing waits for room, and what is live at most is what is needed
     let tensors: Vec<Tensor> = file.tensors.iter().map(|t| Tensor { rows: t.h, ..*t }).collect();
     let graph = Graph { ops: &ops, tensors: &tensors };
-    let steps: u64 = (0..ops.len()).map(|op| u64::from(graph.steps(op))).sum();
-    let schedule = steps * ops.len() as u64;
-    ensure!(
-        schedule <= MAX_SCHEDULE,
-        "the network has {} operators and computes {steps} rows a frame: more than a schedule may have ({schedule} of {MAX_SCHEDULE})",
-        ops.len()
-    );
     let mut heights = vec![1; tensors.len()];
     let mut made_before = vec![0; tensors.len()];
-    let mut needed_before = vec![0; tensors.len()];
-    let complete = graph.simulate(&mut vec![0; ops.len() + 1], |state, _| {
-        for (index, height) in heights.iter_mut().enumerate() {
-            let made = graph.rows_made(state, index);
-            if made > made_before[index] {
-                // a new row needs a slot while all rows that were needed before it are still there
-                *height = (*height).max(made - needed_before[index]);
-                made_before[index] = made;
-            }
-        }
-        for (index, needed) in needed_before.iter_mut().enumerate() {
-            *needed = graph.oldest_needed(state, index).min(made_before[index]);
+    let complete = graph.simulate(&mut vec![0; ops.len() + 1], |state, worked| {
+        let made = graph.rows_made(state, worked);
+        if made > made_before[worked] {
+            // a new row needs a slot while all rows that were needed before it are still there; what is needed of a tensor depends on
+            // its readers only, which have not moved in the step that made the row
+            let needed = graph.oldest_needed(state, worked).min(made_before[worked]);
+            heights[worked] = heights[worked].max(made - needed);
+            made_before[worked] = made;
         }
     });
     ensure!(complete, "the network would wait for itself");

@@ -3,9 +3,9 @@
 
 use crate::quantize::QuantParams;
 use anyhow::{Context, ensure};
-use ocelli::ir::Unary;
+use ocelli::ir::{Activation, Unary};
 use ocelli::quant::{
-    Multiplier, multiply_by_quantized_multiplier as scale_by, rounding_divide_by_pot as divide,
+    Multiplier, activation_range, multiply_by_quantized_multiplier, rounding_divide_by_pot as divide,
     saturating_rounding_doubling_high_mul as high_mul,
 };
 
@@ -18,22 +18,16 @@ use ocelli::quant::{
 /// TensorFlow Lite Micro: `reference_integer_ops::Logistic` and `Tanh`, `reference_ops::HardSwish`, `QuantizeLeakyRelu`,
 /// `ReluQuantized`, `Requantize`; gemmlowp `fixedpoint.h` for the fixed-point functions.
 pub fn lookup_table(unary: Unary, input: QuantParams, output: QuantParams) -> anyhow::Result<Vec<i8>> {
-    let factor = |real: f64| Multiplier::from_real(real).context("its scale is out of range");
-    let ratio = factor(f64::from(input.scale) / f64::from(output.scale))?;
-    let rescaled = |x: i32| scale_by(x, ratio).saturating_add(output.zero_point);
-    let step = |real: f32| (real / output.scale).round() as i32 + output.zero_point;
-    let table = |f: &dyn Fn(i32) -> i32| {
-        (-128..=127).map(|q| f(q - input.zero_point).clamp(-128, 127) as i8).collect::<Vec<_>>()
-    };
+    let table = |f: &dyn Fn(i32) -> i32| table(input, f);
     Ok(match unary {
-        Unary::Requantize => table(&rescaled),
-        Unary::Relu => table(&|x| rescaled(x).max(output.zero_point)),
+        Unary::Requantize => rescaled_table(input, output, Activation::None)?,
+        Unary::Relu => rescaled_table(input, output, Activation::Relu)?,
+        Unary::ReluN1To1 => rescaled_table(input, output, Activation::ReluN1To1)?,
         // TensorFlow Lite Micro clamps at the input's scale and rescales nothing
         Unary::Relu6 => {
             let six = (6.0 / input.scale).round() as i32;
             table(&|x| x.clamp(0, six) + input.zero_point)
         }
-        Unary::ReluN1To1 => table(&|x| rescaled(x).clamp(step(-1.0), step(1.0))),
         Unary::LeakyRelu { alpha } => {
             let slope = factor(f64::from(input.scale * alpha / output.scale))?;
             let ratio = factor(f64::from(input.scale / output.scale))?;
@@ -54,6 +48,60 @@ pub fn lookup_table(unary: Unary, input: QuantParams, output: QuantParams) -> an
     })
 }
 
+/// The table of a function of a uint8 network, in int8: that of 0 first.
+///
+/// # Errors
+/// When a scale is outside what the arithmetic can take.
+///
+/// # Source
+/// TensorFlow Lite's reference kernels for uint8: `optimized_ops::ReluX` rescales, relu6 and relu_n1_to_1 included (`kernels/activations.cc`),
+/// `LUTPopulate` computes sigmoid and tanh in single precision; the others are those of int8.
+pub fn unsigned_table(unary: Unary, input: QuantParams, output: QuantParams) -> anyhow::Result<Vec<i8>> {
+    let in_float = |f: &dyn Fn(f32) -> f32| {
+        let inverse = 1.0 / output.scale;
+        table(input, &|x| saturating_sum((f(input.scale * x as f32) * inverse).round(), output.zero_point))
+    };
+    match unary {
+        Unary::Relu6 => rescaled_table(input, output, Activation::Relu6),
+        Unary::Sigmoid => Ok(in_float(&|x| 1.0 / (1.0 + (-x).exp()))),
+        Unary::Tanh => Ok(in_float(&f32::tanh)),
+        Unary::Relu | Unary::ReluN1To1 | Unary::LeakyRelu { .. } | Unary::HardSwish | Unary::Requantize => {
+            lookup_table(unary, input, output)
+        }
+    }
+}
+
+/// The identity to another scale, clamped there.
+fn rescaled_table(input: QuantParams, output: QuantParams, clamp: Activation) -> anyhow::Result<Vec<i8>> {
+    let ratio = factor(f64::from(input.scale) / f64::from(output.scale))?;
+    let (low, high) = activation_range(clamp, output.scale, output.zero_point);
+    let value = |x| scale_by(x, ratio).saturating_add(output.zero_point).clamp(low.into(), high.into());
+    Ok(table(input, &value))
+}
+
+fn table(input: QuantParams, f: &dyn Fn(i32) -> i32) -> Vec<i8> {
+    (-128..=127).map(|q| f(q - input.zero_point).clamp(-128, 127) as i8).collect()
+}
+
+fn factor(real: f64) -> anyhow::Result<Multiplier> {
+    Multiplier::from_real(real).context("its scale is out of range")
+}
+
+/// `x * factor`, rounded as [`multiply_by_quantized_multiplier`] does, but saturated where a left shift would leave 32 bits, which the
+/// reference leaves undefined.
+fn scale_by(x: i32, factor: Multiplier) -> i32 {
+    let left = factor.shift.max(0);
+    multiply_by_quantized_multiplier(
+        shift_left(x, left.unsigned_abs()),
+        Multiplier { shift: factor.shift - left, ..factor },
+    )
+}
+
+/// A rounded real number and a zero point; what does not fit saturates.
+fn saturating_sum(real: f32, zero_point: i32) -> i32 {
+    (real as i32).saturating_add(zero_point)
+}
+
 /// The table that takes a tensor to another scale where TensorFlow Lite concatenates.
 ///
 /// # Source
@@ -62,7 +110,7 @@ pub fn lookup_table(unary: Unary, input: QuantParams, output: QuantParams) -> an
 pub fn rescale_table(input: QuantParams, output: QuantParams) -> Vec<i8> {
     let scale = input.scale * (1.0 / output.scale);
     let bias = -(input.zero_point as f32) * scale;
-    let value = |q: i32| (q as f32 * scale + bias).round() as i32 + output.zero_point;
+    let value = |q: i32| saturating_sum((q as f32 * scale + bias).round(), output.zero_point);
     (-128..=127).map(|q| value(q).clamp(-128, 127) as i8).collect()
 }
 
@@ -197,4 +245,69 @@ impl HardSwish {
 fn high_mul_16(a: i32, b: i32) -> i32 {
     let product = a * b;
     (product + if product >= 0 { 1 << 14 } else { 1 - (1 << 14) }) / (1 << 15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scales_at_the_ends_of_their_range_saturate() {
+        let scales = [f32::MIN_POSITIVE, 1e-38, 1e-30, 1e-9, 1e-3, 1.0, 1e9, 1e30, f32::MAX];
+        let unaries = [
+            Unary::Relu,
+            Unary::Relu6,
+            Unary::ReluN1To1,
+            Unary::LeakyRelu { alpha: 0.1 },
+            Unary::Sigmoid,
+            Unary::Tanh,
+            Unary::HardSwish,
+            Unary::Requantize,
+        ];
+        let zero_points = [-128, -1, 0, 5, 127];
+        let params = || {
+            let with = |scale| zero_points.iter().map(move |&zero_point| QuantParams { scale, zero_point });
+            scales.iter().flat_map(move |&scale| with(scale))
+        };
+        for input in params() {
+            for output in params() {
+                assert_eq!(rescale_table(input, output).len(), 256);
+                for unary in unaries {
+                    for table in [lookup_table(unary, input, output), unsigned_table(unary, input, output)] {
+                        assert!(table.is_err() || table.is_ok_and(|table| table.len() == 256)); // and no panic
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_rescaling_that_leaves_32_bits_keeps_its_order() {
+        let (input, output) = (QuantParams { scale: 1.0, zero_point: 0 }, QuantParams { scale: 2e-9, zero_point: 5 });
+        let steps: Vec<i8> = (-128..=127)
+            .map(|q: i32| {
+                if q < 0 {
+                    -128
+                } else if q == 0 {
+                    5
+                } else {
+                    127
+                }
+            })
+            .collect();
+        assert_eq!(lookup_table(Unary::Requantize, input, output).unwrap(), steps);
+        assert_eq!(rescale_table(input, output), steps);
+    }
+
+    #[test]
+    fn relu6_of_uint8_rescales_and_that_of_int8_does_not() {
+        // by TensorFlow Lite's reference kernels and by TensorFlow Lite Micro: input 10 of zero point 10 is 0 of zero point 0
+        let input = QuantParams { scale: 0.1, zero_point: 10 - 128 };
+        let output = QuantParams { scale: 6.0 / 255.0, zero_point: -128 };
+        let at = |table: Vec<i8>, q: i32| i32::from(table[q as usize]) + 128;
+        let unsigned = || unsigned_table(Unary::Relu6, input, output).unwrap();
+        assert_eq!([10, 11, 69, 70, 200].map(|q| at(unsigned(), q)), [0, 4, 251, 255, 255]);
+        let signed = || lookup_table(Unary::Relu6, input, output).unwrap();
+        assert_eq!([0, 10, 11, 70, 200].map(|q| at(signed(), q)), [10, 10, 11, 70, 70]);
+    }
 }

@@ -114,7 +114,7 @@ pub fn import(network: &Network, proto: &ModelProto, labels: &[String]) -> anyho
                 Some(QuantizedWeights { shape, kernel, zero_point: 0, scales, bias })
             }
         };
-        layers.push(QuantizedLayer { output: params(&node.name)?, node, weights });
+        layers.push(QuantizedLayer { output: params(&node.name)?, node, weights, unsigned: false });
     }
     Ok(QuantizedNetwork {
         picture: Some(network.input),
@@ -122,7 +122,6 @@ pub fn import(network: &Network, proto: &ModelProto, labels: &[String]) -> anyho
         input: params(INPUT)?,
         layers,
         labels: labels.to_vec(),
-        unsigned: false,
     })
 }
 

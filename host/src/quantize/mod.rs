@@ -60,7 +60,7 @@ pub fn quantize(
             Some(_) => Some(quantize_weights(network, &weights, &node, params[node.inputs[0]])?),
             None => None,
         };
-        layers.push(QuantizedLayer { output: params[index + 1], node, weights });
+        layers.push(QuantizedLayer { output: params[index + 1], node, weights, unsigned: false });
     }
     Ok(QuantizedNetwork {
         picture: Some(network.input),
@@ -68,7 +68,6 @@ pub fn quantize(
         input,
         layers,
         labels: labels.to_vec(),
-        unsigned: false,
     })
 }
 

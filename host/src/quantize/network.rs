@@ -1,8 +1,9 @@
 //! A network in int8: operators, scales and constants. What training has no part in; importers make one, the compiler takes it.
 
 use crate::network::Node;
+use anyhow::{Context, ensure};
 use ocelli::image::InputSpec;
-use ocelli::ir::Shape;
+use ocelli::ir::{Op, Shape};
 use serde::Serialize;
 
 /// Scale and zero point of a tensor: `real = scale * (q - zero_point)`.
@@ -30,10 +31,27 @@ pub struct QuantizedWeights {
 }
 
 impl QuantizedWeights {
-    /// The scale of an output channel.
+    /// The scale of an output channel; 0 for a channel that there is none for.
     #[must_use]
     pub fn scale(&self, channel: usize) -> f32 {
-        if self.scales.len() == 1 { self.scales[0] } else { self.scales[channel] }
+        let index = if self.scales.len() == 1 { 0 } else { channel };
+        self.scales.get(index).copied().unwrap_or(0.0)
+    }
+
+    /// Holds shape, weights, scales and biases to what an operator needs over an input.
+    ///
+    /// # Errors
+    /// When there are more or fewer of them; the error says of what.
+    pub fn check(&self, op: &Op, input: Shape) -> anyhow::Result<()> {
+        let shape = op.weight_shape(input).context("an operator without weights has some")?.map(|n| n as usize);
+        ensure!(self.shape == shape, "has weights of the shape {:?}, its input and output need {shape:?}", self.shape);
+        let count = shape.iter().try_fold(1_usize, |product, &n| product.checked_mul(n));
+        ensure!(count == Some(self.kernel.len()), "has {} weights for the shape {shape:?}", self.kernel.len());
+        let channels = shape[op.channel_axis()];
+        let scales = self.scales.len();
+        ensure!(scales == 1 || scales == channels, "has {scales} weight scales for {channels} output channels");
+        ensure!(self.bias.len() == channels, "has {} biases for {channels} output channels", self.bias.len());
+        Ok(())
     }
 }
 
@@ -46,6 +64,8 @@ pub struct QuantizedLayer {
     pub output: QuantParams,
     /// Its weights, if it has some.
     pub weights: Option<QuantizedWeights>,
+    /// Came as an operator on uint8: rounds as TensorFlow Lite's uint8 kernels do.
+    pub unsigned: bool,
 }
 
 /// A network in int8: what the compiler lays out and what tract is given to judge it.
@@ -61,11 +81,15 @@ pub struct QuantizedNetwork {
     pub layers: Vec<QuantizedLayer>,
     /// Class labels; may be empty.
     pub labels: Vec<String>,
-    /// Came as uint8: rounds as TensorFlow Lite's uint8 kernels do.
-    pub unsigned: bool,
 }
 
 impl QuantizedNetwork {
+    /// Whether some operator came as one on uint8, so that TensorFlow Lite's reference kernels are its judge.
+    #[must_use]
+    pub fn has_unsigned(&self) -> bool {
+        self.layers.iter().any(|layer| layer.unsigned)
+    }
+
     /// Quantization of a tensor: 0 is the network's input, `i + 1` the output of layer `i`.
     #[must_use]
     pub fn params_of(&self, tensor: usize) -> QuantParams {

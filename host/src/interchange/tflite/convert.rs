@@ -14,6 +14,8 @@ pub(super) struct Draft {
     pub(super) output: usize,
     pub(super) weights: Option<usize>,
     pub(super) bias: Option<usize>,
+    /// Whether the operator computes with uint8.
+    pub(super) unsigned: bool,
 }
 
 /// What an operator becomes.
@@ -42,6 +44,7 @@ pub(super) fn convert(model: &TfliteModel<'_>, operator: &TfliteOperator) -> any
         output,
         weights: None,
         bias: None,
+        unsigned: [first, output].iter().all(|&tensor| model.tensors[tensor].kind == TensorType::Uint8),
     };
     for &tensor in [first, output].iter() {
         let kind = model.tensors[tensor].kind;
@@ -70,10 +73,10 @@ pub(super) fn convert(model: &TfliteModel<'_>, operator: &TfliteOperator) -> any
     match &operator.options {
         Options::Conv2d { window, activation: fused } => {
             let kernel = &model.input(operator, 1).context("has no weights")?.shape;
-            let &[_, kh, kw, depth] = &kernel[..] else { bail!("has weights of the shape {kernel:?}") };
+            let &[c_out, kh, kw, depth] = &kernel[..] else { bail!("has weights of the shape {kernel:?}") };
             let groups = in_shape.c.checked_div(u32::try_from(depth)?).context("has weights of no depth")?;
             let op = Op::Conv2d {
-                c_out: out_shape.c,
+                c_out: u32::try_from(c_out)?,
                 window: to_window(window, [kh, kw])?,
                 groups,
                 activation: activation(*fused)?,
@@ -82,8 +85,8 @@ pub(super) fn convert(model: &TfliteModel<'_>, operator: &TfliteOperator) -> any
         }
         Options::DepthwiseConv2d { window, activation: fused, .. } => {
             let kernel = &model.input(operator, 1).context("has no weights")?.shape;
-            let &[1, kh, kw, _] = &kernel[..] else { bail!("has weights of the shape {kernel:?}") };
-            let multiplier = out_shape.c.checked_div(in_shape.c).context("reads a tensor of no channels")?;
+            let &[1, kh, kw, c_out] = &kernel[..] else { bail!("has weights of the shape {kernel:?}") };
+            let multiplier = u32::try_from(c_out)?.checked_div(in_shape.c).context("reads a tensor of no channels")?;
             let window = to_window(window, [kh, kw])?;
             let op = Op::DepthwiseConv2d { multiplier, window, activation: activation(*fused)? };
             Ok(Converted::Layers(vec![with_weights(op, first)?]))
@@ -135,10 +138,7 @@ pub(super) fn convert(model: &TfliteModel<'_>, operator: &TfliteOperator) -> any
             if !add && (in_shape.h, in_shape.w) == (1, 1) && (other.h, other.w) != (1, 1) {
                 inputs.reverse(); // the factors for each channel come second
             }
-            ensure!(inputs[0] != inputs[1], "reads one tensor twice");
             let op = if add { Op::Add { activation } } else { Op::Mul { activation } };
-            let shapes = [shape(&model.tensors[inputs[0]])?, shape(&model.tensors[inputs[1]])?];
-            op.infer_shape(&shapes)?;
             Ok(Converted::Layers(vec![draft(op, inputs)]))
         }
         Options::Concatenation { axis, activation: fused } => {

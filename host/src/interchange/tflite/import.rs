@@ -1,13 +1,14 @@
 //! A .tflite file as a network of ours: quantized as it is, or float to be quantized here.
 
-use super::convert::{Converted, Draft, convert, offset, params, shape};
-use super::{TensorType, TfliteModel, TfliteOperator, report, unsupported};
+use super::convert::{Converted, Draft, convert, params, shape};
+use super::layers::{check, is_quantized, quantized_layer};
+use super::{TfliteModel, TfliteOperator, report, unsupported};
 use crate::network::{Layer, LayerKind, LayerOptions, LayerWeights, Network, Node, Weights};
-use crate::quantize::{QuantParams, QuantizedLayer, QuantizedNetwork, QuantizedWeights};
+use crate::quantize::QuantizedNetwork;
 use anyhow::{Context, bail, ensure};
 use ocelli::image::{ColorOrder, InputSpec, Resize};
 use ocelli::ir::Shape;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What a .tflite file holds.
 #[derive(Clone, Debug)]
@@ -40,8 +41,9 @@ pub struct ImportOptions {
 pub fn import(file: &[u8], options: &ImportOptions) -> anyhow::Result<Imported> {
     let mut model = super::read(file)?;
     model.simplify()?;
+    let integer = is_quantized(&model);
     let problems =
-        unsupported(&model, |model, operator| convert(model, operator).map(|_| ()).map_err(|e| format!("{e:#}")));
+        unsupported(&model, |model, operator| check(model, operator, integer).map_err(|error| format!("{error:#}")));
     ensure!(problems.is_empty(), "this network cannot be imported:\n{}", report(&problems).trim_end());
     let [input] = model.inputs[..] else {
         bail!("the network has {} inputs: a classifier of pictures has one", model.inputs.len());
@@ -58,8 +60,9 @@ pub fn import(file: &[u8], options: &ImportOptions) -> anyhow::Result<Imported> 
         last == builder.drafts.len(),
         "the network goes on after its output: leave one output and convert it again"
     );
+    ensure!(last > 0, "the network has no layers");
     unique_names(&mut builder.drafts);
-    if builder.quantized_input(input)?.is_some() {
+    if integer {
         builder.quantized(input, options).map(|network| Imported::Quantized(Box::new(network)))
     } else {
         builder.float(input, options).map(|parts| Imported::Float(Box::new(parts)))
@@ -69,14 +72,15 @@ pub fn import(file: &[u8], options: &ImportOptions) -> anyhow::Result<Imported> 
 /// Gives layers of one name numbers, and names the characters that a `net.toml` allows.
 fn unique_names(drafts: &mut [Draft]) {
     let mut known = HashSet::from([crate::network::INPUT.to_owned()]);
+    let mut numbers = HashMap::new(); // the last one that was given to a name
     for draft in drafts {
         let allowed = |c: char| if c.is_ascii_alphanumeric() || "_-./".contains(c) { c } else { '_' };
         let base: String = draft.name.chars().map(allowed).collect();
         draft.name.clone_from(&base);
-        let mut number = 2;
         while !known.insert(draft.name.clone()) {
+            let number = numbers.entry(base.clone()).or_insert(1_usize);
+            *number += 1;
             draft.name = format!("{base}_{number}");
-            number += 1;
         }
     }
 }
@@ -114,12 +118,6 @@ impl Builder<'_> {
         self.places.get(&tensor).copied().context("a tensor is read before it is made")
     }
 
-    /// Quantization of the network's input, if it has one.
-    fn quantized_input(&self, input: usize) -> anyhow::Result<Option<QuantParams>> {
-        let source = &self.model.tensors[self.place(input)?.1];
-        if source.kind == TensorType::Float32 { Ok(None) } else { params(source).map(Some) }
-    }
-
     /// The layers with their shapes. Layers that one operator became read each other.
     fn nodes(&self, input: usize) -> anyhow::Result<Vec<Node>> {
         let mut shapes = vec![shape(&self.model.tensors[input])?];
@@ -141,47 +139,21 @@ impl Builder<'_> {
 
     fn quantized(&self, input: usize, options: &ImportOptions) -> anyhow::Result<QuantizedNetwork> {
         let nodes = self.nodes(input)?;
-        let input_params = self.quantized_input(input)?.context("the input is not quantized")?;
+        let input_params = params(&self.model.tensors[self.place(input)?.1]).context("the input")?;
         let input_shape = shape(&self.model.tensors[input])?;
         let range = options.range.unwrap_or_else(|| {
             [-128, 127].map(|q| (f64::from(input_params.scale) * f64::from(q - input_params.zero_point)) as f32)
         });
-        let unsigned = self.drafts.iter().any(|draft| self.model.tensors[draft.output].kind == TensorType::Uint8);
-        let mut layers = Vec::new();
-        for (draft, node) in self.drafts.iter().zip(nodes) {
-            let tensor = &self.model.tensors[draft.output];
-            let output = params(tensor).with_context(|| format!("layer '{}'", draft.name))?;
-            let weights = draft.weights.map(|weights| self.weights(draft, &node, weights)).transpose()?;
-            layers.push(QuantizedLayer { node, output, weights });
-        }
+        let layers = self.drafts.iter().zip(nodes).map(|(draft, node)| {
+            quantized_layer(self.model, draft, node).with_context(|| format!("layer '{}'", draft.name))
+        });
         Ok(QuantizedNetwork {
             picture: picture(input_shape, range, options)?,
             input_shape,
             input: input_params,
-            layers,
+            layers: layers.collect::<anyhow::Result<_>>()?,
             labels: options.labels.clone(),
-            unsigned,
         })
-    }
-
-    fn weights(&self, draft: &Draft, node: &Node, weights: usize) -> anyhow::Result<QuantizedWeights> {
-        let tensor = &self.model.tensors[weights];
-        let shape = node.op.weight_shape(node.input()).context("an operator without weights")?.map(|n| n as usize);
-        let channels = shape[node.op.channel_axis()];
-        let offset = offset(tensor.kind);
-        let quantization = tensor.quantization.as_ref().context("the weights have no scale")?;
-        let kernel = tensor.integers().context("the weights are not in the file")?;
-        let zero_point = i32::try_from(quantization.zero_points.first().copied().unwrap_or(0) - offset)?;
-        let bias = match draft.bias {
-            None => vec![0; channels],
-            Some(bias) => {
-                let values = self.model.tensors[bias].integers().context("the bias is not in the file")?;
-                values.into_iter().map(i32::try_from).collect::<Result<_, _>>()?
-            }
-        };
-        ensure!(bias.len() == channels, "layer '{}' has {} biases for {channels} channels", draft.name, bias.len());
-        let kernel = kernel.into_iter().map(|w| i8::try_from(w - offset)).collect::<Result<_, _>>()?;
-        Ok(QuantizedWeights { shape, kernel, zero_point, scales: quantization.scales.clone(), bias })
     }
 
     fn float(&self, input: usize, options: &ImportOptions) -> anyhow::Result<(Network, Weights)> {

@@ -17,6 +17,7 @@ mod convert;
 mod error;
 mod flatbuffer;
 mod import;
+mod layers;
 pub mod opcodes;
 mod operators;
 mod options;

@@ -5,6 +5,7 @@ mod edges;
 mod hostile;
 mod problems;
 mod real;
+mod refused;
 
 /// A file of the folder `tests/models`.
 fn model(name: &str) -> Vec<u8> {

@@ -3,6 +3,7 @@
 use super::super::*;
 use super::build::relu;
 use super::model;
+use crate::compile::{Options, Target, compile};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
@@ -10,17 +11,13 @@ const FILES: [&str; 2] = ["mnist_cnn_int8.tflite", "resnet8_made_int8.tflite"];
 /// Bytes that make a parser go wrong more often than others do.
 const CORNERS: [u8; 6] = [0, 1, 0x7f, 0x80, 0xfe, 0xff];
 
-/// Does with `file` all that an import does; whether it is read.
+/// Does with `file` all that the `import` and `compile` commands do; whether it is read.
 fn import(file: &[u8]) -> bool {
-    let Ok(mut model) = read(file) else { return false };
-    let _ = model.simplify();
-    let problems = unsupported(&model, |model, operator| {
-        let inputs = operator.inputs.len();
-        (0..inputs).for_each(|index| drop(model.input(operator, index).and_then(TfliteTensor::real_values)));
-        Ok(())
-    });
-    drop(report(&problems));
-    true
+    if let Ok(Imported::Quantized(network)) = super::super::import(file, &ImportOptions::default()) {
+        let options = Options::for_target(Target { lane_bytes: 2, scratch_bytes: 2560, blocks: false, cores: 1 });
+        let _ = compile(&network, options); // an error is an answer
+    }
+    read(file).is_ok()
 }
 
 #[test]
