@@ -7,12 +7,12 @@ use ocelli_host::network::Network;
 use std::path::Path;
 use std::process::{Command, Output};
 
-fn ocelli(arguments: &[&str], folder: &Path) -> Output {
+pub fn ocelli(arguments: &[&str], folder: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ocelli")).args(arguments).current_dir(folder).output().unwrap()
 }
 
 /// Runs a command that must succeed; returns its standard output.
-fn done(arguments: &[&str], folder: &Path) -> String {
+pub fn done(arguments: &[&str], folder: &Path) -> String {
     let output = ocelli(arguments, folder);
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{arguments:?}: {error}");
@@ -20,7 +20,7 @@ fn done(arguments: &[&str], folder: &Path) -> String {
 }
 
 /// Runs a command that must end with exit code 2; returns its message.
-fn refused(arguments: &[&str], folder: &Path) -> String {
+pub fn refused(arguments: &[&str], folder: &Path) -> String {
     let output = ocelli(arguments, folder);
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
@@ -28,12 +28,12 @@ fn refused(arguments: &[&str], folder: &Path) -> String {
     error
 }
 
-fn json(arguments: &[&str], folder: &Path) -> serde_json::Value {
+pub fn json(arguments: &[&str], folder: &Path) -> serde_json::Value {
     serde_json::from_str(&done(arguments, folder)).unwrap()
 }
 
 /// A folder of class folders with pictures of many sizes and formats: red things and blue things.
-fn photos(folder: &Path) {
+pub fn photos(folder: &Path) {
     for (class, hue) in [("blue", [30, 40, 200]), ("red", [210, 40, 30])] {
         let class = folder.join(class);
         std::fs::create_dir_all(&class).unwrap();

@@ -4,6 +4,7 @@
 
 mod commands;
 mod conformance;
+mod datasets;
 mod device;
 mod format_by_hand;
 mod graphs;

@@ -1,6 +1,7 @@
 //! `config.toml`: dataset, network, training, quantization, target. Enough to repeat a run.
 
 use crate::augment::AugmentationConfig;
+use crate::data::{DataSource, OpenOptions};
 use crate::quantize::QuantizationConfig;
 use crate::train::TrainingConfig;
 use anyhow::{Context, ensure};
@@ -38,18 +39,84 @@ pub struct Config {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DatasetConfig {
-    /// A folder of MNIST idx files, CIFAR-10 binary files, or class folders with pictures.
+    /// A folder of MNIST idx files, CIFAR binary files, or class folders with pictures; a .zip, .tar or .tar.gz of one; or a .csv with
+    /// the columns path, label and, if it is divided, split.
     pub path: PathBuf,
     /// A text file with one label a line, in place of the dataset's own names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<PathBuf>,
     /// Share of the training images that is set aside for validation when the dataset has no validation or test set.
     pub validation_fraction: f64,
+    /// CIFAR-100's 20 coarse labels in place of its 100 fine ones.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub coarse_labels: bool,
+    /// What the network says of a picture.
+    pub mode: Mode,
+    /// Bytes of decoded pixels that a set may hold in memory (`"512M"`, `"4G"`, or a number); a larger set is decoded as it is used.
+    pub memory: String,
+}
+
+/// What the network says of a picture (Keras' `class_mode`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// One of the classes; targets are numbers.
+    #[default]
+    Sparse,
+    /// One of the classes; targets are one-hot rows.
+    Categorical,
+    /// The second of two classes or not: one output.
+    Binary,
+}
+
+impl DatasetConfig {
+    /// Opens the dataset.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or has not the two classes that the binary mode is for.
+    pub fn open(&self) -> anyhow::Result<DataSource> {
+        let options = OpenOptions { labels: self.labels.clone(), coarse_labels: self.coarse_labels };
+        let source = DataSource::open_with(&self.path, &options)?;
+        let classes = source.labels().len();
+        ensure!(
+            self.mode != Mode::Binary || classes == 2,
+            "[dataset] mode = \"binary\" is for two classes, {} has {classes}: use \"sparse\"",
+            self.path.display()
+        );
+        Ok(source)
+    }
+
+    /// The limit of [`memory`](Self::memory) in bytes.
+    ///
+    /// # Errors
+    /// When it is no number of bytes.
+    pub fn memory_bytes(&self) -> anyhow::Result<u64> {
+        let text = self.memory.trim();
+        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+        let shift = match text[digits.len()..].trim().to_ascii_uppercase().as_str() {
+            "" | "B" => 0,
+            "K" | "KB" | "KIB" => 10,
+            "M" | "MB" | "MIB" => 20,
+            "G" | "GB" | "GIB" => 30,
+            _ => 64,
+        };
+        let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1_u64.checked_shl(shift)?));
+        bytes.with_context(|| {
+            format!("[dataset] memory = \"{}\" is no number of bytes such as \"512M\" or \"4G\"", self.memory)
+        })
+    }
 }
 
 impl Default for DatasetConfig {
     fn default() -> Self {
-        Self { path: PathBuf::new(), labels: None, validation_fraction: 0.1 }
+        Self {
+            path: PathBuf::new(),
+            labels: None,
+            validation_fraction: 0.1,
+            coarse_labels: false,
+            mode: Mode::Sparse,
+            memory: "4G".to_owned(),
+        }
     }
 }
 
@@ -117,6 +184,7 @@ impl Config {
         if self.target.board != HOST {
             ocelli_firmware_tools::boards::find(&self.target.board).context("[target] board (or host)")?;
         }
+        self.dataset.memory_bytes()?;
         self.augmentation.validate()?;
         self.training.validate()
     }
@@ -127,5 +195,31 @@ impl Config {
     /// When a path is not UTF-8.
     pub fn to_toml(&self) -> anyhow::Result<String> {
         toml::to_string(self).context("cannot write the configuration as TOML")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_a_number_with_a_unit() {
+        let bytes = |text: &str| DatasetConfig { memory: text.to_owned(), ..DatasetConfig::default() }.memory_bytes();
+        for (text, expected) in [("4G", 4 << 30), ("512 MiB", 512 << 20), ("10k", 10_240), ("77", 77), ("0", 0)] {
+            assert_eq!(bytes(text).unwrap(), expected, "{text}");
+        }
+        for text in ["", "G", "4T", "-1", "1.5G", "99999999999999999999", "99999999999G"] {
+            assert!(bytes(text).unwrap_err().to_string().contains(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn sections_are_read_and_written_back() {
+        let text = "[dataset]\npath = \"x\"\nmode = \"binary\"\nmemory = \"1G\"\n[augmentation]\nrotation = 10\nzoom = [0.9, 1.1]\n";
+        let config: Config = toml::from_str(text).unwrap();
+        assert_eq!((config.dataset.mode, config.augmentation.rotation), (Mode::Binary, 10.0));
+        let again: Config = toml::from_str(&config.to_toml().unwrap()).unwrap();
+        assert_eq!((again.dataset.memory.as_str(), &again.augmentation), ("1G", &config.augmentation));
+        assert!(!Config::default().to_toml().unwrap().contains("augmentation"));
     }
 }

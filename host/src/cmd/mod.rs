@@ -2,6 +2,7 @@
 
 mod check;
 mod compile;
+mod data;
 mod demo;
 mod eval;
 mod import;
@@ -43,6 +44,7 @@ enum Verb {
     Demo(demo::Args),
     Train(train::Args),
     Import(import::Args),
+    Data(data::Args),
     Compile(compile::Args),
     Check(check::Args),
     Eval(eval::Args),
@@ -59,6 +61,7 @@ impl Cli {
         match self.verb {
             Verb::Demo(args) => demo::run(&args),
             Verb::Train(args) => train::run(&args),
+            Verb::Data(args) => data::run(&args),
             Verb::Import(args) => import::run(&args),
             Verb::Compile(args) => compile::run(&args),
             Verb::Check(args) => check::run(&args),

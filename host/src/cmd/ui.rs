@@ -5,7 +5,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use ocelli::image::InputSpec;
 use ocelli_host::config::{Config, DatasetConfig};
-use ocelli_host::data::{DataSource, Dataset, Split};
+use ocelli_host::data::{DataSource, Dataset, OpenOptions, Split};
 use ocelli_host::network::Network;
 use ocelli_host::run::names;
 use ocelli_host::train::BatchReport;
@@ -63,15 +63,17 @@ pub fn load_evaluation(
     spec: &InputSpec,
     run: Option<&Path>,
 ) -> anyhow::Result<Evaluation> {
-    let source = DataSource::open(data, labels)?;
+    let same = |a: &Path, b: &Path| a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b));
+    let config = run.and_then(|run| Config::read(&run.join(names::CONFIG)).ok());
+    let config = config.filter(|config| same(&config.dataset.path, data));
+    let coarse_labels = config.as_ref().is_some_and(|config| config.dataset.coarse_labels);
+    let source = DataSource::open_with(data, &OpenOptions { labels: labels.map(Path::to_owned), coarse_labels })?;
     let split = source.evaluation_split();
     let set = load(&source, split, spec)?;
     if split != Split::Train {
         return Ok(Evaluation { set, may_include_training: false });
     }
-    let same = |a: &Path, b: &Path| a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b));
-    let config = run.and_then(|run| Config::read(&run.join(names::CONFIG)).ok());
-    if let Some(config) = config.filter(|config| same(&config.dataset.path, data)) {
+    if let Some(config) = config {
         let (training, held_out) = set.split_off(config.dataset.validation_fraction, config.training.seed);
         eprintln!(
             "note: {} has neither a test nor a validation set: the {} pictures are used that the training set aside, not the {} \
@@ -92,12 +94,12 @@ pub fn load_evaluation(
 
 /// Loads training and validation images: the dataset's own validation or test set, or a share of the training images.
 pub fn load_training(config: &DatasetConfig, network: &Network, seed: u64) -> anyhow::Result<(Dataset, Dataset)> {
-    let source = DataSource::open(&config.path, config.labels.as_deref())?;
+    let source = config.open()?;
     network.check_labels(source.labels())?;
     let training = load(&source, Split::Train, &network.input)?;
-    let (training, validation) = match source.evaluation_split() {
-        Split::Train => training.split_off(config.validation_fraction, seed),
-        held_out => (training, load(&source, held_out, &network.input)?),
+    let (training, validation) = match source.validation_split() {
+        None => training.split_off(config.validation_fraction, seed),
+        Some(held_out) => (training, load(&source, held_out, &network.input)?),
     };
     ensure!(
         !validation.is_empty() && !training.is_empty(),

@@ -78,15 +78,7 @@ impl Dataset {
     /// Skipped files stay with the rest.
     #[must_use]
     pub fn split_off(&self, fraction: f64, seed: u64) -> (Self, Self) {
-        let quota = |count: usize| {
-            if fraction.is_nan() || fraction <= 0.0 || count < 2 {
-                return 0;
-            }
-            // rounds and saturates
-            ((count as f64 * fraction).round() as usize).clamp(1, count - 1)
-        };
-        let quotas: Vec<usize> = self.class_counts().into_iter().map(quota).collect();
-        let chosen = self.draw(&quotas, seed);
+        let chosen = draw(&self.targets, &quotas(&self.class_counts(), fraction), seed);
         let (part, rest): (Vec<usize>, Vec<usize>) = (0..self.len()).partition(|&i| chosen[i]);
         let mut part = self.select(&part);
         part.skipped.clear();
@@ -96,7 +88,7 @@ impl Dataset {
     /// `n` images (or all), each class by its share, drawn by `seed`; they keep the order.
     #[must_use]
     pub fn take(&self, n: usize, seed: u64) -> Self {
-        let chosen = self.draw(&allot(&self.class_counts(), n), seed);
+        let chosen = draw(&self.targets, &allot(&self.class_counts(), n), seed);
         self.select(&(0..self.len()).filter(|&i| chosen[i]).collect::<Vec<_>>())
     }
 
@@ -104,23 +96,6 @@ impl Dataset {
     #[must_use]
     pub fn head(&self, n: usize) -> Self {
         self.select(&(0..n.min(self.len())).collect::<Vec<_>>())
-    }
-
-    /// Marks `quotas[class]` images of each class.
-    fn draw(&self, quotas: &[usize], seed: u64) -> Vec<bool> {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut members = vec![Vec::new(); self.labels.len()];
-        for (i, &target) in self.targets.iter().enumerate() {
-            members[target].push(i);
-        }
-        let mut chosen = vec![false; self.len()];
-        for (members, &quota) in members.iter_mut().zip(quotas) {
-            members.shuffle(&mut rng);
-            for &i in members.iter().take(quota) {
-                chosen[i] = true;
-            }
-        }
-        chosen
     }
 
     fn select(&self, indices: &[usize]) -> Self {
@@ -143,8 +118,37 @@ impl Dataset {
     }
 }
 
+/// About `fraction` of each class; at least one and not all, where there are two.
+pub(super) fn quotas(counts: &[usize], fraction: f64) -> Vec<usize> {
+    let quota = |&count: &usize| {
+        if fraction.is_nan() || fraction <= 0.0 || count < 2 {
+            return 0;
+        }
+        // rounds and saturates
+        ((count as f64 * fraction).round() as usize).clamp(1, count - 1)
+    };
+    counts.iter().map(quota).collect()
+}
+
+/// Marks `quotas[class]` images of each class.
+pub(super) fn draw(targets: &[usize], quotas: &[usize], seed: u64) -> Vec<bool> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut members = vec![Vec::new(); quotas.len()];
+    for (i, &target) in targets.iter().enumerate() {
+        members[target].push(i);
+    }
+    let mut chosen = vec![false; targets.len()];
+    for (members, &quota) in members.iter_mut().zip(quotas) {
+        members.shuffle(&mut rng);
+        for &i in members.iter().take(quota) {
+            chosen[i] = true;
+        }
+    }
+    chosen
+}
+
 /// Shares `n` out by `counts`: whole shares first, then one more to the largest remainders.
-fn allot(counts: &[usize], n: usize) -> Vec<usize> {
+pub(super) fn allot(counts: &[usize], n: usize) -> Vec<usize> {
     let total: usize = counts.iter().sum();
     let n = n.min(total);
     let share = |count: usize| n as u128 * count as u128;

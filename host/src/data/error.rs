@@ -19,8 +19,9 @@ pub enum DataError {
     /// A folder without any dataset that is known.
     #[error(
         "{path}: no dataset here. Looked for MNIST files (train-images-idx3-ubyte[.gz], t10k-images-idx3-ubyte[.gz] and \
-         their labels), CIFAR-10 files (data_batch_1.bin, test_batch.bin), a folder of images for each class, and such \
-         class folders inside train/, validation/ and test/"
+         their labels), CIFAR-10 files (data_batch_1.bin, test_batch.bin), CIFAR-100 files (train.bin, test.bin), a folder of \
+         images for each class, such class folders inside train/, validation/ and test/, and a table labels.csv; a file may be \
+         a .zip, .tar or .tar.gz of one of these, or a .csv with the columns path and label"
     )]
     NotADataset {
         /// The folder.
@@ -173,6 +174,22 @@ pub enum DataError {
         bytes: u64,
         /// Bytes that are allowed.
         limit: u64,
+    },
+    /// An archive that cannot be read.
+    #[error("{path}: this archive cannot be read: {reason}")]
+    Archive {
+        /// The archive.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// A table of pictures that cannot be read.
+    #[error("{path}: this table cannot be used: {reason}; it needs the columns path and label, and may have split")]
+    Table {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
     },
     /// A thread that makes batches has ended before its time.
     #[error("a thread that decodes images was lost; its message is above: please report it, with the dataset's kind")]

@@ -1,32 +1,43 @@
 //! A folder of image files for each class, at the top or inside `train/`, `validation/` and `test/`.
 
-use super::image::{RawImage, to_input};
-use super::{DataError, Dataset, Found, Skipped, Split};
-use ocelli::image::InputSpec;
-use rayon::prelude::*;
+use super::blob::Blob;
+use super::items::{Item, Picture};
+use super::place::Place;
+use super::{DataError, Found, Split, packed};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Files decoded between two reports of progress.
-const CHUNK: usize = 64;
 /// Folders inside a class folder.
 const MAX_DEPTH: usize = 8;
-const SPLIT_NAMES: [(Split, &[&str]); 3] = [
+pub(super) const SPLIT_NAMES: [(Split, &[&str]); 3] = [
     (Split::Train, &["train", "training"]),
     (Split::Validation, &["validation", "valid", "val"]),
     (Split::Test, &["test", "testing"]),
 ];
 
-/// The files of a set with their classes, in the order of their paths.
+/// The pictures of a set, in the order of their paths.
 #[derive(Clone, Debug)]
 pub(super) struct Set {
     pub(super) split: Split,
-    pub(super) files: Vec<(PathBuf, usize)>,
+    pub(super) items: Vec<Item>,
 }
 
-/// Looks for class folders and lists their files; `None` when there are none. Classes are in the order of their names.
-pub(super) fn find(root: &Path) -> Found<Set> {
+/// Looks for class folders in a folder or an archive; `None` when there are none. Classes are in the order of their names.
+pub(super) fn find(place: &Place) -> Found<Set> {
+    match place {
+        Place::Folder(root) => find_in_folder(root),
+        Place::Archive(path, files) => packed::find(path, files),
+    }
+}
+
+/// The part that a folder of this name is.
+pub(super) fn split_of(name: &str) -> Option<Split> {
+    let name = name.to_lowercase();
+    SPLIT_NAMES.iter().find(|(_, names)| names.contains(&name.as_str())).map(|(split, _)| *split)
+}
+
+fn find_in_folder(root: &Path) -> Found<Set> {
     let top = subfolders(root)?;
     let mut parts = Vec::new();
     for (split, names) in SPLIT_NAMES {
@@ -62,58 +73,19 @@ pub(super) fn find(root: &Path) -> Found<Set> {
                 return Err(DataError::Empty { path: path.clone() });
             }
         }
-        sets.push(Set { split: *split, files });
+        let name = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
+        let items = files.into_iter().map(|(path, class)| Item {
+            name: name(&path),
+            class,
+            picture: Picture::File(Blob::file(path)),
+        });
+        sets.push(Set { split: *split, items: items.collect() });
     }
-    match sets.iter().zip(&parts).find(|(set, _)| set.files.is_empty()) {
-        _ if sets.iter().all(|set| set.files.is_empty()) => Ok(None),
+    match sets.iter().zip(&parts).find(|(set, _)| set.items.is_empty()) {
+        _ if sets.iter().all(|set| set.items.is_empty()) => Ok(None),
         Some((_, (_, path, _))) => Err(DataError::Empty { path: path.clone() }),
         None => Ok(Some((labels, sets))),
     }
-}
-
-/// Decodes the images of a set on all cores; the order is that of the files. Files that cannot be decoded are listed as skipped.
-pub(super) fn load(
-    root: &Path,
-    sets: &[Set],
-    split: Split,
-    spec: &InputSpec,
-    mut dataset: Dataset,
-    progress: &mut dyn FnMut(usize, usize),
-) -> Result<Dataset, DataError> {
-    let Some(set) = sets.iter().find(|set| set.split == split) else { return Ok(dataset) };
-    let mut done = 0;
-    for files in set.files.chunks(CHUNK) {
-        let inputs: Vec<Result<Vec<u8>, String>> = files.par_iter().map(|(path, _)| read(path, spec)).collect();
-        for ((path, class), input) in files.iter().zip(inputs) {
-            match input {
-                Ok(input) => {
-                    let name = path.strip_prefix(root).unwrap_or(path).display().to_string();
-                    dataset.push(&input, *class, name);
-                }
-                Err(reason) => dataset.skipped.push(Skipped { path: path.clone(), reason }),
-            }
-        }
-        done += files.len();
-        progress(done, set.files.len());
-    }
-    match dataset.skipped.first() {
-        Some(first) if dataset.is_empty() => Err(DataError::AllCorrupt {
-            path: root.to_owned(),
-            count: set.files.len(),
-            first: first.path.clone(),
-            reason: first.reason.clone(),
-        }),
-        _ => Ok(dataset),
-    }
-}
-
-fn read(path: &Path, spec: &InputSpec) -> Result<Vec<u8>, String> {
-    let picture = RawImage::open(path).map_err(|error| match error {
-        DataError::Image { reason, .. } => reason,
-        DataError::Unreadable { source, .. } => source.to_string(),
-        other => other.to_string(),
-    })?;
-    to_input(&picture, spec).map_err(|error| error.to_string())
 }
 
 /// Folders in a folder by name; what is hidden or made by an archiver is no class.

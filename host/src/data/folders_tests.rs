@@ -1,9 +1,9 @@
 //! Folders of small pictures, good and bad.
 
-use super::super::{DataSource, Kind};
+use super::super::{DataSource, Dataset, Kind};
 use super::*;
 use image::{Rgb, RgbImage};
-use ocelli::image::{ColorOrder, Resize};
+use ocelli::image::{ColorOrder, InputSpec, Resize};
 use ocelli::ir::Shape;
 use tempfile::TempDir;
 

@@ -4,13 +4,14 @@
 //! Y. LeCun's description of the format: big-endian magic number (`0x0000_08dd`: unsigned bytes, `dd` dimensions), one size
 //! for each dimension, then the bytes.
 
-use super::image::{RawImage, to_input};
-use super::{DataError, Dataset, Found, Split};
+use super::blob::Blob;
+use super::image::RawImage;
+use super::place::Place;
+use super::{DataError, Found, Split};
 use flate2::read::MultiGzDecoder;
-use ocelli::image::{InputSpec, PixelFormat};
-use std::fs::File;
+use ocelli::image::PixelFormat;
 use std::io::{self, BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 const LABELS_MAGIC: u32 = 0x801;
 const IMAGES_MAGIC: u32 = 0x803;
@@ -18,6 +19,10 @@ const IMAGES_MAGIC: u32 = 0x803;
 const MAX_LABELS: u64 = 10_000_000;
 /// Bytes of one image.
 const MAX_IMAGE_BYTES: u64 = 64 << 20;
+/// Fashion-MNIST's classes (<https://github.com/zalandoresearch/fashion-mnist>): its files are called as MNIST's are, so that only the
+/// folder can tell.
+const FASHION: [&str; 10] =
+    ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"];
 const PREFIXES: [(Split, &[&str]); 3] = [
     (Split::Train, &["train"]),
     (Split::Validation, &["validation", "valid", "val"]),
@@ -28,22 +33,22 @@ const PREFIXES: [(Split, &[&str]); 3] = [
 #[derive(Clone, Debug)]
 pub(super) struct Set {
     pub(super) split: Split,
-    images: PathBuf,
+    images: Blob,
     pub(super) targets: Vec<u8>,
 }
 
 /// Looks for idx files and reads their labels; `None` when there are none.
-pub(super) fn find(root: &Path) -> Found<Set> {
+pub(super) fn find(place: &Place) -> Found<Set> {
     let mut sets = Vec::new();
     for (split, prefixes) in PREFIXES {
         let Some((prefix, images)) =
-            prefixes.iter().find_map(|prefix| Some((prefix, existing(root, prefix, "images", 3)?)))
+            prefixes.iter().find_map(|prefix| Some((prefix, existing(place, prefix, "images", 3)?)))
         else {
             continue;
         };
-        let labels = existing(root, prefix, "labels", 1).ok_or_else(|| DataError::Missing {
-            path: root.join(format!("{prefix}-labels-idx1-ubyte")),
-            needed_by: images.clone(),
+        let labels = existing(place, prefix, "labels", 1).ok_or_else(|| DataError::Missing {
+            path: place.root().join(format!("{prefix}-labels-idx1-ubyte")),
+            needed_by: images.path().to_owned(),
         })?;
         sets.push(read_set(split, images, &labels)?);
     }
@@ -52,74 +57,70 @@ pub(super) fn find(root: &Path) -> Found<Set> {
     for set in &sets {
         if let Some(index) = set.targets.iter().position(|&label| usize::from(label) >= classes) {
             return Err(DataError::LabelOutside {
-                path: set.images.clone(),
+                path: set.images.path().to_owned(),
                 index,
                 label: set.targets[index],
                 classes,
             });
         }
     }
-    Ok(Some(((0..classes).map(|class| class.to_string()).collect(), sets)))
+    let fashion =
+        place.root().file_name().is_some_and(|name| name.to_string_lossy().to_lowercase().contains("fashion"));
+    let labels = match fashion && classes == FASHION.len() {
+        true => FASHION.iter().map(|&name| name.to_owned()).collect(),
+        false => (0..classes).map(|class| class.to_string()).collect(),
+    };
+    Ok(Some((labels, sets)))
 }
 
-/// Reads the images of a set.
-pub(super) fn load(
-    sets: &[Set],
-    split: Split,
-    spec: &InputSpec,
-    mut dataset: Dataset,
-    progress: &mut dyn FnMut(usize, usize),
-) -> Result<Dataset, DataError> {
-    let Some(set) = sets.iter().find(|set| set.split == split) else { return Ok(dataset) };
+/// Reads the images of a set, one after the other.
+pub(super) fn read(set: &Set, each: &mut dyn FnMut(RawImage, usize) -> Result<(), DataError>) -> Result<(), DataError> {
+    let path = || set.images.path().to_owned();
     let (mut file, [count, height, width]) = IdxFile::open(&set.images, "images", IMAGES_MAGIC)?;
     let image_bytes = u64::from(height) * u64::from(width);
-    let too_large = || DataError::TooLarge { path: set.images.clone(), bytes: image_bytes, limit: MAX_IMAGE_BYTES };
+    let too_large = || DataError::TooLarge { path: path(), bytes: image_bytes, limit: MAX_IMAGE_BYTES };
     let image_bytes = usize::try_from(image_bytes.min(MAX_IMAGE_BYTES + 1)).map_err(|_| too_large())?;
     if image_bytes as u64 > MAX_IMAGE_BYTES {
         return Err(too_large());
     }
     if count as usize != set.targets.len() {
-        return Err(DataError::Image { path: set.images.clone(), reason: "changed while it was read".to_owned() });
+        return Err(DataError::Image { path: path(), reason: "changed while it was read".to_owned() });
     }
-    for (index, &target) in set.targets.iter().enumerate() {
-        let picture = RawImage { width, height, format: PixelFormat::Gray8, pixels: file.bytes(image_bytes)? };
-        let input = to_input(&picture, spec)
-            .map_err(|e| DataError::Image { path: set.images.clone(), reason: e.to_string() })?;
-        dataset.push(&input, usize::from(target), format!("{split} image {index}"));
-        if index % 256 == 255 {
-            progress(index + 1, set.targets.len());
-        }
+    for &target in &set.targets {
+        let pixels = file.bytes(image_bytes)?;
+        each(RawImage { width, height, format: PixelFormat::Gray8, pixels }, usize::from(target))?;
     }
-    file.finish()?;
-    progress(set.targets.len(), set.targets.len());
-    Ok(dataset)
+    file.finish()
 }
 
 /// The first spelling of a file's name that exists.
-fn existing(root: &Path, prefix: &str, what: &str, dimensions: u8) -> Option<PathBuf> {
+fn existing(place: &Place, prefix: &str, what: &str, dimensions: u8) -> Option<Blob> {
     ["-", "."]
         .iter()
         .flat_map(|dash| ["", ".gz"].map(|end| format!("{prefix}-{what}{dash}idx{dimensions}-ubyte{end}")))
-        .map(|name| root.join(name))
-        .find(|path| path.is_file())
+        .find_map(|name| place.file(&name))
 }
 
-fn read_set(split: Split, images: PathBuf, labels: &Path) -> Result<Set, DataError> {
+fn read_set(split: Split, images: Blob, labels: &Blob) -> Result<Set, DataError> {
     let (mut label_file, [label_count]) = IdxFile::open(labels, "labels", LABELS_MAGIC)?;
     let (_, [image_count, _, _]) = IdxFile::open(&images, "images", IMAGES_MAGIC)?;
     if image_count != label_count {
         return Err(DataError::CountMismatch {
-            path: images,
+            path: images.path().to_owned(),
             images: u64::from(image_count),
-            labels_path: labels.to_owned(),
+            labels_path: labels.path().to_owned(),
             labels: u64::from(label_count),
         });
     }
     if label_count == 0 {
-        return Err(DataError::Empty { path: images });
+        return Err(DataError::Empty { path: images.path().to_owned() });
     }
     if u64::from(label_count) > MAX_LABELS {
-        return Err(DataError::TooLarge { path: images, bytes: u64::from(label_count), limit: MAX_LABELS });
+        return Err(DataError::TooLarge {
+            path: images.path().to_owned(),
+            bytes: u64::from(label_count),
+            limit: MAX_LABELS,
+        });
     }
     let targets = label_file.bytes(label_count as usize)?;
     label_file.finish()?;
@@ -127,24 +128,25 @@ fn read_set(split: Split, images: PathBuf, labels: &Path) -> Result<Set, DataErr
 }
 
 /// An idx file whose header has been read. Never reads more than one byte beyond what the header promises.
-struct IdxFile<'p> {
-    path: &'p Path,
+struct IdxFile {
+    path: PathBuf,
     input: Box<dyn Read>,
     found: u64,
     expected: u64,
 }
 
-impl<'p> IdxFile<'p> {
+impl IdxFile {
     /// Opens a file of `N` dimensions and returns their sizes.
-    fn open<const N: usize>(path: &'p Path, what: &'static str, magic: u32) -> Result<(Self, [u32; N]), DataError> {
-        let unreadable = |source| DataError::Unreadable { path: path.to_owned(), source };
-        let mut input = BufReader::with_capacity(64 << 10, File::open(path).map_err(unreadable)?);
+    fn open<const N: usize>(file: &Blob, what: &'static str, magic: u32) -> Result<(Self, [u32; N]), DataError> {
+        let path = file.path().to_owned();
+        let unreadable = |source| DataError::Unreadable { path: file.path().to_owned(), source };
+        let mut input = BufReader::with_capacity(64 << 10, file.open().map_err(unreadable)?);
         let gzip = input.fill_buf().map_err(unreadable)?.starts_with(&[0x1f, 0x8b]);
         let input: Box<dyn Read> = if gzip { Box::new(MultiGzDecoder::new(input)) } else { Box::new(input) };
         let mut file = Self { path, input, found: 0, expected: 4 + 4 * N as u64 };
         let found = file.word()?;
         if found != magic {
-            return Err(DataError::Magic { path: path.to_owned(), what, found, expected: magic });
+            return Err(DataError::Magic { path: file.path, what, found, expected: magic });
         }
         let mut sizes = [0; N];
         let mut bytes = 1_u64;
@@ -177,17 +179,17 @@ impl<'p> IdxFile<'p> {
     fn finish(mut self) -> Result<(), DataError> {
         match self.input.read(&mut [0]) {
             Ok(0) => Ok(()),
-            Ok(_) => Err(DataError::TooLong { path: self.path.to_owned(), expected: self.expected }),
+            Ok(_) => Err(DataError::TooLong { path: self.path.clone(), expected: self.expected }),
             Err(error) => Err(self.failed(error)),
         }
     }
 
     fn truncated(&self) -> DataError {
-        DataError::Truncated { path: self.path.to_owned(), expected: self.expected, found: self.found }
+        DataError::Truncated { path: self.path.clone(), expected: self.expected, found: self.found }
     }
 
     fn failed(&self, error: io::Error) -> DataError {
-        let path = self.path.to_owned();
+        let path = self.path.clone();
         match error.kind() {
             io::ErrorKind::UnexpectedEof => self.truncated(),
             io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {

@@ -4,10 +4,11 @@ use super::super::{DataSource, Kind};
 use super::*;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use ocelli::image::{ColorOrder, Resize};
+use ocelli::image::{ColorOrder, InputSpec, Resize};
 use ocelli::ir::Shape;
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 use tempfile::TempDir;
 
 fn spec(side: u32) -> InputSpec {

@@ -1,7 +1,7 @@
 //! Class names as text, one a line.
 
 use super::DataError;
-use std::fs::File;
+use super::blob::Blob;
 use std::io::Read;
 use std::path::Path;
 
@@ -10,11 +10,16 @@ const MAX_BYTES: u64 = 1 << 20;
 
 /// Reads class names, one a line; blank lines at the end do not count.
 pub(super) fn read(path: &Path) -> Result<Vec<String>, DataError> {
+    read_blob(&Blob::file(path.to_owned()))
+}
+
+/// The same from wherever the file is.
+pub(super) fn read_blob(file: &Blob) -> Result<Vec<String>, DataError> {
     let mut bytes = Vec::new();
-    File::open(path)
+    file.open()
         .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|source| DataError::Unreadable { path: path.to_owned(), source })?;
-    parse(&bytes).map_err(|reason| DataError::LabelText { path: path.to_owned(), reason })
+        .map_err(|source| DataError::Unreadable { path: file.path().to_owned(), source })?;
+    parse(&bytes).map_err(|reason| DataError::LabelText { path: file.path().to_owned(), reason })
 }
 
 fn parse(bytes: &[u8]) -> Result<Vec<String>, String> {

@@ -1,30 +1,52 @@
-//! Datasets on the user's disk: MNIST's idx files, CIFAR-10's binary files, a folder of images for each class.
+//! Datasets on the user's disk: MNIST's idx files, CIFAR's binary files, a folder of images for each class, archives of these, a table
+//! of paths and labels.
 //!
-//! [`DataSource::open`] finds out what a folder holds and checks it without decoding images; [`DataSource::load`] brings one of its
-//! sets to a network's input size. Files are hostile until checked: what a header promises is never allocated.
+//! [`DataSource::open`] finds out what there is and checks it without decoding images; [`DataSource::images`] brings one of its sets to
+//! a network's input size, in memory or, where it is too large, decoded as it is used; a [`Feed`] makes batches of it for the training.
+//! Files are hostile until checked: what a header promises is never allocated, and nothing is unpacked to the disk.
 
+mod archive;
+mod blob;
 mod cifar;
 mod dataset;
+mod divide;
+mod duplicates;
 mod error;
 mod feed;
 mod folders;
 mod idx;
 mod image;
+mod items;
 mod labels;
+mod packed;
+mod place;
+mod set;
+mod sheet;
 mod source;
+mod survey;
+mod table;
 
 pub use self::dataset::{Dataset, Skipped};
+pub use self::divide::Division;
 pub use self::error::DataError;
 pub use self::feed::{Batch, Epoch, Feed, FeedOptions};
 pub use self::image::{RawImage, to_input};
+pub use self::set::{ImageSet, Streamed};
+pub use self::sheet::{COLUMNS, contact_sheet};
 pub use self::source::ImageSource;
+pub use self::survey::{Corrupt, Duplicate, Place as DuplicatePlace, SetCounts, Survey, survey};
 
+use self::items::{Item, Picture, RawPictures};
+use self::place::Place;
 use ocelli::image::InputSpec;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// Bytes of pixels that a loaded set may take.
-const MAX_PIXEL_BYTES: u64 = 4 << 30;
+/// Bytes of pixels that a loaded set may take, and the default of what is held in memory.
+pub const MAX_PIXEL_BYTES: u64 = 4 << 30;
+/// Images between two reports of progress.
+const REPORT: usize = 256;
 
 /// What looking for one kind of dataset gives: class names and sets, `None` when there is none of that kind.
 type Found<S> = Result<Option<(Vec<String>, Vec<S>)>, DataError>;
@@ -62,8 +84,12 @@ pub enum Kind {
     Mnist,
     /// CIFAR-10's binary files.
     Cifar10,
+    /// CIFAR-100's binary files.
+    Cifar100,
     /// A folder of image files for each class.
     ClassFolders,
+    /// A CSV file of paths and labels.
+    Table,
 }
 
 impl fmt::Display for Kind {
@@ -71,15 +97,27 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Mnist => "MNIST idx files",
             Self::Cifar10 => "CIFAR-10 binary files",
+            Self::Cifar100 => "CIFAR-100 binary files",
             Self::ClassFolders => "class folders",
+            Self::Table => "a table of paths and labels",
         })
     }
 }
 
-/// A dataset's folder: what it holds and how it is divided.
+/// How a dataset is meant.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// A text file with one class name a line, in place of the dataset's own names.
+    pub labels: Option<PathBuf>,
+    /// CIFAR-100's 20 coarse labels in place of its 100 fine ones.
+    pub coarse_labels: bool,
+}
+
+/// A dataset's folder, archive or table: what it holds and how it is divided.
 #[derive(Clone, Debug)]
 pub struct DataSource {
     root: PathBuf,
+    kind: Kind,
     labels: Vec<String>,
     sets: Sets,
 }
@@ -88,38 +126,37 @@ pub struct DataSource {
 #[derive(Clone, Debug)]
 enum Sets {
     Mnist(Vec<idx::Set>),
-    Cifar10(Vec<cifar::Set>),
-    ClassFolders(Vec<folders::Set>),
+    Cifar(Vec<cifar::Set>),
+    Pictures(Vec<folders::Set>),
 }
 
 impl DataSource {
-    /// Finds out what the folder `path` holds; `labels_file` (one class name a line) replaces the dataset's own names.
+    /// Finds out what `path` holds, a folder, an archive or a table; `labels_file` (one class name a line) replaces the dataset's own
+    /// names.
     ///
     /// # Errors
     /// When there is no dataset, its files do not fit together, it has a single class, or `labels_file` names another number of
     /// classes.
     pub fn open(path: &Path, labels_file: Option<&Path>) -> Result<Self, DataError> {
-        let unreadable = |source| DataError::Unreadable { path: path.to_owned(), source };
-        if !std::fs::metadata(path).map_err(unreadable)?.is_dir() {
-            return Err(DataError::NotADataset { path: path.to_owned() });
-        }
-        let (mut names, sets) = if let Some((labels, sets)) = idx::find(path)? {
-            (labels, Sets::Mnist(sets))
-        } else if let Some((labels, sets)) = cifar::find(path)? {
-            (labels, Sets::Cifar10(sets))
-        } else if let Some((labels, sets)) = folders::find(path)? {
-            (labels, Sets::ClassFolders(sets))
-        } else {
+        Self::open_with(path, &OpenOptions { labels: labels_file.map(Path::to_owned), ..OpenOptions::default() })
+    }
+
+    /// The same with all options.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(path: &Path, options: &OpenOptions) -> Result<Self, DataError> {
+        let Some((kind, mut names, sets)) = find(path, options)? else {
             return Err(DataError::NotADataset { path: path.to_owned() });
         };
         if let [class] = names.as_slice() {
             return Err(DataError::OneClass { path: path.to_owned(), class: class.clone() });
         }
-        if let Some(file) = labels_file {
+        if let Some(file) = &options.labels {
             let replaced = labels::read(file)?;
             if replaced.len() != names.len() {
                 return Err(DataError::LabelCount {
-                    path: file.to_owned(),
+                    path: file.clone(),
                     found: replaced.len(),
                     dataset: path.to_owned(),
                     expected: names.len(),
@@ -127,10 +164,10 @@ impl DataSource {
             }
             names = replaced;
         }
-        Ok(Self { root: path.to_owned(), labels: names, sets })
+        Ok(Self { root: path.to_owned(), kind, labels: names, sets })
     }
 
-    /// The folder.
+    /// The folder, the archive or the table.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.root
@@ -139,11 +176,7 @@ impl DataSource {
     /// How the dataset is stored.
     #[must_use]
     pub fn kind(&self) -> Kind {
-        match self.sets {
-            Sets::Mnist(_) => Kind::Mnist,
-            Sets::Cifar10(_) => Kind::Cifar10,
-            Sets::ClassFolders(_) => Kind::ClassFolders,
-        }
+        self.kind
     }
 
     /// Class names. MNIST files have none: digits stand in their place.
@@ -163,8 +196,8 @@ impl DataSource {
     pub fn count(&self, split: Split) -> Option<usize> {
         match &self.sets {
             Sets::Mnist(sets) => sets.iter().find(|set| set.split == split).map(|set| set.targets.len()),
-            Sets::Cifar10(sets) => sets.iter().find(|set| set.split == split).map(|set| set.count),
-            Sets::ClassFolders(sets) => sets.iter().find(|set| set.split == split).map(|set| set.files.len()),
+            Sets::Cifar(sets) => sets.iter().find(|set| set.split == split).map(|set| set.count),
+            Sets::Pictures(sets) => sets.iter().find(|set| set.split == split).map(|set| set.items.len()),
         }
     }
 
@@ -175,24 +208,30 @@ impl DataSource {
         [Split::Test, Split::Validation].into_iter().find(there).unwrap_or(Split::Train)
     }
 
+    /// The set to watch a training by: the validation set, else the test set; `None`: a share of the training images is needed.
+    #[must_use]
+    pub fn validation_split(&self) -> Option<Split> {
+        [Split::Validation, Split::Test].into_iter().find(|&split| self.count(split).is_some())
+    }
+
     /// Loads a set at a network's input size; `progress` gets the images done and their number.
     ///
     /// Image files that cannot be decoded are left out and listed in [`Dataset::skipped`]: tell the user.
     ///
     /// # Errors
-    /// When there is no such set, a file is damaged, no image is left, or a train set has a single class.
+    /// When there is no such set, it is larger than [`MAX_PIXEL_BYTES`], a file is damaged, no image is left, or a train set has a
+    /// single class.
     pub fn load(
         &self,
         split: Split,
         spec: &InputSpec,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Dataset, DataError> {
-        let count = self.count(split).ok_or_else(|| DataError::NoSplit {
-            path: self.root.clone(),
-            split,
-            found: self.splits().iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-        })?;
-        let empty = Dataset {
+        let bytes = self.pixel_bytes(split, spec)?;
+        if bytes > MAX_PIXEL_BYTES {
+            return Err(DataError::TooLarge { path: self.root.clone(), bytes, limit: MAX_PIXEL_BYTES });
+        }
+        let mut set = Dataset {
             labels: self.labels.clone(),
             shape: spec.shape,
             pixels: Vec::new(),
@@ -200,23 +239,185 @@ impl DataSource {
             names: Vec::new(),
             skipped: Vec::new(),
         };
-        let bytes = u64::from(spec.shape.elements().unwrap_or(u32::MAX)).saturating_mul(count as u64);
-        if bytes > MAX_PIXEL_BYTES {
-            return Err(DataError::TooLarge { path: self.root.clone(), bytes, limit: MAX_PIXEL_BYTES });
+        if let Some(items) = self.files(split) {
+            let mut skipped = Vec::new();
+            set::decode_all(&self.root, items, spec, &mut skipped, progress, &mut |i, input| {
+                set.push(&input, items[i].class, items[i].name.clone());
+            })?;
+            set.skipped = skipped;
+        } else {
+            self.read_raw(split, progress, &mut |name, picture, class| {
+                let input = to_input(&picture, spec)
+                    .map_err(|e| DataError::Image { path: self.root.clone(), reason: e.to_string() })?;
+                set.push(&input, class, name);
+                Ok(())
+            })?;
         }
-        let set = match &self.sets {
-            Sets::Mnist(sets) => idx::load(sets, split, spec, empty, progress),
-            Sets::Cifar10(sets) => cifar::load(sets, split, spec, empty, progress),
-            Sets::ClassFolders(sets) => folders::load(&self.root, sets, split, spec, empty, progress),
-        }?;
-        match set.targets.first() {
-            None => Err(DataError::Empty { path: self.root.clone() }),
-            Some(&class) if split == Split::Train && set.targets.iter().all(|&target| target == class) => {
-                Err(DataError::OneClass { path: self.root.clone(), class: set.labels[class].clone() })
-            }
-            Some(_) => Ok(set),
+        self.check_classes(split, &set.targets)?;
+        Ok(set)
+    }
+
+    /// A set at a network's input size: in memory when its pixels take at most `memory` bytes, else decoded as it is used.
+    ///
+    /// Either way each image is decoded once here, so that files that cannot be are known: see [`ImageSource::skipped`].
+    ///
+    /// # Errors
+    /// As [`load`](Self::load); the pictures of idx and CIFAR files must fit in `memory` bytes at their own size.
+    pub fn images(
+        &self,
+        split: Split,
+        spec: &InputSpec,
+        memory: u64,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<ImageSet, DataError> {
+        if self.pixel_bytes(split, spec)? <= memory.min(MAX_PIXEL_BYTES) {
+            return self.load(split, spec, progress).map(ImageSet::Memory);
+        }
+        let items = self.items(split, memory)?;
+        let set = Streamed::new(&self.root, self.labels.clone(), spec, items, progress)?;
+        self.check_classes(split, set.targets())?;
+        Ok(ImageSet::Streamed(set))
+    }
+
+    /// The images to train on and those to watch the training by: the dataset's own validation set, else its test set, else
+    /// `fraction` of each class of the training images, drawn by `seed`. Each takes at most `memory` bytes.
+    ///
+    /// # Errors
+    /// As [`images`](Self::images).
+    pub fn training_images(
+        &self,
+        spec: &InputSpec,
+        memory: u64,
+        fraction: f64,
+        seed: u64,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<(ImageSet, ImageSet), DataError> {
+        let training = self.images(Split::Train, spec, memory, progress)?;
+        match self.validation_split() {
+            None => Ok(training.split_off(fraction, seed)),
+            Some(split) => Ok((training, self.images(split, spec, memory, progress)?)),
         }
     }
+
+    /// `n` images (or all) of a set, each class by its share, drawn by `seed`, decoded as they are used; no others are decoded.
+    ///
+    /// # Errors
+    /// As [`images`](Self::images).
+    pub fn sample(
+        &self,
+        split: Split,
+        spec: &InputSpec,
+        n: usize,
+        seed: u64,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<ImageSet, DataError> {
+        self.pixel_bytes(split, spec)?; // says which sets there are
+        let items = self.items(split, MAX_PIXEL_BYTES)?;
+        let targets: Vec<usize> = items.iter().map(|item| item.class).collect();
+        let mut counts = vec![0; self.labels.len()];
+        targets.iter().for_each(|&target| counts[target] += 1);
+        let chosen = dataset::draw(&targets, &dataset::allot(&counts, n), seed);
+        let items = items.into_iter().zip(chosen).filter(|(_, chosen)| *chosen).map(|(item, _)| item).collect();
+        Streamed::new(&self.root, self.labels.clone(), spec, items, progress).map(ImageSet::Streamed)
+    }
+
+    /// The pictures of a set; those of idx and CIFAR files are held in memory and must fit in `memory` bytes.
+    fn items(&self, split: Split, memory: u64) -> Result<Vec<Item>, DataError> {
+        if let Some(items) = self.files(split) {
+            return Ok(items.to_vec());
+        }
+        let (mut raw, mut described) = (RawPictures::default(), Vec::new());
+        self.read_raw(split, &mut |_, _| {}, &mut |name, picture, class| {
+            raw.push(&picture);
+            described.push((name, class));
+            if raw.bytes() > memory.min(MAX_PIXEL_BYTES) {
+                return Err(DataError::TooLarge { path: self.root.clone(), bytes: raw.bytes(), limit: memory });
+            }
+            Ok(())
+        })?;
+        let raw = Arc::new(raw);
+        let item = |(i, (name, class))| Item { name, class, picture: Picture::Raw(Arc::clone(&raw), i) };
+        Ok(described.into_iter().enumerate().map(item).collect())
+    }
+
+    /// The picture files of a set, where its pictures are files.
+    fn files(&self, split: Split) -> Option<&[Item]> {
+        let Sets::Pictures(sets) = &self.sets else { return None };
+        Some(sets.iter().find(|set| set.split == split).map_or(&[], |set| &set.items))
+    }
+
+    /// Reads the pictures of a set of idx or CIFAR files: name, picture, class.
+    fn read_raw(
+        &self,
+        split: Split,
+        progress: &mut dyn FnMut(usize, usize),
+        each: &mut dyn FnMut(String, RawImage, usize) -> Result<(), DataError>,
+    ) -> Result<(), DataError> {
+        let (mut done, count) = (0, self.count(split).unwrap_or(0));
+        let mut numbered = |picture: RawImage, class: usize| {
+            each(format!("{split} image {done}"), picture, class)?;
+            done += 1;
+            if done % REPORT == 0 && done < count {
+                progress(done, count);
+            }
+            Ok(())
+        };
+        match &self.sets {
+            Sets::Mnist(sets) => {
+                sets.iter().filter(|set| set.split == split).try_for_each(|set| idx::read(set, &mut numbered))
+            }
+            Sets::Cifar(sets) => {
+                sets.iter().filter(|set| set.split == split).try_for_each(|set| cifar::read(set, &mut numbered))
+            }
+            Sets::Pictures(_) => Ok(()),
+        }?;
+        progress(count, count);
+        Ok(())
+    }
+
+    /// Bytes of a set's pixels at a network's input size.
+    fn pixel_bytes(&self, split: Split, spec: &InputSpec) -> Result<u64, DataError> {
+        let count = self.count(split).ok_or_else(|| DataError::NoSplit {
+            path: self.root.clone(),
+            split,
+            found: self.splits().iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        })?;
+        Ok(u64::from(spec.shape.elements().unwrap_or(u32::MAX)).saturating_mul(count as u64))
+    }
+
+    fn check_classes(&self, split: Split, targets: &[usize]) -> Result<(), DataError> {
+        match targets.first() {
+            None => Err(DataError::Empty { path: self.root.clone() }),
+            Some(&class) if split == Split::Train && targets.iter().all(|&target| target == class) => {
+                Err(DataError::OneClass { path: self.root.clone(), class: self.labels[class].clone() })
+            }
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+/// Tries one kind of dataset after the other.
+fn find(path: &Path, options: &OpenOptions) -> Result<Option<(Kind, Vec<String>, Sets)>, DataError> {
+    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
+        let found = table::find(path)?;
+        return Ok(found.map(|(labels, sets)| (Kind::Table, labels, Sets::Pictures(sets))));
+    }
+    let Some(place) = Place::open(path)? else { return Ok(None) };
+    if let Some((labels, sets)) = idx::find(&place)? {
+        return Ok(Some((Kind::Mnist, labels, Sets::Mnist(sets))));
+    }
+    let hundred = cifar::Variant::Hundred { coarse: options.coarse_labels };
+    for (kind, variant) in [(Kind::Cifar10, cifar::Variant::Ten), (Kind::Cifar100, hundred)] {
+        if let Some((labels, sets)) = cifar::find(&place, variant)? {
+            return Ok(Some((kind, labels, Sets::Cifar(sets))));
+        }
+    }
+    if let Some((labels, sets)) = folders::find(&place)? {
+        return Ok(Some((Kind::ClassFolders, labels, Sets::Pictures(sets))));
+    }
+    let table = path.join("labels.csv");
+    let found = if table.is_file() { table::find(&table)? } else { None };
+    Ok(found.map(|(labels, sets)| (Kind::Table, labels, Sets::Pictures(sets))))
 }
 
 #[cfg(test)]
