@@ -1,7 +1,14 @@
-//! What a run shows: plots, the board's screen, the confusion matrix.
+//! What a run shows: metrics, plots, the board's screen, contact sheets, the report page.
 
+mod canvas;
+pub mod caption;
+pub mod evaluation;
+pub mod metrics;
+pub mod pictures;
 pub mod plots;
+pub mod reliability;
 mod screen;
+pub mod sheet;
 
 pub use screen::screen_png;
 

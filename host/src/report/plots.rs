@@ -1,21 +1,13 @@
 //! Pictures of a training: curves over the epochs and the confusion matrix.
 
-use crate::files::write_atomically;
+use super::canvas::{Canvas, FAINT, INK, text, text_width, write_png};
 use crate::train::HistoryRow;
-use anyhow::{Context, ensure};
-use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
-use plotters::coord::Shift;
+use anyhow::ensure;
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{FontTransform, register_font};
+use plotters::style::FontTransform;
+use plotters::style::text_anchor::{HPos, VPos};
 use std::path::Path;
-use std::sync::Once;
 
-type Canvas<'b> = DrawingArea<BitMapBackend<'b>, Shift>;
-
-const FONT: &str = "sans-serif";
-const INK: RGBColor = RGBColor(38, 38, 38);
-const FAINT: RGBColor = RGBColor(225, 225, 225);
 const TRAIN: RGBColor = RGBColor(31, 119, 180);
 const VALIDATION: RGBColor = RGBColor(255, 127, 14);
 /// The colour of a full cell.
@@ -59,32 +51,6 @@ pub fn confusion_png(path: &Path, labels: &[String], counts: &[Vec<usize>]) -> a
     ensure!((1..=MAX_CLASSES).contains(&n), "{}: cannot draw {n} classes (1 to {MAX_CLASSES})", path.display());
     let layout = MatrixLayout::new(labels);
     write_png(path, layout.size(), |canvas| layout.draw(canvas, counts))
-}
-
-/// Draws on a white canvas and writes it as PNG.
-fn write_png(
-    path: &Path,
-    [width, height]: [u32; 2],
-    draw: impl FnOnce(&Canvas) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    static FONT_ONCE: Once = Once::new();
-    // an invalid font would show as an error when text is drawn
-    FONT_ONCE.call_once(|| drop(register_font(FONT, FontStyle::Normal, dejavu::sans::regular())));
-    let cannot_draw = || format!("cannot draw {}", path.display());
-    let mut pixels = vec![0; 3 * width as usize * height as usize];
-    {
-        let canvas = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
-        canvas.fill(&WHITE).with_context(cannot_draw)?;
-        draw(&canvas).with_context(cannot_draw)?;
-        canvas.present().with_context(cannot_draw)?;
-    }
-    let mut png = Vec::new();
-    PngEncoder::new(&mut png).write_image(&pixels, width, height, ExtendedColorType::Rgb8).with_context(cannot_draw)?;
-    write_atomically(path, &png)
-}
-
-fn text(size: u32, color: RGBColor, h: HPos, v: VPos) -> TextStyle<'static> {
-    TextStyle { color: color.to_backend_color(), ..TextStyle::from((FONT, size).into_font()).pos(Pos::new(h, v)) }
 }
 
 fn draw_panel(
@@ -290,11 +256,6 @@ fn shorten(label: &str) -> String {
     let mut short: String = label.chars().take(MAX_LABEL_CHARS - 1).collect();
     short.push('\u{2026}');
     short
-}
-
-fn text_width(label: &str, style: &TextStyle) -> i32 {
-    // without a font there is an error later, when the text is drawn
-    style.font.box_size(label).map_or(0, |(width, _)| i32::try_from(width).unwrap_or(0))
 }
 
 #[cfg(test)]
