@@ -1,8 +1,9 @@
-//! Project tasks: `cargo xtask setup`, `ci`, `demo`, `bench`, `sizes`, `sanitize` and `miri`.
+//! Project tasks: `cargo xtask setup`, `ci`, `demo`, `bench`, `browser`, `sizes`, `sanitize` and `miri`.
 
 mod apt;
 mod bench;
 mod bench_host;
+mod browser;
 mod ci;
 mod debian;
 mod demo;
@@ -36,6 +37,8 @@ enum Task {
     Bench(bench::Task),
     /// Flash and RAM of every model on every board: print the table, check it, write it.
     Sizes(sizes::Args),
+    /// Test the report page of a run in headless Chromium, at the width of a phone and of a desktop.
+    Browser(browser::Args),
     /// Run the tests of untrusted model files under AddressSanitizer, or valgrind.
     Sanitize,
     /// Run the runtime's tests under Miri.
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Task::Ci => ci::run(),
         Task::Bench(task) => bench::run(&task),
         Task::Sizes(args) => sizes::run(&args),
+        Task::Browser(args) => browser::run(&args).map(|()| ExitCode::SUCCESS),
         Task::Sanitize => memory::sanitize(),
         Task::Miri => memory::miri(),
         Task::Demo { args } => demo::run(&args),

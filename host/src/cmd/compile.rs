@@ -1,7 +1,7 @@
 //! `ocelli compile`
 
 use super::Verdict;
-use super::ui::{load_training, spinner, thousands};
+use super::ui::{load_training, spinner, thousands, write_page};
 use anyhow::ensure;
 use ocelli_firmware_tools::boards::find;
 use ocelli_host::compile::{LayerCost, Options, Planned, Target, assemble, cost, planned};
@@ -61,6 +61,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let quantized = quantize_with(network, weights, &training, &config.quantization)?;
     let plan = write_checked(&folder, &quantized, &chip)?;
     folder.write_config(config)?;
+    write_page(folder.path());
     report(&folder, &chip, &plan, args.json)
 }
 

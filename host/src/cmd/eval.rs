@@ -2,9 +2,8 @@
 
 use super::Verdict;
 use super::ui::{self, load_evaluation, percent, spinner, table};
-use ocelli::image::ColorOrder;
+use ocelli::image::InputSpec;
 use ocelli_host::check::scores;
-use ocelli_host::data::Dataset;
 use ocelli_host::model::ModelBytes;
 use ocelli_host::report::evaluation::{Evaluation, write_predictions};
 use ocelli_host::report::metrics::{Average, ClassMetrics, Metrics, Predictions};
@@ -59,8 +58,20 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let run = if args.model.is_file() { args.model.parent().unwrap_or(&args.model) } else { &args.model };
     let source = Source { data: &args.data, labels: args.labels.as_deref(), run };
-    let Judged { set, color, predictions, evaluation } =
-        if args.float { source.float()? } else { source.int8(&model_path(&args.model)?)? };
+    let (loaded, color, judged) = if args.float {
+        let trained = Trained::open(run)?;
+        let loaded = source.load(&trained.network.input)?;
+        let judged = source.float(&trained, &loaded)?;
+        (loaded, trained.network.input.color, judged)
+    } else {
+        let model = ModelBytes::read(&model_path(&args.model)?)?;
+        let spec = model.input_spec()?;
+        let loaded = source.load(&spec)?;
+        let judged = source.int8(&model, &loaded)?;
+        (loaded, spec.color, judged)
+    };
+    let Judged { predictions, evaluation } = judged;
+    let set = &loaded.set;
     if let Some(path) = &args.confusion {
         confusion_png(path, &set.labels, &evaluation.metrics.confusion)?;
     }
@@ -68,16 +79,21 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         reliability_png(path, &evaluation.metrics.calibration)?;
     }
     if let Some(path) = &args.mistakes {
-        mistakes_png(path, &evaluation, &set, color)?;
+        mistakes_png(path, &evaluation, set, color)?;
     }
     if let Some(path) = &args.predictions {
-        write_predictions(path, &set, &predictions)?;
+        write_predictions(path, set, &predictions)?;
     }
     if args.json {
         println!("{}", serde_json::to_string_pretty(&flat(&evaluation)?)?);
     } else {
         print(&evaluation);
     }
+    ui::update_page(run, |figures| {
+        let evaluation = Some(evaluation.with_pictures(set, color)?);
+        *(if args.float { &mut figures.float } else { &mut figures.int8 }) = evaluation;
+        Ok(())
+    });
     Ok(Verdict::Done)
 }
 
@@ -93,52 +109,47 @@ pub struct Source<'a> {
 
 /// A judgement, and what it was made from.
 pub struct Judged {
-    /// The images.
-    pub set: Dataset,
-    /// The order of their channels.
-    pub color: ColorOrder,
-    /// What was predicted for them.
+    /// What was predicted for each image.
     pub predictions: Predictions,
     /// What that amounts to.
     pub evaluation: Evaluation,
 }
 
 impl Source<'_> {
-    /// The trained float network.
-    pub fn float(&self) -> anyhow::Result<Judged> {
-        let trained = Trained::open(self.run)?;
-        let loaded = load_evaluation(self.data, self.labels, &trained.network.input, Some(self.run))?;
-        trained.check_labels(&loaded.set.labels)?;
-        let spinner = spinner("evaluating");
-        let logits = evaluate(&trained.network, &trained.weights, &loaded.set, &device("flex")?)?.logits;
-        spinner.finish_and_clear();
-        let predictions = Predictions::from_logits(&logits, &loaded.set.targets, loaded.set.labels.len())?;
-        Ok(self.judged(loaded, trained.network.input.color, predictions))
+    /// The images that networks with this input are judged on.
+    pub fn load(&self, spec: &InputSpec) -> anyhow::Result<ui::Evaluation> {
+        load_evaluation(self.data, self.labels, spec, Some(self.run))
     }
 
-    /// The compiled model.
-    pub fn int8(&self, model: &Path) -> anyhow::Result<Judged> {
-        let model = ModelBytes::read(model)?;
-        let spec = model.input_spec()?;
-        let loaded = load_evaluation(self.data, self.labels, &spec, Some(self.run))?;
+    /// Judges the trained float network.
+    pub fn float(&self, trained: &Trained, loaded: &ui::Evaluation) -> anyhow::Result<Judged> {
+        let set = &loaded.set;
+        trained.check_labels(&set.labels)?;
+        let spinner = spinner("evaluating");
+        let logits = evaluate(&trained.network, &trained.weights, set, &device("flex")?)?.logits;
+        spinner.finish_and_clear();
+        Ok(self.judged(loaded, Predictions::from_logits(&logits, &set.targets, set.labels.len())?))
+    }
+
+    /// Judges the compiled model.
+    pub fn int8(&self, model: &ModelBytes, loaded: &ui::Evaluation) -> anyhow::Result<Judged> {
+        let set = &loaded.set;
         let labels: Vec<&str> = model.model()?.labels().collect();
         anyhow::ensure!(
-            labels == loaded.set.labels,
+            labels == set.labels,
             "the model's labels ({}) are not the dataset's ({}): give --labels FILE, or the data that it was trained on",
             labels.join(", "),
-            loaded.set.labels.join(", ")
+            set.labels.join(", ")
         );
         let spinner = spinner("evaluating");
-        let scores = scores(&model, &loaded.set)?;
+        let scores = scores(model, set)?;
         spinner.finish_and_clear();
-        let predictions = Predictions::from_scores(&scores, &loaded.set.targets, loaded.set.labels.len())?;
-        Ok(self.judged(loaded, spec.color, predictions))
+        Ok(self.judged(loaded, Predictions::from_scores(&scores, &set.targets, set.labels.len())?))
     }
 
-    fn judged(&self, loaded: ui::Evaluation, color: ColorOrder, predictions: Predictions) -> Judged {
-        let ui::Evaluation { set, may_include_training } = loaded;
-        let evaluation = Evaluation::new(self.data, &set, &predictions, may_include_training);
-        Judged { set, color, predictions, evaluation }
+    fn judged(&self, loaded: &ui::Evaluation, predictions: Predictions) -> Judged {
+        let evaluation = Evaluation::new(self.data, &loaded.set, &predictions, loaded.may_include_training);
+        Judged { predictions, evaluation }
     }
 }
 

@@ -3,12 +3,19 @@
 mod canvas;
 pub mod caption;
 pub mod evaluation;
+pub mod figures;
+pub mod folder;
+pub mod history;
+pub mod html;
 pub mod metrics;
 pub mod pictures;
 pub mod plots;
+pub mod quantization;
 pub mod reliability;
+pub mod runs;
 mod screen;
 pub mod sheet;
+pub mod words;
 
 pub use screen::screen_png;
 
