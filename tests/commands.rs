@@ -127,17 +127,28 @@ fn own_photos_go_all_the_way() {
     let expected = [
         "config.toml",
         "curves.png",
+        "figures.json",
         "history.csv",
         "labels.txt",
         "model.ocelli",
         "model.onnx",
         "model.qdq.onnx",
         "net.toml",
+        "report.html",
         "weights.safetensors",
     ];
     let mut files: Vec<_> = std::fs::read_dir(at.join("run")).unwrap().map(|e| e.unwrap().file_name()).collect();
     files.sort();
     assert_eq!(files, expected);
+
+    // what was measured is on the run's page, in the list of runs, and in their comparison
+    done(&["report", "run", "photos"], at);
+    let page = std::fs::read_to_string(at.join("run/report.html")).unwrap();
+    let measures = page.lines().filter(|line| line.contains("To measure:")).collect::<Vec<_>>();
+    assert!(
+        matches!(measures[..], [device] if device.contains("ocelli check RUN DATA --board qemu-m4")),
+        "{measures:?}"
+    );
 
     // the run folder is enough to repeat the run
     done(&["train", "run/config.toml", "--out", "again"], at);
@@ -145,6 +156,22 @@ fn own_photos_go_all_the_way() {
     assert_eq!(bytes("run"), bytes("again"), "the same configuration and seed give the same weights");
     done(&["train", "run/config.toml", "--seed", "2", "--out", "other"], at);
     assert_ne!(bytes("run"), bytes("other"));
+
+    let runs = json(&["runs", ".", "--sort", "int8", "--json"], at);
+    let first = &runs[0];
+    assert_eq!(
+        (&first["run"], &first["network"], &first["data"]),
+        (&"./run".into(), &"colours".into(), &"photos".into())
+    );
+    assert_eq!((&first["int8"], &first["epochs"], &first["best"]), (&1.0.into(), &12.into(), &1.0.into()));
+    assert_eq!(runs.as_array().unwrap().len(), 3);
+    assert_eq!(runs[1]["int8"], serde_json::Value::Null, "another training was not evaluated");
+    let compared = json(&["runs", "compare", "run", "other", "--json", "--out", "compared.png"], at);
+    let differing = serde_json::json!([{ "what": "training.seed", "values": ["1", "2"] }]);
+    assert_eq!(compared["settings"], differing);
+    assert!(image::open(at.join("compared.png")).unwrap().width() > 100);
+    assert!(refused(&["runs", "compare", "run", "photos"], at).contains("photos is not the folder of a run"));
+    assert!(refused(&["runs", ".", "--sort", "size"], at).contains("'size' is no sort key"));
 
     // a model compiled from an earlier training does not outlive it
     done(&["train", "config.toml", "--out", "run"], at);
@@ -174,6 +201,87 @@ fn digits_are_predicted_from_picture_files() {
         let top = |i: usize| prediction["top"][i]["probability"].as_f64().unwrap();
         assert!(top(0) >= top(1) && (0.0..=1.0).contains(&top(0)), "{prediction}");
     }
+}
+
+#[test]
+fn an_evaluation_gives_figures_pictures_and_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let (model, data) = (shipped_model().join("model.ocelli"), repository("data/mnist-10k"));
+    let (model, data) = (model.to_str().unwrap(), data.to_str().unwrap());
+    let out = ["--mistakes", "m.png", "--reliability", "r.png", "--predictions", "p.csv"];
+    let int8 = json(&[["eval", model, data, "--json"].as_slice(), &out].concat(), at);
+    let float = json(&["eval", model, data, "--float", "--json"], at);
+    for eval in [&int8, &float] {
+        assert_eq!(eval["images"], 1000);
+        let figure = |key: &str| eval[key].as_f64().unwrap();
+        assert!(figure("accuracy") > 0.98 && figure("loss") < 0.07, "{eval}");
+        assert!(eval["top_k"]["accuracy"].as_f64().unwrap() > 0.995);
+        assert!(eval["calibration"]["expected_error"].as_f64().unwrap() < 0.02);
+        assert!(eval["classes"].as_array().unwrap().iter().all(|class| class["f1"].as_f64().unwrap() > 0.95));
+        let mistakes = eval["surest_mistakes"].as_array().unwrap();
+        assert_eq!(mistakes.len() as u64, 1000 - eval["right"].as_u64().unwrap());
+        assert!(mistakes.iter().all(|mistake| mistake["label"] != mistake["guess"]));
+    }
+    let rows = std::fs::read_to_string(at.join("p.csv")).unwrap();
+    assert_eq!(rows.lines().count(), 1001);
+    let right = rows.lines().skip(1).filter(|row| row.split(',').nth(4) == Some("1")).count() as u64;
+    assert_eq!(int8["right"], right);
+    for picture in ["m.png", "r.png"] {
+        assert!(image::open(at.join(picture)).unwrap().height() > 400, "{picture}");
+    }
+    let text = done(&["eval", model, data], at);
+    for part in ["macro average", "top-5 accuracy", "expected calibration error", "F1"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert!(!shipped_model().join("figures.json").exists(), "a folder without a page is left as it is");
+}
+
+#[test]
+fn a_page_can_be_written_beside_a_run_that_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let (run, data) = (shipped_model(), repository("data/mnist-10k"));
+    let files = || std::fs::read_dir(&run).unwrap().count();
+    let before = files();
+    done(&["report", run.to_str().unwrap(), data.to_str().unwrap(), "--out", "page.html"], at);
+    assert_eq!(files(), before);
+    let page = std::fs::read_to_string(at.join("page.html")).unwrap();
+    for part in ["<h1>mnist-cnn</h1>", "34,826", "36,764", "Surest mistakes", "Confused most", "signal to noise"] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(page.len() < 400_000, "{} bytes are too many for a phone", page.len());
+    assert!(refused(&["report", "nothing"], at).contains("nothing is no folder"));
+}
+
+#[test]
+fn labels_are_drawn_on_pictures_and_names_do_not_collide() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let photo = repository("tests/data/photos/chelsea.png");
+    std::fs::create_dir(at.join("other")).unwrap();
+    std::fs::copy(&photo, at.join("other/chelsea.png")).unwrap();
+    let model = shipped_model().join("model.ocelli");
+    let drawn = json(
+        &[
+            "predict",
+            "--model",
+            model.to_str().unwrap(),
+            "--draw",
+            "drawn",
+            "--json",
+            photo.to_str().unwrap(),
+            "other/chelsea.png",
+        ],
+        at,
+    );
+    assert_eq!((&drawn[0]["drawn"], &drawn[1]["drawn"]), (&"drawn/chelsea.png".into(), &"drawn/chelsea-2.png".into()));
+    let (plain, drawn) =
+        (image::open(&photo).unwrap().into_rgb8(), image::open(at.join("drawn/chelsea-2.png")).unwrap().into_rgb8());
+    assert_eq!(plain.dimensions(), drawn.dimensions());
+    let changed = |y: u32| (0..plain.width()).filter(|&x| plain.get_pixel(x, y) != drawn.get_pixel(x, y)).count();
+    assert_eq!(changed(10), 0, "the upper half stays");
+    assert!(changed(plain.height() - 10) > 100, "the lower edge carries the text");
 }
 
 #[test]

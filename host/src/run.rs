@@ -38,6 +38,12 @@ pub mod names {
     pub const SCREEN: &str = "screen.png";
     /// All figures.
     pub const REPORT: &str = "report.json";
+    /// What evaluations and checks found about the model.
+    pub const FIGURES: &str = "figures.json";
+    /// What `cargo xtask bench device --json` measured.
+    pub const BENCH: &str = "bench.json";
+    /// All of it on one page.
+    pub const PAGE: &str = "report.html";
 }
 
 /// A run folder that is being written. One that was made for a run and is still empty at its end goes again.

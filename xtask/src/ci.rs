@@ -1,5 +1,6 @@
 //! `cargo xtask ci`: every check of the project, in the order of what fails fastest.
 
+use crate::browser;
 use crate::process::{self, cargo, root};
 use crate::setup::{self, Needs, TARGETS};
 use crate::sizes;
@@ -29,6 +30,10 @@ const STAGES: &[Stage] = &[
     // The development profile, with overflow checks and debug assertions: for the crate that reads untrusted files.
     ("overflow", || process::run(cargo().args(["test", "--package", "ocelli", "--features", "threads"]))),
     ("fuzz corpus", memory::corpus),
+    ("browser", || {
+        browser::ensure_installed()?;
+        browser::run(&browser::Args::default())
+    }),
     ("doc", || {
         process::run(cargo().args(["doc", "--release", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", "-Dwarnings"))
     }),

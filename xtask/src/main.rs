@@ -1,10 +1,10 @@
-//! Project tasks: `cargo xtask setup`, `ci`, `demo`, `bench`, `sizes`,
-//! `aarch64`, `sanitize` and `miri`.
+//! Project tasks: `cargo xtask setup`, `ci`, `demo`, `bench`, `browser`, `sizes`, `aarch64`, `sanitize` and `miri`.
 
 mod aarch64;
 mod apt;
 mod bench;
 mod bench_host;
+mod browser;
 mod ci;
 mod debian;
 mod demo;
@@ -40,6 +40,8 @@ enum Task {
     Sizes(sizes::Args),
     /// Run the tests of 64-bit Arm's kernels under QEMU.
     Aarch64,
+    /// Test the report page of a run in headless Chromium, at the width of a phone and of a desktop.
+    Browser(browser::Args),
     /// Run the tests of untrusted model files under AddressSanitizer, or valgrind.
     Sanitize,
     /// Run the runtime's tests under Miri.
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Task::Bench(task) => bench::run(&task),
         Task::Sizes(args) => sizes::run(&args),
         Task::Aarch64 => aarch64::test().map(|()| ExitCode::SUCCESS),
+        Task::Browser(args) => browser::run(&args).map(|()| ExitCode::SUCCESS),
         Task::Sanitize => memory::sanitize(),
         Task::Miri => memory::miri(),
         Task::Demo { args } => demo::run(&args),

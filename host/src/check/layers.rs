@@ -21,7 +21,7 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 
 /// Images that are run.
-const IMAGES: usize = 16;
+pub const OBSERVED_IMAGES: usize = 16;
 /// Frames of noise over the whole int8 range, at the input of the network and of each layer: they reach weights that images leave alone.
 const NOISE_FRAMES: usize = 16;
 /// What float32 may add to a quotient of scales.
@@ -76,13 +76,14 @@ pub(super) fn check(bundle: &Bundle, data: &Dataset) -> anyhow::Result<Vec<Layer
 /// What the runtime made of a frame: every tensor of the network, `None` for one that the compiler fused away.
 type Tensors = Vec<Option<Vec<i8>>>;
 
-/// Runs the first images and noise through the whole network.
-fn observe(bundle: &Bundle, network: &QuantizedNetwork, data: &Dataset) -> anyhow::Result<Vec<Tensors>> {
+/// Runs the first images, then noise, through the whole network: for each the input, then every layer's output, `None` for one that
+/// the compiler fused away.
+pub(crate) fn observe(bundle: &Bundle, network: &QuantizedNetwork, data: &Dataset) -> anyhow::Result<Vec<Tensors>> {
     let model = bundle.model.model()?;
     let names: Vec<&str> = model.names().collect();
     let nodes = network.layers.iter().map(|layer| layer.node.name.as_str());
     let places: Vec<Option<usize>> = nodes.map(|node| names.iter().position(|name| *name == node)).collect();
-    let images = (0..data.len().min(IMAGES)).map(|i| quantize_pixels(&model, data.input(i)));
+    let images = (0..data.len().min(OBSERVED_IMAGES)).map(|i| quantize_pixels(&model, data.input(i)));
     let frames = images.chain(noise(network.input_shape, 0).map(Ok)).collect::<anyhow::Result<Vec<_>>>()?;
     bundle.model.with_session(|session| {
         let run = |frame: Vec<i8>| {

@@ -14,7 +14,8 @@ pub use calibrators::{Trial, choose};
 pub use constants::ConstantsCheck;
 pub use device::{DeviceCheck, DeviceOutcome, not_available, run_device, run_firmware};
 pub use float::FloatCheck;
-pub use layers::LayerCheck;
+pub(crate) use layers::observe;
+pub use layers::{LayerCheck, OBSERVED_IMAGES};
 pub use report::{Row, Status};
 
 use crate::data::Dataset;

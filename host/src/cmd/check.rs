@@ -1,7 +1,7 @@
 //! `ocelli check`
 
 use super::Verdict;
-use super::ui::{bar, load_evaluation, percent, spinner, table};
+use super::ui::{bar, load_evaluation, percent, spinner, table, update_page};
 use anyhow::{Context, bail, ensure};
 use ocelli_firmware_tools::boards::find;
 use ocelli_host::check::golden::{
@@ -10,6 +10,7 @@ use ocelli_host::check::golden::{
 use ocelli_host::check::vectors::{self, Outcome};
 use ocelli_host::check::{self, CheckReport, DeviceRunner, not_available, run_device};
 use ocelli_host::compile::{Options, Target, compile};
+use ocelli_host::report::figures::Checked;
 use ocelli_host::run::Bundle;
 use std::path::{Path, PathBuf};
 
@@ -83,6 +84,16 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let report = check::run(&bundle, &data, device, &mut |what| spinner.set_message(what.to_owned()));
     spinner.finish_and_clear();
     let report = report?;
+    if let Some(run) = bundle.path.parent() {
+        update_page(run, |figures| {
+            let earlier = figures.check.take().and_then(|check| check.device);
+            let mut checked = Checked::from(&report);
+            // a check without the board does not undo what the board measured of the same model
+            checked.device = checked.device.or(earlier);
+            figures.check = Some(checked);
+            Ok(())
+        });
+    }
     if args.json {
         let rows = report.rows();
         let json = serde_json::json!({

@@ -1,7 +1,7 @@
 //! `ocelli compile`
 
 use super::Verdict;
-use super::ui::{load_training, percent, spinner, thousands};
+use super::ui::{load_training, percent, spinner, thousands, write_page};
 use anyhow::ensure;
 use ocelli_firmware_tools::boards::find;
 use ocelli_host::check::{Trial, choose};
@@ -67,6 +67,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let quantized = quantize_with(network, weights, &training, &config.quantization)?;
     let plan = write_checked(&folder, &quantized, &chip)?;
     folder.write_config(config)?;
+    write_page(folder.path());
     report(&folder, &chip, &plan, args.json)
 }
 

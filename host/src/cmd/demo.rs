@@ -13,8 +13,12 @@ use ocelli_host::data::Dataset;
 use ocelli_host::files::{relative_to, write_atomically};
 use ocelli_host::network::Network;
 use ocelli_host::quantize::QuantizationConfig;
+use ocelli_host::report::evaluation::Evaluation;
+use ocelli_host::report::figures::{Checked, Figures};
+use ocelli_host::report::metrics::Predictions;
 use ocelli_host::report::plots::confusion_png;
-use ocelli_host::report::{confusion, screen_png};
+use ocelli_host::report::quantization::quantization_error;
+use ocelli_host::report::{confusion, html, screen_png};
 use ocelli_host::run::{Bundle, RunFolder, names};
 use ocelli_host::train::{History, TrainingConfig, argmax};
 use std::path::{Path, PathBuf};
@@ -78,6 +82,8 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
 
     let summary = Summary { images: test.len(), report: &report, bundle: &bundle };
     write_reports(&folder, &config, &history, &report, &test)?;
+    figures(&bundle, &config, &report, &test)?.write(folder.path())?;
+    html::refresh(folder.path())?;
     println!("\n{}", table(&["", "result", "allowed", ""], summary.rows()?, 4));
     println!("run folder {}: {}", folder.path().display(), files_of(folder.path())?.join(", "));
     println!("{} s in all", began.elapsed().as_secs());
@@ -173,6 +179,20 @@ impl Summary<'_> {
         }
         Ok(rows)
     }
+}
+
+/// What the check found, as the report page shows it.
+fn figures(bundle: &Bundle, config: &Config, report: &CheckReport, test: &Dataset) -> anyhow::Result<Figures> {
+    let classes = test.labels.len();
+    let evaluation = |predictions: &Predictions| {
+        Evaluation::new(&config.dataset.path, test, predictions, false).with_pictures(test, bundle.network.input.color)
+    };
+    Ok(Figures {
+        int8: Some(evaluation(&Predictions::from_scores(&report.network.scores, &test.targets, classes)?)?),
+        float: Some(evaluation(&Predictions::from_logits(&report.float.logits, &test.targets, classes)?)?),
+        quantization: Some(quantization_error(bundle, test)?),
+        check: Some(Checked::from(report)),
+    })
 }
 
 fn write_reports(

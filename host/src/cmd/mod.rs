@@ -7,6 +7,8 @@ mod demo;
 mod eval;
 mod import;
 mod predict;
+mod report;
+mod runs;
 mod summary;
 mod train;
 mod ui;
@@ -49,6 +51,8 @@ enum Verb {
     Check(check::Args),
     Eval(eval::Args),
     Predict(predict::Args),
+    Report(report::Args),
+    Runs(runs::Args),
     Summary(summary::Args),
 }
 
@@ -67,6 +71,8 @@ impl Cli {
             Verb::Check(args) => check::run(&args),
             Verb::Eval(args) => eval::run(&args),
             Verb::Predict(args) => predict::run(&args),
+            Verb::Report(args) => report::run(&args),
+            Verb::Runs(args) => runs::run(&args),
             Verb::Summary(args) => summary::run(&args),
         }
     }

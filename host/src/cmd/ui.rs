@@ -7,6 +7,9 @@ use ocelli::image::InputSpec;
 use ocelli_host::config::{Config, DatasetConfig};
 use ocelli_host::data::{DataSource, Dataset, OpenOptions, Split};
 use ocelli_host::network::Network;
+use ocelli_host::report::figures::Figures;
+use ocelli_host::report::html;
+pub use ocelli_host::report::words::{percent, thousands};
 use ocelli_host::run::names;
 use ocelli_host::train::BatchReport;
 use std::path::Path;
@@ -157,14 +160,25 @@ pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>, right
     table
 }
 
-/// A number with thousands separated.
-pub fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|g| std::str::from_utf8(g).ok()).collect();
-    groups.join(",")
+/// Changes the figures of a run folder that has a report page, and brings the page up to date. A page that cannot be written is a
+/// warning: the command has done its work.
+pub fn update_page(run: &Path, change: impl FnOnce(&mut Figures) -> anyhow::Result<()>) {
+    if !run.join(names::PAGE).is_file() {
+        return;
+    }
+    let update = || -> anyhow::Result<()> {
+        let mut figures = Figures::read(run)?;
+        change(&mut figures)?;
+        figures.write(run)
+    };
+    if let Err(error) = update().and_then(|()| html::refresh(run).map(drop)) {
+        eprintln!("warning: {} is not up to date: {error:#}", run.join(names::PAGE).display());
+    }
 }
 
-/// A share as a percentage.
-pub fn percent(share: f64) -> String {
-    format!("{:.2} %", 100.0 * share)
+/// Writes the report page of a run folder; failing is a warning.
+pub fn write_page(run: &Path) {
+    if let Err(error) = html::refresh(run) {
+        eprintln!("warning: cannot write {}: {error:#}", run.join(names::PAGE).display());
+    }
 }

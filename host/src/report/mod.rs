@@ -1,7 +1,21 @@
-//! What a run shows: plots, the board's screen, the confusion matrix.
+//! What a run shows: metrics, plots, the board's screen, contact sheets, the report page.
 
+mod canvas;
+pub mod caption;
+pub mod evaluation;
+pub mod figures;
+pub mod folder;
+pub mod history;
+pub mod html;
+pub mod metrics;
+pub mod pictures;
 pub mod plots;
+pub mod quantization;
+pub mod reliability;
+pub mod runs;
 mod screen;
+pub mod sheet;
+pub mod words;
 
 pub use screen::screen_png;
 

@@ -1,23 +1,25 @@
 //! Pictures of a training: curves over the epochs and the confusion matrix.
 
-use crate::files::write_atomically;
+use super::canvas::{Canvas, FAINT, INK, text, text_width, write_png};
+use super::history::Curves;
 use crate::train::HistoryRow;
-use anyhow::{Context, ensure};
-use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
-use plotters::coord::Shift;
+use anyhow::ensure;
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{FontTransform, register_font};
+use plotters::style::FontTransform;
+use plotters::style::text_anchor::{HPos, VPos};
 use std::path::Path;
-use std::sync::Once;
 
-type Canvas<'b> = DrawingArea<BitMapBackend<'b>, Shift>;
-
-const FONT: &str = "sans-serif";
-const INK: RGBColor = RGBColor(38, 38, 38);
-const FAINT: RGBColor = RGBColor(225, 225, 225);
-const TRAIN: RGBColor = RGBColor(31, 119, 180);
-const VALIDATION: RGBColor = RGBColor(255, 127, 14);
+/// The colours of lines: Okabe and Ito's, which the colour-blind tell apart, behind the two of every plot of one run.
+const COLORS: [RGBColor; 8] = [
+    RGBColor(31, 119, 180),
+    RGBColor(255, 127, 14),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(86, 180, 233),
+    RGBColor(213, 94, 0),
+    RGBColor(128, 128, 128),
+    RGBColor(60, 60, 60),
+];
 /// The colour of a full cell.
 const FULL: RGBColor = RGBColor(8, 48, 107);
 
@@ -29,6 +31,8 @@ const MAX_CLASSES_WITH_COUNTS: usize = 25;
 const MAX_CLASSES: usize = 1000;
 /// Letters of a class name that are shown.
 const MAX_LABEL_CHARS: usize = 18;
+/// Letters of a run's name in a key.
+const MAX_RUN_CHARS: usize = 40;
 
 /// Draws loss and accuracy of training and validation over the epochs.
 ///
@@ -41,11 +45,67 @@ pub fn curves_png(path: &Path, epochs: &[HistoryRow]) -> anyhow::Result<()> {
         let line = |value: fn(&HistoryRow) -> f64| -> Vec<(f64, f64)> {
             epochs.iter().map(|row| (row.epoch as f64, value(row))).filter(|(_, y)| y.is_finite()).collect()
         };
-        draw_panel(&left, "Loss", &line(|row| row.loss), &line(|row| row.val_loss), SeriesLabelPosition::UpperRight)?;
-        let accuracy = line(|row| 100.0 * row.accuracy);
-        let val_accuracy = line(|row| 100.0 * row.val_accuracy);
-        draw_panel(&right, "Accuracy (%)", &accuracy, &val_accuracy, SeriesLabelPosition::LowerRight)
+        let series = |train, validation| {
+            [
+                Series { name: "train", points: train, color: COLORS[0] },
+                Series { name: "validation", points: validation, color: COLORS[1] },
+            ]
+        };
+        let loss = series(line(|row| row.loss), line(|row| row.val_loss));
+        draw_panel(&left, "Loss", &loss, SeriesLabelPosition::UpperRight)?;
+        let accuracy = series(line(|row| 100.0 * row.accuracy), line(|row| 100.0 * row.val_accuracy));
+        draw_panel(&right, "Accuracy (%)", &accuracy, SeriesLabelPosition::LowerRight)
     })
+}
+
+/// A run's name and epochs.
+#[derive(Clone, Copy, Debug)]
+pub struct RunCurves<'a> {
+    /// What stands in the key.
+    pub name: &'a str,
+    /// The epochs.
+    pub curves: &'a Curves,
+}
+
+/// Draws validation loss and accuracy of runs over each other.
+///
+/// # Errors
+/// When there is no run, or the file cannot be written; the error names it.
+pub fn compared_png(path: &Path, runs: &[RunCurves<'_>]) -> anyhow::Result<()> {
+    ensure!(!runs.is_empty(), "{}: there are no runs to draw", path.display());
+    write_png(path, [1400, 560], |canvas| {
+        let (left, right) = canvas.split_horizontally(700);
+        draw_panel(&left, "Validation loss", &validation(runs, "val_loss", 1.0), SeriesLabelPosition::UpperRight)?;
+        draw_panel(
+            &right,
+            "Validation accuracy (%)",
+            &validation(runs, "val_accuracy", 100.0),
+            SeriesLabelPosition::LowerRight,
+        )
+    })
+}
+
+/// A column of each run as a line.
+fn validation<'a>(runs: &[RunCurves<'a>], column: &str, factor: f64) -> Vec<Series<'a>> {
+    let points = |curves: &Curves| curves.points(column).into_iter().map(|(x, y)| (x, factor * y)).collect();
+    let colors = COLORS.into_iter().cycle();
+    runs.iter()
+        .zip(colors)
+        .map(|(run, color)| Series { name: end_of(run.name), points: points(run.curves), color })
+        .collect()
+}
+
+/// The last letters of a run's folder, where runs differ.
+fn end_of(name: &str) -> &str {
+    let skip = name.chars().count().saturating_sub(MAX_RUN_CHARS);
+    name.char_indices().nth(skip).map_or(name, |(at, _)| &name[at..])
+}
+
+/// A line of a panel.
+struct Series<'a> {
+    name: &'a str,
+    points: Vec<(f64, f64)>,
+    color: RGBColor,
 }
 
 /// Draws how often each true class (row) was taken for each class (column); a row's shade is its share, and accuracy stands in the title.
@@ -61,49 +121,18 @@ pub fn confusion_png(path: &Path, labels: &[String], counts: &[Vec<usize>]) -> a
     write_png(path, layout.size(), |canvas| layout.draw(canvas, counts))
 }
 
-/// Draws on a white canvas and writes it as PNG.
-fn write_png(
-    path: &Path,
-    [width, height]: [u32; 2],
-    draw: impl FnOnce(&Canvas) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    static FONT_ONCE: Once = Once::new();
-    // an invalid font would show as an error when text is drawn
-    FONT_ONCE.call_once(|| drop(register_font(FONT, FontStyle::Normal, dejavu::sans::regular())));
-    let cannot_draw = || format!("cannot draw {}", path.display());
-    let mut pixels = vec![0; 3 * width as usize * height as usize];
-    {
-        let canvas = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
-        canvas.fill(&WHITE).with_context(cannot_draw)?;
-        draw(&canvas).with_context(cannot_draw)?;
-        canvas.present().with_context(cannot_draw)?;
-    }
-    let mut png = Vec::new();
-    PngEncoder::new(&mut png).write_image(&pixels, width, height, ExtendedColorType::Rgb8).with_context(cannot_draw)?;
-    write_atomically(path, &png)
-}
-
-fn text(size: u32, color: RGBColor, h: HPos, v: VPos) -> TextStyle<'static> {
-    TextStyle { color: color.to_backend_color(), ..TextStyle::from((FONT, size).into_font()).pos(Pos::new(h, v)) }
-}
-
-fn draw_panel(
-    area: &Canvas,
-    title: &str,
-    train: &[(f64, f64)],
-    validation: &[(f64, f64)],
-    legend: SeriesLabelPosition,
-) -> anyhow::Result<()> {
-    let all = || train.iter().chain(validation);
+fn draw_panel(area: &Canvas, title: &str, series: &[Series<'_>], legend: SeriesLabelPosition) -> anyhow::Result<()> {
+    let all = || series.iter().flat_map(|series| &series.points);
     let x_max = all().map(|p| p.0).fold(1.0, f64::max);
     let low = all().map(|p| p.1).fold(f64::INFINITY, f64::min);
     let high = all().map(|p| p.1).fold(f64::NEG_INFINITY, f64::max);
     let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
     let margin = if high > low { 0.06 * (high - low) } else { 0.05 * high.abs().max(0.1) };
     // room for the legend beyond the lines
+    let room = (2.0 + series.len() as f64) * margin;
     let (below, above) = match legend {
-        SeriesLabelPosition::LowerRight => (4.0 * margin, margin),
-        _ => (margin, 4.0 * margin),
+        SeriesLabelPosition::LowerRight => (room, margin),
+        _ => (margin, room),
     };
     // a single epoch is a point in the middle
     let x_range = if x_max > 1.0 { 1.0 - 0.03 * x_max..1.03 * x_max } else { 0.5..1.5 };
@@ -125,11 +154,11 @@ fn draw_panel(
         .x_label_formatter(&|x| if (x - x.round()).abs() < 1e-9 { format!("{x:.0}") } else { String::new() })
         .y_labels(8)
         .draw()?;
-    for (name, points, color) in [("train", train, TRAIN), ("validation", validation, VALIDATION)] {
+    for Series { name, points, color } in series {
         let style = color.stroke_width(2);
         chart
             .draw_series(LineSeries::new(points.iter().copied(), style))?
-            .label(name)
+            .label(*name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 22, y)], style));
         if points.len() <= MAX_POINTS_WITH_DOTS {
             chart.draw_series(points.iter().map(|&point| Circle::new(point, 3, color.filled())))?;
@@ -292,11 +321,6 @@ fn shorten(label: &str) -> String {
     short
 }
 
-fn text_width(label: &str, style: &TextStyle) -> i32 {
-    // without a font there is an error later, when the text is drawn
-    style.font.box_size(label).map_or(0, |(width, _)| i32::try_from(width).unwrap_or(0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -339,6 +363,24 @@ mod tests {
         let flat = vec![HistoryRow { loss: f64::NAN, val_loss: f64::NAN, accuracy: 1.0, ..history(1)[0] }; 3];
         curves_png(&path, &flat).unwrap();
         assert!(curves_png(&path, &[]).is_err());
+    }
+
+    #[test]
+    fn runs_are_drawn_over_each_other_in_colours_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("compared.png");
+        let text = |best: f64| format!("epoch,val_loss,val_accuracy\n1,0.9,0.4\n2,0.5,{best}\n");
+        std::fs::write(folder.path().join("history.csv"), text(0.7)).unwrap();
+        let curves = Curves::read(folder.path()).unwrap().unwrap();
+        for count in [1, 3, 9] {
+            let runs =
+                vec![RunCurves { name: "runs/a-run-of-a-very-long-name-that-must-be-cut", curves: &curves }; count];
+            compared_png(&path, &runs).unwrap();
+            let picture = image::open(&path).unwrap().into_rgb8();
+            let last = COLORS[(count - 1) % COLORS.len()];
+            assert!(picture.pixels().any(|p| p.0 == [last.0, last.1, last.2]), "{count} runs");
+        }
+        assert!(compared_png(&path, &[]).is_err());
     }
 
     #[test]

@@ -1,0 +1,174 @@
+//! An evaluation as a run folder keeps it: the figures, and the worst mistakes with small pictures.
+
+use super::metrics::{Metrics, Predictions};
+use super::pictures::{picture, thumbnail};
+use crate::data::Dataset;
+use crate::files::write_atomically;
+use ocelli::image::ColorOrder;
+use serde::{Deserialize, Serialize};
+use std::fmt::Write;
+use std::path::Path;
+
+/// Images in each list of an evaluation.
+pub const EXAMPLES: usize = 24;
+
+/// An image whose guess is worth a look.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Example {
+    /// Its number in the set.
+    pub index: usize,
+    /// Its name in the set.
+    pub name: String,
+    /// Its class.
+    pub label: String,
+    /// The class that it is taken for.
+    pub guess: String,
+    /// Probability of the guess.
+    pub confidence: f64,
+    /// Probability of its class.
+    pub label_probability: f64,
+    /// Cross-entropy.
+    pub loss: f64,
+    /// A small picture (`data:image/...`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub picture: Option<String>,
+}
+
+/// What a network was found to do on a set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// The set, as it was given.
+    pub data: String,
+    /// Whether the network may have been trained on some of the images.
+    pub may_include_training_images: bool,
+    /// Class names.
+    pub labels: Vec<String>,
+    /// The figures.
+    pub metrics: Metrics,
+    /// Wrong guesses, the surest first.
+    pub surest_mistakes: Vec<Example>,
+    /// Images by loss, the highest first.
+    pub highest_losses: Vec<Example>,
+}
+
+impl Evaluation {
+    /// Judges predictions for a set.
+    #[must_use]
+    pub fn new(data: &Path, set: &Dataset, predictions: &Predictions, may_include_training_images: bool) -> Self {
+        let example = |image: usize| example(set, predictions, image);
+        Self {
+            data: data.display().to_string(),
+            may_include_training_images,
+            labels: set.labels.clone(),
+            metrics: predictions.metrics(),
+            surest_mistakes: predictions.surest_mistakes(EXAMPLES).into_iter().map(example).collect(),
+            highest_losses: predictions.highest_losses(EXAMPLES).into_iter().map(example).collect(),
+        }
+    }
+
+    /// The same with small pictures of its examples, whose channels lie in `color`'s order.
+    ///
+    /// # Errors
+    /// When a picture has no pixels.
+    pub fn with_pictures(mut self, set: &Dataset, color: ColorOrder) -> anyhow::Result<Self> {
+        for example in self.surest_mistakes.iter_mut().chain(&mut self.highest_losses) {
+            example.picture = Some(thumbnail(&picture(set, color, example.index))?);
+        }
+        Ok(self)
+    }
+}
+
+fn label(labels: &[String], class: usize) -> String {
+    labels.get(class).cloned().unwrap_or_else(|| class.to_string())
+}
+
+fn example(set: &Dataset, predictions: &Predictions, image: usize) -> Example {
+    let target = predictions.targets[image];
+    Example {
+        index: image,
+        name: set.names.get(image).cloned().unwrap_or_default(),
+        label: label(&set.labels, target),
+        guess: label(&set.labels, predictions.guess(image)),
+        confidence: predictions.confidence(image),
+        label_probability: predictions.row(image)[target],
+        loss: predictions.losses[image],
+        picture: None,
+    }
+}
+
+/// Writes a row an image: name, label, guess, confidence, whether it is right, loss, and the probability of each class.
+///
+/// # Errors
+/// When the file cannot be written; the error names it.
+pub fn write_predictions(path: &Path, set: &Dataset, predictions: &Predictions) -> anyhow::Result<()> {
+    let mut text = String::from("image,label,guess,confidence,right,loss");
+    for label in &set.labels {
+        write!(text, ",{}", quoted(&format!("p {label}")))?;
+    }
+    text.push('\n');
+    for image in 0..predictions.len() {
+        let Example { name, label, guess, confidence, loss, .. } = example(set, predictions, image);
+        let right = u8::from(predictions.guess(image) == predictions.targets[image]);
+        let names = [name, label, guess].map(|field| quoted(&field)).join(",");
+        write!(text, "{names},{confidence:.6},{right},{loss:.6}")?;
+        for p in predictions.row(image) {
+            write!(text, ",{p:.6}")?;
+        }
+        text.push('\n');
+    }
+    write_atomically(path, text.as_bytes())
+}
+
+/// A field of a CSV file, in quotes where it must be.
+///
+/// # Source
+/// RFC 4180, section 2.
+fn quoted(field: &str) -> String {
+    if field.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", field.replace('"', "\"\""))
+    } else {
+        field.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ocelli::ir::Shape;
+
+    fn set() -> Dataset {
+        Dataset {
+            labels: vec!["cat, tabby".to_owned(), "\"dog\"".to_owned()],
+            shape: Shape::new(2, 2, 1),
+            pixels: vec![0; 8],
+            targets: vec![0, 1],
+            names: vec!["a.png".to_owned(), "b,b.png".to_owned()],
+            skipped: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn predictions_are_rows_that_any_reader_of_csv_takes_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.csv");
+        let predictions = Predictions::from_scores(&[64, -64, 64, -64], &[0, 1], 2).unwrap();
+        write_predictions(&path, &set(), &predictions).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let expected = "image,label,guess,confidence,right,loss,\"p cat, tabby\",\"p \"\"dog\"\"\"\n\
+            a.png,\"cat, tabby\",\"cat, tabby\",0.750000,1,0.287682,0.750000,0.250000\n\
+            \"b,b.png\",\"\"\"dog\"\"\",\"cat, tabby\",0.750000,0,1.386294,0.750000,0.250000\n";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn an_evaluation_is_read_back_as_it_was_written() {
+        let predictions = Predictions::from_scores(&[64, -64, 64, -64], &[0, 1], 2).unwrap();
+        let evaluation = Evaluation::new(Path::new("d"), &set(), &predictions, false);
+        assert_eq!(evaluation.surest_mistakes.len(), 1);
+        assert_eq!(evaluation.highest_losses.iter().map(|e| e.index).collect::<Vec<_>>(), [1, 0]);
+        let evaluation = evaluation.with_pictures(&set(), ColorOrder::Gray).unwrap();
+        assert!(evaluation.surest_mistakes[0].picture.as_ref().unwrap().starts_with("data:image/png;base64,"));
+        let json = serde_json::to_string(&evaluation).unwrap();
+        assert_eq!(serde_json::from_str::<Evaluation>(&json).unwrap(), evaluation);
+    }
+}
