@@ -5,6 +5,7 @@ pub mod check;
 pub mod compile;
 pub mod config;
 pub mod data;
+pub mod explain;
 pub mod files;
 pub mod interchange;
 pub mod model;

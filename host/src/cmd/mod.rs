@@ -4,6 +4,8 @@ mod check;
 mod compile;
 mod demo;
 mod eval;
+mod explain;
+mod filter;
 mod import;
 mod predict;
 mod summary;
@@ -47,6 +49,8 @@ enum Verb {
     Check(check::Args),
     Eval(eval::Args),
     Predict(predict::Args),
+    Explain(explain::Args),
+    Filter(filter::Args),
     Summary(summary::Args),
 }
 
@@ -64,6 +68,8 @@ impl Cli {
             Verb::Check(args) => check::run(&args),
             Verb::Eval(args) => eval::run(&args),
             Verb::Predict(args) => predict::run(&args),
+            Verb::Explain(args) => explain::run(&args),
+            Verb::Filter(args) => filter::run(&args),
             Verb::Summary(args) => summary::run(&args),
         }
     }
