@@ -55,7 +55,8 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let model = ModelBytes::read(&path)?;
     let spec = model.input_spec().with_context(|| path.display().to_string())?;
     let labels: Vec<String> = model.model()?.labels().map(str::to_owned).collect();
-    let class = args.class.as_deref().map(|name| class_of(&labels, name)).transpose()?;
+    let count = model.model()?.output().map_or(0, |output| output.c as usize);
+    let class = args.class.as_deref().map(|name| class_of(&labels, count, name)).transpose()?;
     let raw = RawImage::open(&args.image)?;
     let pixels = to_input(&raw, &spec).with_context(|| args.image.display().to_string())?;
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
@@ -138,9 +139,12 @@ fn float_side(folder: &Path) -> anyhow::Result<Option<FloatSide>> {
 }
 
 /// The class of that label, or of that number where no label is written so.
-fn class_of(labels: &[String], name: &str) -> anyhow::Result<usize> {
-    let by_number = || name.parse::<usize>().ok().filter(|&class| class < labels.len());
+fn class_of(labels: &[String], classes: usize, name: &str) -> anyhow::Result<usize> {
+    let by_number = || name.parse::<usize>().ok().filter(|&class| class < classes);
     labels.iter().position(|label| label == name).or_else(by_number).with_context(|| {
+        if labels.is_empty() {
+            return format!("the model has no class '{name}': it has no labels, give a number below {classes}");
+        }
         let some: Vec<&str> = labels.iter().take(20).map(String::as_str).collect();
         let more = if labels.len() > some.len() { ", ..." } else { "" };
         format!("the model has no class '{name}': it has {}{more}", some.join(", "))

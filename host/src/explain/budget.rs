@@ -93,6 +93,7 @@ fn row_bytes(numbers: &super::Numbers) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::explain::Values;
     use crate::explain::page::tests::small;
 
     #[test]
@@ -112,7 +113,7 @@ mod tests {
     #[test]
     fn a_small_page_keeps_some_maps_of_every_layer_and_stays_small() {
         let inside = small().inside;
-        let budget = 3000;
+        let budget = 20_000;
         let kept = plan(&inside, budget);
         assert!(kept.maps.iter().all(|&maps| maps > 0) && !kept.whole.iter().all(|&whole| whole), "{kept:?}");
         let bytes: usize = (0..inside.tensors.len())
@@ -125,8 +126,6 @@ mod tests {
         let weights: usize = (0..inside.layers.len())
             .map(|l| inside.layers[l].numbers.as_ref().map_or(0, |n| kept.rows[l] * row_bytes(n)))
             .sum();
-        assert!(bytes + weights <= budget + 64 * inside.tensors.len(), "{bytes} + {weights}: {kept:?}");
+        assert!(bytes + weights <= budget, "{bytes} + {weights}: {kept:?}");
     }
-
-    use crate::explain::Values;
 }

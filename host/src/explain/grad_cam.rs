@@ -25,7 +25,8 @@ pub struct GradCam {
     pub layer: String,
     /// Rows and columns.
     pub size: [usize; 2],
-    /// For each class that was asked about, `[h, w]`: `max(0, sum(weight * map))`, in logits (what a cell adds, to first order).
+    /// For each class that was asked about, `[h, w]`: `max(0, sum(weight * map))`: what a cell would add to the logit if the gradient were
+    /// the same all over the map.
     pub maps: Vec<Vec<f32>>,
     /// For each class the weights of the feature maps.
     pub weights: Vec<Vec<f32>>,

@@ -135,9 +135,17 @@ struct CamData {
     maps: String,
 }
 
-const CSS: &str = include_str!("page.css");
-const SCRIPTS: [&str; 3] = [include_str!("page_cell.js"), include_str!("page_draw.js"), include_str!("page_view.js")];
-const TEMPLATE: &str = include_str!("page.html");
+const CSS: &str = include_str!("page/page.css");
+/// In this order; the first needs no document.
+const SCRIPTS: [&str; 6] = [
+    include_str!("page/cell.js"),
+    include_str!("page/draw.js"),
+    include_str!("page/state.js"),
+    include_str!("page/layers.js"),
+    include_str!("page/panel.js"),
+    include_str!("page/view.js"),
+];
+const TEMPLATE: &str = include_str!("page/page.html");
 
 /// The page as text, its data about `bytes` large at most.
 ///

@@ -51,7 +51,8 @@ fn float_is_what_scipy_computes_and_int8_is_within_a_step_of_it() {
         let QuantParams { scale, zero_point } = result.params;
         for (at, (&q, &scipy)) in result.int8.iter().zip(&expected).enumerate() {
             let wanted = (scipy / scale + zero_point as f32).clamp(-128.0, 127.0);
-            assert!((f32::from(q) - wanted).abs() <= 0.51, "{} at {at}: {q}, wanted {wanted}", case.kernel);
+            // rounded twice: after the multiplication, in halves of a step or less, and after the shift
+            assert!((f32::from(q) - wanted).abs() <= 0.76, "{} at {at}: {q}, wanted {wanted}", case.kernel);
         }
     }
 }
