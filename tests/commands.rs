@@ -415,3 +415,64 @@ fn a_wrong_command_line_and_missing_references_end_with_code_2() {
     assert!(error.contains("net.toml is missing"), "{error}");
     assert!(String::from_utf8(ocelli(&["--help"], folder.path()).stdout).unwrap().contains("Exit codes"));
 }
+
+#[test]
+fn a_page_shows_what_is_inside_a_network() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let (run, photo) = (shipped_model(), repository("tests/data/photos/chelsea.png"));
+    let (run, photo) = (run.to_str().unwrap(), photo.to_str().unwrap());
+    let out = done(&["explain", photo, "--model", run, "--class", "8", "--layer", "conv2d"], at);
+    assert!(out.contains("float: ") && out.contains("int8: ") && out.contains("wrote explain.html"), "{out}");
+    let page = std::fs::read_to_string(at.join("explain.html")).unwrap();
+    assert!(page.len() < 2_000_000 && page.starts_with("<!DOCTYPE html>"));
+    assert!(page.contains(r#""cam_classes":[8,"#) && page.contains(r#""cam_layer":"conv2d""#));
+
+    // a model file alone has no float side
+    std::fs::copy(shipped_model().join("model.ocelli"), at.join("alone.ocelli")).unwrap();
+    let out = done(&["explain", photo, "--model", "alone.ocelli", "--out", "alone.html"], at);
+    assert!(!out.contains("float: ") && out.contains("int8: "), "{out}");
+    assert!(std::fs::read_to_string(at.join("alone.html")).unwrap().contains("Only int8 is shown"));
+
+    let cases: [(&[&str], &str); 4] = [
+        (&[photo, "--model", run, "--class", "tiger"], "no class 'tiger': it has 0, 1"),
+        (&[photo, "--model", run, "--layer", "dense"], "choose of conv2d, max_pool2d"),
+        (&[photo, "--model", "alone.ocelli", "--class", "1"], "weights.safetensors"),
+        (&["missing.png", "--model", run], "missing.png"),
+    ];
+    for (arguments, expected) in cases {
+        let error = refused(&[&["explain", "--out", "none.html"], arguments].concat(), at);
+        assert!(error.contains(expected), "{arguments:?}: {error}");
+        assert!(!at.join("none.html").exists(), "{arguments:?} left something behind");
+    }
+}
+
+#[test]
+fn a_photo_is_convolved_by_hand() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let photo = repository("tests/data/photos/chelsea.png");
+    let photo = photo.to_str().unwrap();
+    let original = image::open(photo).unwrap().to_rgb8();
+    done(&["filter", photo, "--kernel", "identity", "--out", "same.png"], at);
+    assert_eq!(image::open(at.join("same.png")).unwrap().to_rgb8(), original);
+    let line = ["filter", photo, "--kernel", "[[-1, 1]]", "--padding", "valid", "--channel", "r", "--at", "2,1"];
+    let out = done(&[&line[..], &["--compare", "compare.png"]].concat(), at);
+    let (left, right) = (i32::from(original[(2, 1)][0]), i32::from(original[(3, 1)][0]));
+    assert!(out.contains(&format!("sum {}\n", right - left)), "{left} {right}: {out}");
+    assert_eq!(image::open(at.join("filtered.png")).unwrap().width(), original.width() - 1);
+    assert_eq!(image::open(at.join("compare.png")).unwrap().height(), original.height());
+    assert!(done(&["filter", "--list"], at).contains("sobel-x"));
+
+    let cases: [(&[&str], &str); 4] = [
+        (&["--kernel", "sobel"], "there is no kernel 'sobel': choose one of identity, sobel-x"),
+        (&["--kernel", "[[1,2],[3]]"], "one length"),
+        (&["--kernel", "identity", "--at", "9999,0"], "the convolution's output is"),
+        (&["--kernel", "identity", "--stride", "0"], "--stride must be 1 to 64"),
+    ];
+    for (arguments, expected) in cases {
+        let error = refused(&[&["filter", photo, "--out", "none.png"], arguments].concat(), at);
+        assert!(error.contains(expected), "{arguments:?}: {error}");
+        assert!(!at.join("none.png").exists(), "{arguments:?} left something behind");
+    }
+}

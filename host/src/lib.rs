@@ -6,6 +6,7 @@ pub mod check;
 pub mod compile;
 pub mod config;
 pub mod data;
+pub mod explain;
 pub mod files;
 pub mod interchange;
 pub mod model;

@@ -5,6 +5,8 @@ mod compile;
 mod data;
 mod demo;
 mod eval;
+mod explain;
+mod filter;
 mod import;
 mod predict;
 mod report;
@@ -53,6 +55,8 @@ enum Verb {
     Predict(predict::Args),
     Report(report::Args),
     Runs(runs::Args),
+    Explain(explain::Args),
+    Filter(filter::Args),
     Summary(summary::Args),
 }
 
@@ -73,6 +77,8 @@ impl Cli {
             Verb::Predict(args) => predict::run(&args),
             Verb::Report(args) => report::run(&args),
             Verb::Runs(args) => runs::run(&args),
+            Verb::Explain(args) => explain::run(&args),
+            Verb::Filter(args) => filter::run(&args),
             Verb::Summary(args) => summary::run(&args),
         }
     }
