@@ -10,14 +10,14 @@ use crate::to_usize;
 
 /// How an operator consumes its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pace {
+pub(crate) enum Pace {
     /// A step makes output row `step` from a window of rows.
     Window,
     /// A step takes input row `step`; the output is complete after the last.
     Accumulate,
 }
 
-const fn pace(op: &OpRecord) -> Pace {
+pub(crate) const fn pace(op: &OpRecord) -> Pace {
     match op.kind {
         kind::DENSE | kind::RESHAPE | kind::MEAN | kind::GLOBAL_AVERAGE_POOL | kind::GLOBAL_MAX_POOL => {
             Pace::Accumulate

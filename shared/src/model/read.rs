@@ -229,14 +229,13 @@ impl Tensor {
 
 /// Magic, version and length; the header when they are right.
 fn check_head(bytes: &[u8]) -> Result<&Header, LoadError> {
-    if !bytes.starts_with(&MAGIC) {
-        return Err(LoadError::NotAModel);
+    let Some((head, _)) = bytes.split_first_chunk::<10>() else { return Err(LoadError::NotAModel) };
+    if !MAGIC.iter().zip(head).all(|(expected, found)| expected == found) {
+        return Err(LoadError::NotAModel); // (a comparison of slices would be a call of a library's function)
     }
-    let version = bytes.get(8..10).and_then(|b| <[u8; 2]>::try_from(b).ok()).map(u16::from_le_bytes);
-    match version {
-        Some(VERSION) => {}
-        Some(found) => return Err(LoadError::Version { found, supported: VERSION }),
-        None => return Err(LoadError::NotAModel),
+    let found = u16::from_le_bytes([head[8], head[9]]);
+    if found != VERSION {
+        return Err(LoadError::Version { found, supported: VERSION });
     }
     let found = u32::try_from(bytes.len()).map_err(|_| LoadError::Field { what: "file of 4 GiB or more" })?;
     let shortest = size_of::<Header>() as u32 + 4;

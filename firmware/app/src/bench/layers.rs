@@ -11,8 +11,10 @@ use super::{HeaderError, split};
 /// Name of the frames file in the emulator's working directory; the results have [`RESULTS_FILE`](super::RESULTS_FILE).
 pub const LAYERS_FILE: &core::ffi::CStr = c"layers.bin";
 
-const INPUT_MAGIC: [u8; 8] = *b"OCELLAY2";
 const RESULTS_MAGIC: [u8; 8] = *b"OCELLRE2";
+/// The magics by words.
+const INPUT_WORDS: [u32; 2] = words(*b"OCELLAY2");
+const RESULTS_WORDS: [u32; 2] = words(RESULTS_MAGIC);
 
 /// The head of a frames file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +65,7 @@ impl LayersInput {
     /// The bytes of the head.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; Self::BYTES] {
-        let [low, high] = words(INPUT_MAGIC);
+        let [low, high] = INPUT_WORDS;
         bytes([low, high, self.count])
     }
 
@@ -72,7 +74,7 @@ impl LayersInput {
     /// # Errors
     /// When it is not one.
     pub const fn from_words([low, high, count]: [u32; Self::WORDS]) -> Result<Self, HeaderError> {
-        let [magic_low, magic_high] = words(INPUT_MAGIC);
+        let [magic_low, magic_high] = INPUT_WORDS;
         if low == magic_low && high == magic_high { Ok(Self { count }) } else { Err(HeaderError::Magic) }
     }
 }
@@ -93,7 +95,7 @@ impl LayersHeader {
     #[must_use]
     pub const fn to_words(&self) -> [u32; Self::WORDS] {
         let Self { ops, output_bytes, calibration_instructions, calibration_ticks, load_ticks, reading_ticks } = *self;
-        let [low, high] = words(RESULTS_MAGIC);
+        let [low, high] = RESULTS_WORDS;
         [low, high, ops, output_bytes, calibration_instructions, calibration_ticks, load_ticks, reading_ticks]
     }
 
