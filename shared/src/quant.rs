@@ -66,7 +66,8 @@ impl Multiplier {
 ///
 /// # Source
 /// gemmlowp `SaturatingRoundingDoublingHighMul` (`fixedpoint/fixedpoint.h`).
-#[inline]
+#[cfg_attr(ocelli_isa = "armv6m", inline(never))] // the product of 64 bits is a call there
+#[cfg_attr(not(ocelli_isa = "armv6m"), inline)]
 #[must_use]
 pub const fn saturating_rounding_doubling_high_mul(a: i32, b: i32) -> i32 {
     if a == i32::MIN && b == i32::MIN {

@@ -65,7 +65,8 @@ pub fn kinds_of(model: &Model<'_>) -> u32 {
     model.graph().ops.iter().fold(0, |kinds, op| kinds | kinds_of_op(op))
 }
 
-fn kinds_of_op(op: &OpRecord) -> u32 {
+/// What an operator needs of a kernel set; its kind is one of those that there are.
+pub(crate) fn kinds_of_op(op: &OpRecord) -> u32 {
     let convolution = matches!(op.kind, kind::CONV2D | kind::DEPTHWISE_CONV2D);
     let by_reference = if convolution && op.tile_values == 0 { REFERENCE_KERNELS } else { 0 };
     let of_uint8 = op.has(flag::ROUND_ONCE | flag::TIES_UP) || (op.kind == kind::DENSE && op.weight_zero_point != 0);
@@ -106,7 +107,7 @@ impl<'m, 'a, const KINDS: u32> SessionOf<'m, 'a, KINDS> {
     /// # Errors
     /// When the file is refused (see [`LoadError`]) or the arena is too small or not aligned to 4 bytes.
     pub fn load(file: &'m [u8], arena: &'a mut [u8]) -> Result<Self, LoadError> {
-        Self::with_model(Model::parse_for::<KINDS>(file)?, arena)
+        Self::begin(Model::parse_for::<KINDS>(file)?, arena)
     }
 
     /// As [`load`](Self::load), for a model already checked.
@@ -115,6 +116,17 @@ impl<'m, 'a, const KINDS: u32> SessionOf<'m, 'a, KINDS> {
     /// When the arena is too small or not aligned, the schedule cannot finish a frame or overwrites what is needed, or the model needs
     /// kernels that are not in the set, or was compiled for another core.
     pub fn with_model(model: Model<'m>, arena: &'a mut [u8]) -> Result<Self, LoadError> {
+        for (index, op) in (0_u16..).zip(model.graph().ops) {
+            if kinds_of_op(op) & !KINDS != 0 {
+                return Err(LoadError::Op { op: index, what: "kind: this firmware was built without its kernel" });
+            }
+        }
+        Self::begin(model, arena)
+    }
+
+    /// A session of a model whose kernels are there.
+    #[inline]
+    fn begin(model: Model<'m>, arena: &'a mut [u8]) -> Result<Self, LoadError> {
         let needed = model.arena_bytes();
         let found = u32::try_from(arena.len()).unwrap_or(u32::MAX);
         let too_small = LoadError::Arena { found, needed };
@@ -124,13 +136,9 @@ impl<'m, 'a, const KINDS: u32> SessionOf<'m, 'a, KINDS> {
         let arena = arena.get_mut(..to_usize(needed)).ok_or(too_small)?;
         let lane_bytes = size_of::<<Native as Isa>::Lane>() as u8;
         let found = model.header().lane_bytes;
-        for (index, op) in (0_u16..).zip(model.graph().ops) {
-            if kinds_of_op(op) & !KINDS != 0 {
-                return Err(LoadError::Op { op: index, what: "kind: this firmware was built without its kernel" });
-            }
-            if op.kind == kind::CONV2D && op.tile_values != 0 && found < lane_bytes {
-                return Err(LoadError::Lanes { found, needed: lane_bytes });
-            }
+        let is_tiled = |op: &OpRecord| op.kind == kind::CONV2D && op.tile_values != 0;
+        if found < lane_bytes && model.graph().ops.iter().any(is_tiled) {
+            return Err(LoadError::Lanes { found, needed: lane_bytes });
         }
         model.check_memory(arena)?;
         let mut session = Self {

@@ -105,25 +105,17 @@ impl Graph<'_> {
             let mut heir = None;
             for reader in index..=to_usize(tensor.last_reader) {
                 let Some(op) = self.ops.get(reader) else { break };
-                for (input, &read) in op.inputs.iter().enumerate() {
-                    if usize::from(read) != index {
-                        continue;
-                    }
-                    let step = state.get(reader + 1).map_or(0, |&v| u32::from(v));
-                    if step < self.steps(reader) {
-                        oldest = oldest.min(self.input_rows(reader, input, step).0);
-                    }
-                    if op.has(flag::IN_PLACE) {
-                        heir = Some(reader + 1);
-                    }
+                let Some(input) = op.inputs.iter().position(|&read| usize::from(read) == index) else { continue };
+                let step = state.get(reader + 1).map_or(0, |&v| u32::from(v));
+                if step < self.steps(reader) {
+                    oldest = oldest.min(self.input_rows(reader, input, step).0);
+                }
+                if input == 0 && op.has(flag::IN_PLACE) {
+                    heir = Some(reader + 1);
                 }
             }
-            match heir {
-                Some(tensor) if self.ops.get(tensor - 1).is_some_and(|op| usize::from(op.inputs[0]) == index) => {
-                    index = tensor
-                }
-                _ => return oldest,
-            }
+            let Some(tensor) = heir else { return oldest };
+            index = tensor;
         }
         0 // the network's output stays
     }

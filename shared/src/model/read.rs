@@ -73,13 +73,13 @@ impl<'m> Model<'m> {
     /// As [`parse`](Self::parse), and for an operator of another kind.
     #[inline]
     pub fn parse_for<const KINDS: u32>(bytes: &'m [u8]) -> Result<Self, LoadError> {
-        check_head(bytes)?;
+        let header = check_head(bytes)?;
         let (body, stored) = bytes.split_last_chunk::<4>().ok_or(LoadError::NotAModel)?;
         let (computed, stored) = (crc32(body), u32::from_le_bytes(*stored));
         if computed != stored {
             return Err(LoadError::Checksum { computed, stored });
         }
-        Self::parse_structure::<KINDS>(bytes)
+        Self::parse_structure::<KINDS>(bytes, header)
     }
 
     /// As [`parse`](Self::parse), for a file whose integrity is known by other means; all structure checks are made.
@@ -87,12 +87,11 @@ impl<'m> Model<'m> {
     /// # Errors
     /// As [`parse`](Self::parse) but for the checksum.
     pub fn parse_without_checksum(bytes: &'m [u8]) -> Result<Self, LoadError> {
-        Self::parse_structure::<EVERY_KIND>(bytes)
+        Self::parse_structure::<EVERY_KIND>(bytes, check_head(bytes)?)
     }
 
     #[inline]
-    fn parse_structure<const KINDS: u32>(bytes: &'m [u8]) -> Result<Self, LoadError> {
-        let header = check_head(bytes)?;
+    fn parse_structure<const KINDS: u32>(bytes: &'m [u8], header: &'m Header) -> Result<Self, LoadError> {
         let count = u32::from(header.op_count);
         let tensors = table(bytes, header.tensors, count + 1).ok_or(LoadError::Field { what: "tensors" })?;
         let ops = table(bytes, header.ops, count).ok_or(LoadError::Field { what: "ops" })?;
@@ -267,15 +266,14 @@ fn weight_bytes(record: &OpRecord, input: &Tensor, c_out: u32) -> Option<u32> {
         return u32::try_from(super::blocks::weight_bytes(record, input, to_usize(c_out))?).ok();
     }
     let [kh, kw] = record.kernel.map(u32::from);
-    let aligned = |values: u32| values.checked_next_multiple_of(ALIGN as u32);
-    match record.kind {
-        kind::DENSE => aligned(input.h.wrapping_mul(input.row_len()))?.checked_mul(c_out),
-        kind::DEPTHWISE_CONV2D => aligned(c_out)?.checked_mul(kh.wrapping_mul(kw)),
-        _ => {
-            let row = kw.wrapping_mul(input.c / u32::from(record.groups.max(1)));
-            aligned(row)?.wrapping_mul(kh).checked_mul(c_out)
-        }
-    }
+    let aligned = |values: u32| values.wrapping_add(ALIGN as u32 - 1) & !(ALIGN as u32 - 1);
+    // The first factor is small by the taps. Where the second wraps, the bias does not fit the file either.
+    let (small, large) = match record.kind {
+        kind::DENSE => (aligned(input.h.wrapping_mul(input.row_len())), c_out),
+        kind::DEPTHWISE_CONV2D => (kh.wrapping_mul(kw), aligned(c_out)),
+        _ => (aligned(kw.wrapping_mul(input.c / u32::from(record.groups.max(1)))).wrapping_mul(kh), c_out),
+    };
+    small.checked_mul(large)
 }
 
 /// `len` bytes at `offset`, a multiple of [`ALIGN`], before the CRC; an empty table has the offset [`NONE`] and no bytes.

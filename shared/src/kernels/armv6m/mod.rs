@@ -83,7 +83,7 @@ impl Isa for Armv6m {
 
 /// Values from the beginning of the first of `rows` rows, `stride` apart, to the end of the last one's `len` values; `usize::MAX` when
 /// they are too many, `len` when there are no rows.
-#[inline]
+#[inline(never)]
 fn reach(rows: usize, stride: usize, len: usize) -> usize {
     let last = rows.saturating_sub(1);
     // A product that may leave 32 bits is a call.

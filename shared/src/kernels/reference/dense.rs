@@ -14,9 +14,6 @@ use crate::quant::{OutputStage, clamp_i8, multiply_rounding_once, requantize};
 /// # Arithmetic
 /// `acc[o] = bias[o] + sum(x * (w[o] - weight_zero_point))` over the calls of a frame; the bias has the zero point folded in.
 ///
-/// # Panics
-/// When there is not one bias an accumulator.
-///
 /// # Source
 /// TensorFlow Lite Micro, `reference_integer_ops::FullyConnectedPerChannel`.
 pub fn dense_accumulate<I: Isa>(
@@ -28,7 +25,7 @@ pub fn dense_accumulate<I: Isa>(
     accumulators: &mut [i32],
 ) {
     if first == 0 {
-        accumulators.copy_from_slice(constants.bias);
+        accumulators.iter_mut().zip(constants.bias).for_each(|(acc, &bias)| *acc = bias);
     }
     let offset = if weight_zero_point == 0 {
         0
