@@ -188,7 +188,7 @@ impl<'m, 'a, const KINDS: u32> SessionOf<'m, 'a, KINDS> {
             fill(bytemuck::cast_slice_mut(row));
         }
         let mut worked = 0; // the input
-        while let Some(op) = self.state().and_then(|state| graph.next_ready_after(state, worked)) {
+        while let Some(op) = self.state_mut().and_then(|state| graph.next_ready_after(state, worked)) {
             worked = op + 1;
             let made = self.step(op, team);
             let row = made.and_then(|(y, span)| Some((y, bytemuck::cast_slice(self.arena.get(span)?))));
@@ -248,6 +248,7 @@ impl<'m, 'a, const KINDS: u32> SessionOf<'m, 'a, KINDS> {
         span(self.model.header().state, 2 * (self.model.header().op_count as u32 + 1))
     }
 
+    #[cfg(feature = "blocked")]
     fn state(&self) -> Option<&[u16]> {
         bytemuck::try_cast_slice(self.arena.get(self.state_span())?).ok()
     }
@@ -286,7 +287,7 @@ impl<'m, 'a, const KINDS: u32> SessionOf<'m, 'a, KINDS> {
             input: graph.tensors.get(usize::from(record.inputs[0]))?,
             other: graph.tensors.get(usize::from(record.inputs[1])),
             output: graph.tensors.get(op + 1)?,
-            constants: self.model.constants(op),
+            constants: self.model.try_constants(op)?,
             scratch: span(self.model.header().scratch, self.model.header().scratch_bytes),
             #[cfg(feature = "blocked")]
             level: self.level,

@@ -175,13 +175,14 @@ impl<'m> Model<'m> {
     }
 
     /// The constant tables of operator `op`.
-    #[inline(never)]
     #[must_use]
     pub fn constants(&self, op: usize) -> Constants<'m> {
         self.try_constants(op).unwrap_or(Constants::EMPTY)
     }
 
-    pub(super) fn try_constants(&self, op: usize) -> Option<Constants<'m>> {
+    /// The same; `None` where there is no such operator, or no such tables in the file.
+    #[inline(never)]
+    pub(crate) fn try_constants(&self, op: usize) -> Option<Constants<'m>> {
         let record = self.ops.get(op)?;
         let input = self.tensors.get(usize::from(record.inputs[0]))?;
         let channels = self.tensors.get(op + 1)?.c;

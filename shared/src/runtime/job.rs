@@ -98,7 +98,7 @@ impl Job<'_> {
     }
 
     /// Where the step works; its output goes to `place`.
-    #[inline(never)]
+    #[inline(always)]
     fn parts<'a>(&self, arena: &'a mut [u8], place: Range<usize>) -> Option<Parts<'a>> {
         let record = self.record;
         let input = match record.kind {
@@ -134,7 +134,7 @@ impl Job<'_> {
         OutputStage { zero_point: self.output.zero_point, act_min, act_max }
     }
 
-    #[inline(never)] // its numbers stay in memory, instead of a second time in what is spilled
+    #[inline(always)]
     fn window(&self) -> WindowParams {
         let record = self.record;
         let pair = |[rows, columns]: [u16; 2]| [usize::from(rows), usize::from(columns)];
@@ -257,11 +257,12 @@ impl Job<'_> {
     }
 
     pub(super) fn add_params(&self, other: &Tensor) -> AddParams {
-        let factors = [0, 1, 2].map(|i| self.constants.multiplier(i));
+        let Constants { multipliers, shifts, .. } = self.constants;
+        let shifts = shifts.first_chunk().copied().unwrap_or_default();
         AddParams {
             input_zero_points: [self.input.zero_point, other.zero_point],
-            multipliers: factors.map(|factor| factor.multiplier),
-            shifts: factors.map(|factor| factor.shift),
+            multipliers: multipliers.first_chunk().copied().unwrap_or_default(),
+            shifts: shifts.map(i32::from),
             stage: self.stage(),
         }
     }

@@ -32,10 +32,14 @@ pub fn dense_accumulate<I: Isa>(
     } else {
         weight_zero_point * row.iter().map(|&value| i32::from(value)).sum::<i32>()
     };
-    for (acc, weights) in accumulators.iter_mut().zip(constants.weights.chunks_exact(padded(inputs).max(1))) {
+    let mut rest = constants.weights;
+    for acc in accumulators {
+        // (chunks of a slice would need its length divided)
+        let Some((weights, others)) = rest.split_at_checked(padded(inputs)) else { return };
         if let Some(weights) = weights.get(first..first + row.len()) {
             *acc += I::dot(row, weights) - offset; // bounded when the model was loaded
         }
+        rest = others;
     }
 }
 

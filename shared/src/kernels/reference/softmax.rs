@@ -51,8 +51,9 @@ impl SoftmaxScale {
 ///
 /// # Source
 /// TensorFlow Lite Micro `reference_ops::Softmax` (int8); exponential and reciprocal as gemmlowp's `fixedpoint.h` has them.
+#[inline(never)]
 pub fn softmax_row(scale: SoftmaxScale, input: &[i8], output: &mut [i8]) {
-    let largest = input.iter().copied().max().map_or(0, i32::from);
+    let largest = i32::from(input.iter().fold(i8::MIN, |largest, &value| largest.max(value)));
     let exponential = |value: i8| {
         let diff = i32::from(value) - largest;
         (diff >= scale.diff_min).then(|| exp_on_negative_values(multiply_by_quantized_multiplier(diff, scale.factor)))
@@ -70,7 +71,7 @@ pub fn softmax_row(scale: SoftmaxScale, input: &[i8], output: &mut [i8]) {
             // 512 and more nearly equal scores shift everything out; TensorFlow Lite leaves that undefined
             let shift = bits_over_unit + 31 - 8;
             let probability = if shift > 31 { 0 } else { divide_by_pot(high_mul(reciprocal, e), shift) };
-            (probability - 128).clamp(-128, 127) as i8
+            (probability - 128).min(127) as i8 // neither factor is negative
         });
     }
 }
@@ -79,14 +80,14 @@ pub fn softmax_row(scale: SoftmaxScale, input: &[i8], output: &mut [i8]) {
 fn exp_on_negative_values(a: i32) -> i32 {
     const ONE_QUARTER: i32 = 1 << 24;
     /// `exp(-2^i)` in Q0.31 for `i` in `-2..=4`.
-    const FACTORS: [i32; 7] = [1_672_461_947, 1_302_514_674, 790_015_084, 290_630_308, 39_332_535, 720_401, 242];
+    static FACTORS: [i32; 7] = [1_672_461_947, 1_302_514_674, 790_015_084, 290_630_308, 39_332_535, 720_401, 242];
     if a == 0 {
         return i32::MAX;
     }
     let in_quarter = (a & (ONE_QUARTER - 1)) - ONE_QUARTER; // in [-1/4, 0)
     let mut result = exp_between_minus_quarter_and_zero(in_quarter << DIFF_INTEGER_BITS);
     let remainder = in_quarter.wrapping_sub(a);
-    for (bit, factor) in (24..).zip(FACTORS) {
+    for (bit, &factor) in (24..).zip(&FACTORS) {
         if remainder & (1 << bit) != 0 {
             result = high_mul(result, factor);
         }
