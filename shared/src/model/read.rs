@@ -254,7 +254,7 @@ fn check_head(bytes: &[u8]) -> Result<&Header, LoadError> {
 pub(super) fn taps(record: &OpRecord, input: &Tensor) -> Option<u32> {
     let cells = u32::from(record.kernel[0]) * u32::from(record.kernel[1]);
     match record.kind {
-        kind::DENSE => input.shape().elements(),
+        kind::DENSE => Some(input.h.wrapping_mul(input.row_len())), // fits, of a tensor that has been checked
         kind::DEPTHWISE_CONV2D => Some(cells),
         _ => cells.checked_mul(input.c / u32::from(record.groups.max(1))),
     }

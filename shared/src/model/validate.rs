@@ -12,7 +12,7 @@ use crate::image::{ColorOrder, Resize};
 use crate::ir::{Shape, window_outputs};
 use crate::kernels::tiled::{MAX_CELLS, Tile};
 use crate::quant::{Multiplier, SHIFT_RANGE};
-use crate::runtime::kinds_of_op;
+use crate::runtime::{REFERENCE_KERNELS, kinds_of_op};
 use crate::to_usize;
 
 /// Kinds of operators that have something in common, a bit for each.
@@ -105,7 +105,8 @@ fn check_tensors(model: &Model<'_>) -> Result<(), Rule> {
     for (index, tensor) in graph.tensors.iter().enumerate() {
         let longest = u32::from(u16::MAX);
         ensure(tensor.h <= longest && tensor.w <= longest && tensor.h * tensor.w <= MAX_PIXELS, Rule::TensorShape)?;
-        ensure(!matches!(tensor.shape().elements(), None | Some(0)), Rule::TensorShape)?;
+        // (the pixels are few: with the channels known to fit 32 bits, so does a row)
+        ensure(!matches!((tensor.h * tensor.w).checked_mul(tensor.c), None | Some(0)), Rule::TensorShape)?;
         ensure(tensor.rows != 0 && tensor.rows <= tensor.h, Rule::TensorRows)?;
         let zero_point = matches!(tensor.zero_point, -128..=127);
         ensure(zero_point && is_positive(tensor.scale), Rule::TensorScale)?;
@@ -238,7 +239,9 @@ impl<'m, const KINDS: u32> Operator<'m, KINDS> {
             let [h, w] = [self.outputs(0, h)?, self.outputs(1, w)?];
             let groups = u32::from(record.groups);
             let c = if self.is(kinds::CONV2D) {
-                Some(output.c).filter(|_| c.is_multiple_of(groups) && output.c.is_multiple_of(groups))?
+                // (what is tiled has one group: see `check_parameters`)
+                let whole = |c: u32| KINDS & REFERENCE_KERNELS == 0 || c.is_multiple_of(groups);
+                Some(output.c).filter(|_| whole(c) && whole(output.c))?
             } else {
                 c.checked_mul(groups)? // 1 for a pool
             };
