@@ -52,6 +52,7 @@ impl Graph<'_> {
         self.ops.get(op).is_some_and(|record| pace(record) == Pace::Window)
     }
 
+    #[cfg_attr(ocelli_isa = "armv6m", inline(never))] // small code counts most there
     fn height(&self, tensor: usize) -> u32 {
         self.tensors.get(tensor).map_or(0, |t| t.h)
     }

@@ -56,9 +56,7 @@ pub(super) fn check<const KINDS: u32>(model: &Model<'_>) -> Result<(), Refusal> 
         work += products;
     }
     let most = (MAX_SCHEDULE as u32).checked_div(graph.ops.len() as u32).unwrap_or(0);
-    ensure(steps <= most, Rule::Schedule)
-        .and_then(|()| ensure(work <= MAX_WORK, Rule::Work))
-        .map_err(Rule::of_file)
+    ensure(steps <= most, Rule::Schedule).and_then(|()| ensure(work <= MAX_WORK, Rule::Work)).map_err(Rule::of_file)
 }
 
 fn check_header(model: &Model<'_>) -> Result<(), Rule> {

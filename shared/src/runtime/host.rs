@@ -106,7 +106,8 @@ impl Job<'_> {
         let (place, count) = (place_of(self.output, steps)?, steps.end - steps.start);
         let [source, scratch, out] =
             arena.get_disjoint_mut([ring(self.input), self.scratch.clone(), place.clone()]).ok()?;
-        let (window, rows) = (blocks::window(self.record, self.input, self.output), self.rows(bytemuck::cast_slice(source)));
+        let (window, rows) =
+            (blocks::window(self.record, self.input, self.output), self.rows(bytemuck::cast_slice(source)));
         let bytes = |rows: u32| blocks::scratch_bytes(self.record, self.input, self.output, rows);
         let at_once = (1..=count).rev().find(|&rows| bytes(rows) <= scratch.len() as u64).unwrap_or(1);
         let (zero, width) = (self.input.zero_point as i8, to_usize(self.output.w));
@@ -122,7 +123,8 @@ impl Job<'_> {
         let (place, count) = (place_of(self.output, steps)?, steps.end - steps.start);
         let [source, scratch, out] =
             arena.get_disjoint_mut([ring(self.input), self.scratch.clone(), place.clone()]).ok()?;
-        let (window, rows) = (blocks::window(self.record, self.input, self.output), self.rows(bytemuck::cast_slice(source)));
+        let (window, rows) =
+            (blocks::window(self.record, self.input, self.output), self.rows(bytemuck::cast_slice(source)));
         let zero = self.input.zero_point as i8;
         let row_len = (out.len() / to_usize(count)).max(1);
         for (y, out) in steps.clone().zip(out.chunks_exact_mut(row_len)) {

@@ -162,7 +162,7 @@ impl Job<'_> {
         row(&self.window(), self.rows(parts.input), self.step, parts.output);
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn conv2d<const KINDS: u32, T: Team>(&self, parts: Parts<'_>, team: &mut T) {
         let tile = self.record.tile();
         if KINDS & REFERENCE_KERNELS != 0 && tile.values == 0 {

@@ -11,7 +11,8 @@ pub struct HostFile(usize);
 impl HostFile {
     /// Opens a file; `None` when it cannot be opened so.
     pub fn open(path: &CStr, mode: OpenMode) -> Option<Self> {
-        let handle = call(OperationNumber::SYS_OPEN, path.as_ptr().expose_provenance(), mode as usize, path.count_bytes());
+        let handle =
+            call(OperationNumber::SYS_OPEN, path.as_ptr().expose_provenance(), mode as usize, path.count_bytes());
         (handle != usize::MAX).then_some(Self(handle))
     }
 

@@ -25,7 +25,10 @@ impl Measured {
         let expected = pass.checked_mul(2 * count).and_then(|passes| passes.checked_add(4));
         let (passes, stack) =
             body.split_last_chunk::<4>().filter(|_| expected == Some(body.len())).ok_or_else(|| {
-                format!("{} bytes after the head are not those of {count} frames with 2 x {pass} bytes each", body.len())
+                format!(
+                    "{} bytes after the head are not those of {count} frames with 2 x {pass} bytes each",
+                    body.len()
+                )
             })?;
         let output_bytes = usize::try_from(header.output_bytes).map_err(|_| short())?;
         let mut total = 0;

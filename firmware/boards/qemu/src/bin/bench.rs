@@ -62,27 +62,36 @@ fn run(arena: &mut [u8], ticks: &mut Ticks) -> Option<()> {
     let start = clock.now();
     let mut loaded = load(model, arena);
     let session = loaded.as_mut()?; // where it is: a move would take its size of the stack again
-    let header = LayersHeader {
+    let load_ticks = clock.now().wrapping_sub(start).wrapping_sub(reading_ticks);
+    let output_bytes = session.output().len() as u32;
+    let (frames, results, count) = begin(LayersHeader {
         ops: config::OPS as u32,
-        output_bytes: session.output().len() as u32,
+        output_bytes,
         calibration_instructions: CALIBRATION_INSTRUCTIONS,
         calibration_ticks,
-        load_ticks: clock.now().wrapping_sub(start).wrapping_sub(reading_ticks),
+        load_ticks,
         reading_ticks,
-    };
-    let results = HostFile::open(RESULTS_FILE, OpenMode::WRONLY_TRUNC_BINARY)?;
-    results.write(bytemuck::bytes_of(&header.to_words()))?;
-    let frames = HostFile::open(LAYERS_FILE, OpenMode::RDONLY_BINARY)?;
-    let mut head = [0; LayersInput::WORDS];
-    frames.read(bytemuck::bytes_of_mut(&mut head))?;
-    for pass in 0..LayersInput::from_words(head).ok()?.count << 1 {
+    })?;
+    for pass in 0..count << 1 {
         *ticks = [0; config::OPS + 1];
-        let meter = Meter { clock, reading_ticks, last: Cell::new(0), ticks: Cell::from_mut(&mut *ticks).as_array_of_cells() };
+        let meter =
+            Meter { clock, reading_ticks, last: Cell::new(0), ticks: Cell::from_mut(&mut *ticks).as_array_of_cells() };
         run_frame(session, &frames, &meter, pass & 1 != 0)?;
         results.write(bytemuck::bytes_of(ticks))?;
         results.write(bytemuck::cast_slice(session.output()))?;
     }
     results.write(&stack::deepest_bytes()?.to_le_bytes())
+}
+
+/// Opens both files, writes the results' head and reads how many frames there are. Apart: it needs no stack below the frames.
+#[inline(never)]
+fn begin(header: LayersHeader) -> Option<(HostFile, HostFile, u32)> {
+    let results = HostFile::open(RESULTS_FILE, OpenMode::WRONLY_TRUNC_BINARY)?;
+    results.write(bytemuck::bytes_of(&header.to_words()))?;
+    let frames = HostFile::open(LAYERS_FILE, OpenMode::RDONLY_BINARY)?;
+    let mut head = [0; LayersInput::WORDS];
+    frames.read(bytemuck::bytes_of_mut(&mut head))?;
+    Some((frames, results, LayersInput::from_words(head).ok()?.count))
 }
 
 /// Checks the model. Apart from the loop over the frames, which then does not have the stack of the checks below its own.
