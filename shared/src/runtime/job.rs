@@ -98,7 +98,7 @@ impl Job<'_> {
     }
 
     /// Where the step works; its output goes to `place`.
-    #[inline(always)]
+    #[inline(never)]
     fn parts<'a>(&self, arena: &'a mut [u8], place: Range<usize>) -> Option<Parts<'a>> {
         let record = self.record;
         let input = match record.kind {
@@ -134,7 +134,7 @@ impl Job<'_> {
         OutputStage { zero_point: self.output.zero_point, act_min, act_max }
     }
 
-    #[inline(always)]
+    #[inline(never)] // its numbers stay in memory, instead of a second time in what is spilled
     fn window(&self) -> WindowParams {
         let record = self.record;
         let pair = |[rows, columns]: [u16; 2]| [usize::from(rows), usize::from(columns)];

@@ -63,15 +63,7 @@ fn run(arena: &mut [u8], ticks: &mut Ticks) -> Option<()> {
     let mut loaded = load(model, arena);
     let session = loaded.as_mut()?; // where it is: a move would take its size of the stack again
     let load_ticks = clock.now().wrapping_sub(start).wrapping_sub(reading_ticks);
-    let output_bytes = session.output().len() as u32;
-    let (frames, results, count) = begin(LayersHeader {
-        ops: config::OPS as u32,
-        output_bytes,
-        calibration_instructions: CALIBRATION_INSTRUCTIONS,
-        calibration_ticks,
-        load_ticks,
-        reading_ticks,
-    })?;
+    let (frames, results, count) = begin(session.output().len(), calibration_ticks, load_ticks, reading_ticks)?;
     for pass in 0..count << 1 {
         *ticks = [0; config::OPS + 1];
         let meter =
@@ -85,7 +77,20 @@ fn run(arena: &mut [u8], ticks: &mut Ticks) -> Option<()> {
 
 /// Opens both files, writes the results' head and reads how many frames there are. Apart: it needs no stack below the frames.
 #[inline(never)]
-fn begin(header: LayersHeader) -> Option<(HostFile, HostFile, u32)> {
+fn begin(
+    output_bytes: usize,
+    calibration_ticks: u32,
+    load_ticks: u32,
+    reading_ticks: u32,
+) -> Option<(HostFile, HostFile, u32)> {
+    let header = LayersHeader {
+        ops: config::OPS as u32,
+        output_bytes: output_bytes as u32,
+        calibration_instructions: CALIBRATION_INSTRUCTIONS,
+        calibration_ticks,
+        load_ticks,
+        reading_ticks,
+    };
     let results = HostFile::open(RESULTS_FILE, OpenMode::WRONLY_TRUNC_BINARY)?;
     results.write(bytemuck::bytes_of(&header.to_words()))?;
     let frames = HostFile::open(LAYERS_FILE, OpenMode::RDONLY_BINARY)?;
