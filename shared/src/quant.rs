@@ -66,15 +66,15 @@ impl Multiplier {
 ///
 /// # Source
 /// gemmlowp `SaturatingRoundingDoublingHighMul` (`fixedpoint/fixedpoint.h`).
-#[inline]
+#[cfg_attr(ocelli_isa = "armv6m", inline(never))] // the product of 64 bits is a call there
+#[cfg_attr(not(ocelli_isa = "armv6m"), inline)]
 #[must_use]
 pub const fn saturating_rounding_doubling_high_mul(a: i32, b: i32) -> i32 {
     if a == i32::MIN && b == i32::MIN {
         return i32::MAX;
     }
-    let product = a as i64 * b as i64;
-    let nudge = if product >= 0 { 1 << 30 } else { 1 - (1 << 30) };
-    ((product + nudge) / (1 << 31)) as i32 // in range: |product| < 2^62 here
+    // gemmlowp adds 1 - 2^30 to a negative product and then divides towards zero: the same for every product.
+    ((a as i64 * b as i64 + (1 << 30)) >> 31) as i32 // in range: |product| < 2^62 here
 }
 
 /// `round(x / 2^exponent)`, ties away from zero; `exponent` in `0..=31`.
@@ -87,11 +87,9 @@ pub const fn saturating_rounding_doubling_high_mul(a: i32, b: i32) -> i32 {
 #[inline]
 #[must_use]
 pub const fn rounding_divide_by_pot(x: i32, exponent: i32) -> i32 {
-    let mask = ((1_i64 << exponent) - 1) as i32;
-    let remainder = x & mask;
+    let mask = ((1_u32 << exponent) - 1) as i32;
     let threshold = (mask >> 1) + (x < 0) as i32;
-    let floor = if exponent >= 31 { x >> 31 } else { x >> exponent };
-    floor + (remainder > threshold) as i32
+    (x >> exponent) + (x & mask > threshold) as i32
 }
 
 /// `x * m`, rounded twice as TensorFlow Lite Micro does: after the high multiplication and after the right shift.
@@ -206,6 +204,16 @@ mod tests {
         assert_eq!([5, 6, 7, -5, -6, -7].map(|x| rounding_divide_by_pot(x, 2)), [1, 2, 2, -1, -2, -2]);
         assert_eq!(rounding_divide_by_pot(i32::MIN, 31), -1);
         assert_eq!(rounding_divide_by_pot(1 << 30, 31), 1);
+    }
+
+    #[test]
+    fn high_mul_rounds_ties_up() {
+        for (product, expected) in [(1 << 30, 1), (-1 << 30, 0), ((-1 << 30) - 1, -1), (3 << 30, 2), (-3 << 30, -1)] {
+            // gemmlowp's own words
+            let nudge = if product >= 0 { 1_i64 << 30 } else { 1 - (1 << 30) };
+            assert_eq!((product + nudge) / (1 << 31), expected, "{product}");
+        }
+        assert_eq!([1, -1, 3, -3].map(|a| saturating_rounding_doubling_high_mul(a, 1 << 30)), [1, 0, 2, -1]);
     }
 
     #[test]

@@ -10,14 +10,14 @@ use crate::to_usize;
 
 /// How an operator consumes its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pace {
+pub(crate) enum Pace {
     /// A step makes output row `step` from a window of rows.
     Window,
     /// A step takes input row `step`; the output is complete after the last.
     Accumulate,
 }
 
-const fn pace(op: &OpRecord) -> Pace {
+pub(crate) const fn pace(op: &OpRecord) -> Pace {
     match op.kind {
         kind::DENSE | kind::RESHAPE | kind::MEAN | kind::GLOBAL_AVERAGE_POOL | kind::GLOBAL_MAX_POOL => {
             Pace::Accumulate
@@ -52,6 +52,7 @@ impl Graph<'_> {
         self.ops.get(op).is_some_and(|record| pace(record) == Pace::Window)
     }
 
+    #[cfg_attr(ocelli_isa = "armv6m", inline(never))] // small code counts most there
     fn height(&self, tensor: usize) -> u32 {
         self.tensors.get(tensor).map_or(0, |t| t.h)
     }
@@ -105,25 +106,17 @@ impl Graph<'_> {
             let mut heir = None;
             for reader in index..=to_usize(tensor.last_reader) {
                 let Some(op) = self.ops.get(reader) else { break };
-                for (input, &read) in op.inputs.iter().enumerate() {
-                    if usize::from(read) != index {
-                        continue;
-                    }
-                    let step = state.get(reader + 1).map_or(0, |&v| u32::from(v));
-                    if step < self.steps(reader) {
-                        oldest = oldest.min(self.input_rows(reader, input, step).0);
-                    }
-                    if op.has(flag::IN_PLACE) {
-                        heir = Some(reader + 1);
-                    }
+                let Some(input) = op.inputs.iter().position(|&read| usize::from(read) == index) else { continue };
+                let step = state.get(reader + 1).map_or(0, |&v| u32::from(v));
+                if step < self.steps(reader) {
+                    oldest = oldest.min(self.input_rows(reader, input, step).0);
+                }
+                if input == 0 && op.has(flag::IN_PLACE) {
+                    heir = Some(reader + 1);
                 }
             }
-            match heir {
-                Some(tensor) if self.ops.get(tensor - 1).is_some_and(|op| usize::from(op.inputs[0]) == index) => {
-                    index = tensor
-                }
-                _ => return oldest,
-            }
+            let Some(tensor) = heir else { return oldest };
+            index = tensor;
         }
         0 // the network's output stays
     }

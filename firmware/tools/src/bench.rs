@@ -217,7 +217,7 @@ fn report(
     }
 }
 
-/// The frames file, checked against the model's input.
+/// The frames file, checked against the model's input: every frame twice.
 fn to_file(model: &Model<'_>, frames: &[Vec<i8>]) -> Result<Vec<u8>, BenchError> {
     let needed = frame_len(model);
     if let Some((index, frame)) = frames.iter().enumerate().find(|(_, frame)| frame.len() != needed) {
@@ -226,7 +226,8 @@ fn to_file(model: &Model<'_>, frames: &[Vec<i8>]) -> Result<Vec<u8>, BenchError>
     }
     let count = u32::try_from(frames.len()).ok().filter(|&count| count > 0);
     let count = count.ok_or_else(|| BenchError::Frames("there must be one or more".to_owned()))?;
-    let values = frames.iter().flatten().map(|value| value.cast_unsigned());
+    let twice = frames.iter().flat_map(|frame| [frame, frame]);
+    let values = twice.flatten().map(|value| value.cast_unsigned());
     Ok(LayersInput { count }.to_bytes().into_iter().chain(values).collect())
 }
 

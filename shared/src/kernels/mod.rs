@@ -40,17 +40,17 @@ impl<'a> Rows<'a> {
         Self { data, row_len, slots: to_usize(slots.max(1)), height }
     }
 
-    /// Row `y`, or `None` above and below the image.
+    /// Row `y`, or `None` below the image, and above it, where `y` has wrapped ([`WindowParams::input_row`]).
     #[inline]
     #[must_use]
-    pub fn get(&self, y: i64) -> Option<&'a [i8]> {
+    pub fn get(&self, y: u32) -> Option<&'a [i8]> {
         self.at(self.start(y)?)
     }
 
     /// Where row `y` begins in the data.
     #[inline]
-    pub(crate) fn start(&self, y: i64) -> Option<usize> {
-        let y = u32::try_from(y).ok().filter(|&y| y < self.height)?;
+    pub(crate) fn start(&self, y: u32) -> Option<usize> {
+        let y = Some(y).filter(|&y| y < self.height)?;
         Some(to_usize(y).checked_rem(self.slots)?.wrapping_mul(self.row_len))
     }
 
@@ -89,11 +89,13 @@ pub struct WindowParams {
 }
 
 impl WindowParams {
-    /// The input row that kernel row `ky` meets for output row `y`; may lie outside the image.
+    /// The input row that kernel row `ky` meets for output row `y`; may lie below the image, and above it wraps below 0 to numbers that no
+    /// height reaches: the last row of the padded image fits 32 bits (checked when a model is loaded), and padding is below 2^16.
     #[inline]
     #[must_use]
-    pub fn input_row(&self, y: u32, ky: usize) -> i64 {
-        i64::from(y) * self.stride[0] as i64 + (ky * self.dilation[0]) as i64 - self.pad[0] as i64
+    pub const fn input_row(&self, y: u32, ky: usize) -> u32 {
+        let row = y.wrapping_mul(self.stride[0] as u32).wrapping_add((ky * self.dilation[0]) as u32);
+        row.wrapping_sub(self.pad[0] as u32)
     }
 
     /// The channels of the input pixel that kernel cell `[ky, kx]` meets for output pixel `[y, x]`; `None` outside the image.

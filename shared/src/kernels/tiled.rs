@@ -8,6 +8,7 @@ use super::{Rows, WindowParams};
 use crate::model::Constants;
 use crate::model::records::padded;
 use crate::to_usize;
+use core::num::NonZero;
 use core::ops::Range;
 
 /// Most cells of a depthwise window that is computed by tiles; a larger one takes the reference kernel.
@@ -51,11 +52,12 @@ pub fn conv2d_row<I: Isa>(
     let kernel_row = padded(kw * p.c_in);
     let stride = kh * kernel_row;
     let (Some(accumulators), Some(column)) = split::<I>(scratch, tile) else { return };
+    let Some(c_out) = NonZero::new(p.c_out) else { return }; // which the divisions need not look at then
     let parts = Parts::new(kh, kernel_row, tile.values);
     let window = Window::new(p, &rows, y);
     let (mut x, mut out) = (to_usize(x), out);
     while !out.is_empty() {
-        let pixels = PIXELS.min(out.len() / p.c_out);
+        let pixels = PIXELS.min(out.len() / c_out);
         let (mut first, mut gathered) = (0, false);
         while first < p.c_out {
             let channels = tile.channels.min(p.c_out - first);
@@ -138,7 +140,7 @@ struct Parts {
 
 impl Parts {
     const fn new(kh: usize, kernel_row: usize, values: usize) -> Self {
-        Self { kh, kernel_row, values, rows: values / kernel_row, row: 0, from: 0 }
+        Self { kh, kernel_row, values, rows: if kernel_row == 0 { 0 } else { values / kernel_row }, row: 0, from: 0 }
     }
 
     /// Whether there is one part only.

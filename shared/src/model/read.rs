@@ -73,13 +73,13 @@ impl<'m> Model<'m> {
     /// As [`parse`](Self::parse), and for an operator of another kind.
     #[inline]
     pub fn parse_for<const KINDS: u32>(bytes: &'m [u8]) -> Result<Self, LoadError> {
-        check_head(bytes)?;
+        let header = check_head(bytes)?;
         let (body, stored) = bytes.split_last_chunk::<4>().ok_or(LoadError::NotAModel)?;
         let (computed, stored) = (crc32(body), u32::from_le_bytes(*stored));
         if computed != stored {
             return Err(LoadError::Checksum { computed, stored });
         }
-        Self::parse_structure::<KINDS>(bytes)
+        Self::parse_structure::<KINDS>(bytes, header)
     }
 
     /// As [`parse`](Self::parse), for a file whose integrity is known by other means; all structure checks are made.
@@ -87,12 +87,11 @@ impl<'m> Model<'m> {
     /// # Errors
     /// As [`parse`](Self::parse) but for the checksum.
     pub fn parse_without_checksum(bytes: &'m [u8]) -> Result<Self, LoadError> {
-        Self::parse_structure::<EVERY_KIND>(bytes)
+        Self::parse_structure::<EVERY_KIND>(bytes, check_head(bytes)?)
     }
 
     #[inline]
-    fn parse_structure<const KINDS: u32>(bytes: &'m [u8]) -> Result<Self, LoadError> {
-        let header = check_head(bytes)?;
+    fn parse_structure<const KINDS: u32>(bytes: &'m [u8], header: &'m Header) -> Result<Self, LoadError> {
         let count = u32::from(header.op_count);
         let tensors = table(bytes, header.tensors, count + 1).ok_or(LoadError::Field { what: "tensors" })?;
         let ops = table(bytes, header.ops, count).ok_or(LoadError::Field { what: "ops" })?;
@@ -176,13 +175,14 @@ impl<'m> Model<'m> {
     }
 
     /// The constant tables of operator `op`.
-    #[inline(never)]
     #[must_use]
     pub fn constants(&self, op: usize) -> Constants<'m> {
         self.try_constants(op).unwrap_or(Constants::EMPTY)
     }
 
-    pub(super) fn try_constants(&self, op: usize) -> Option<Constants<'m>> {
+    /// The same; `None` where there is no such operator, or no such tables in the file.
+    #[inline(never)]
+    pub(crate) fn try_constants(&self, op: usize) -> Option<Constants<'m>> {
         let record = self.ops.get(op)?;
         let input = self.tensors.get(usize::from(record.inputs[0]))?;
         let channels = self.tensors.get(op + 1)?.c;
@@ -229,14 +229,13 @@ impl Tensor {
 
 /// Magic, version and length; the header when they are right.
 fn check_head(bytes: &[u8]) -> Result<&Header, LoadError> {
-    if !bytes.starts_with(&MAGIC) {
-        return Err(LoadError::NotAModel);
+    let Some((head, _)) = bytes.split_first_chunk::<10>() else { return Err(LoadError::NotAModel) };
+    if !MAGIC.iter().zip(head).all(|(expected, found)| expected == found) {
+        return Err(LoadError::NotAModel); // (a comparison of slices would be a call of a library's function)
     }
-    let version = bytes.get(8..10).and_then(|b| <[u8; 2]>::try_from(b).ok()).map(u16::from_le_bytes);
-    match version {
-        Some(VERSION) => {}
-        Some(found) => return Err(LoadError::Version { found, supported: VERSION }),
-        None => return Err(LoadError::NotAModel),
+    let found = u16::from_le_bytes([head[8], head[9]]);
+    if found != VERSION {
+        return Err(LoadError::Version { found, supported: VERSION });
     }
     let found = u32::try_from(bytes.len()).map_err(|_| LoadError::Field { what: "file of 4 GiB or more" })?;
     let shortest = size_of::<Header>() as u32 + 4;
@@ -255,7 +254,7 @@ fn check_head(bytes: &[u8]) -> Result<&Header, LoadError> {
 pub(super) fn taps(record: &OpRecord, input: &Tensor) -> Option<u32> {
     let cells = u32::from(record.kernel[0]) * u32::from(record.kernel[1]);
     match record.kind {
-        kind::DENSE => input.shape().elements(),
+        kind::DENSE => Some(input.h.wrapping_mul(input.row_len())), // fits, of a tensor that has been checked
         kind::DEPTHWISE_CONV2D => Some(cells),
         _ => cells.checked_mul(input.c / u32::from(record.groups.max(1))),
     }
@@ -268,15 +267,14 @@ fn weight_bytes(record: &OpRecord, input: &Tensor, c_out: u32) -> Option<u32> {
         return u32::try_from(super::blocks::weight_bytes(record, input, to_usize(c_out))?).ok();
     }
     let [kh, kw] = record.kernel.map(u32::from);
-    let aligned = |values: u32| values.checked_next_multiple_of(ALIGN as u32);
-    match record.kind {
-        kind::DENSE => aligned(input.h.wrapping_mul(input.row_len()))?.checked_mul(c_out),
-        kind::DEPTHWISE_CONV2D => aligned(c_out)?.checked_mul(kh.wrapping_mul(kw)),
-        _ => {
-            let row = kw.wrapping_mul(input.c / u32::from(record.groups.max(1)));
-            aligned(row)?.wrapping_mul(kh).checked_mul(c_out)
-        }
-    }
+    let aligned = |values: u32| values.wrapping_add(ALIGN as u32 - 1) & !(ALIGN as u32 - 1);
+    // The first factor is small by the taps. Where the second wraps, the bias does not fit the file either.
+    let (small, large) = match record.kind {
+        kind::DENSE => (aligned(input.h.wrapping_mul(input.row_len())), c_out),
+        kind::DEPTHWISE_CONV2D => (kh.wrapping_mul(kw), aligned(c_out)),
+        _ => (aligned(kw.wrapping_mul(input.c / u32::from(record.groups.max(1)))).wrapping_mul(kh), c_out),
+    };
+    small.checked_mul(large)
 }
 
 /// `len` bytes at `offset`, a multiple of [`ALIGN`], before the CRC; an empty table has the offset [`NONE`] and no bytes.

@@ -23,37 +23,41 @@ impl<'m> Iterator for Strings<'m> {
 /// The Unicode Standard, table 3-7 (well-formed UTF-8 byte sequences).
 pub(super) fn count(text: &[u8]) -> Option<usize> {
     let mut strings = 0;
-    // bytes that the character still needs, and what the next of them may be
-    let (mut needed, mut low, mut high) = (0, 0x80, 0xBF);
     let mut last = 0;
+    // bytes that the character still needs, and what the next of them may be
+    let (mut needed, mut low, mut high) = (0, CONTINUED.0, CONTINUED.1);
     for &byte in text {
         last = byte;
         if needed > 0 {
             if byte < low || byte > high {
                 return None;
             }
-            (needed, low, high) = (needed - 1, 0x80, 0xBF);
+            (needed, low, high) = (needed - 1, CONTINUED.0, CONTINUED.1);
             continue;
         }
-        match byte {
-            0 => strings += 1,
-            0x01..=0x7F => {}
-            0xC2..=0xDF => needed = 1,
-            0xE0..=0xEF => {
-                needed = 2;
-                low = if byte == 0xE0 { 0xA0 } else { 0x80 }; // no longer than it must be
-                high = if byte == 0xED { 0x9F } else { 0xBF }; // no surrogate
-            }
-            0xF0..=0xF4 => {
-                needed = 3;
-                low = if byte == 0xF0 { 0x90 } else { 0x80 };
-                high = if byte == 0xF4 { 0x8F } else { 0xBF }; // at most U+10FFFF
-            }
-            _ => return None,
-        }
+        strings += usize::from(byte == 0);
+        (needed, low, high) = FIRST.iter().find(|first| byte <= first.0)?.1;
     }
     (last == 0).then_some(strings)
 }
+
+/// What a byte that continues a character may be.
+const CONTINUED: (u8, u8) = (0x80, 0xBF);
+
+/// First bytes up to a value that those before do not reach: how many bytes follow, and from where to where the next of them may be. One
+/// that nothing may follow stands for bytes that begin no character. The shortest form only, no surrogates, at most U+10FFFF.
+static FIRST: [(u8, (u8, u8, u8)); 10] = [
+    (0x7F, (0, 0x80, 0xBF)),
+    (0xC1, (1, 0xFF, 0x00)),
+    (0xDF, (1, 0x80, 0xBF)),
+    (0xE0, (2, 0xA0, 0xBF)),
+    (0xEC, (2, 0x80, 0xBF)),
+    (0xED, (2, 0x80, 0x9F)),
+    (0xEF, (2, 0x80, 0xBF)),
+    (0xF0, (3, 0x90, 0xBF)),
+    (0xF3, (3, 0x80, 0xBF)),
+    (0xF4, (3, 0x80, 0x8F)),
+];
 
 #[cfg(test)]
 mod tests {

@@ -12,6 +12,7 @@ use crate::image::{ColorOrder, Resize};
 use crate::ir::{Shape, window_outputs};
 use crate::kernels::tiled::{MAX_CELLS, Tile};
 use crate::quant::{Multiplier, SHIFT_RANGE};
+use crate::runtime::{REFERENCE_KERNELS, kinds_of_op};
 use crate::to_usize;
 
 /// Kinds of operators that have something in common, a bit for each.
@@ -54,9 +55,8 @@ pub(super) fn check<const KINDS: u32>(model: &Model<'_>) -> Result<(), Refusal> 
         }
         work += products;
     }
-    ensure(steps <= MAX_SCHEDULE as u32 / graph.ops.len() as u32, Rule::Schedule)
-        .and_then(|()| ensure(work <= MAX_WORK, Rule::Work))
-        .map_err(Rule::of_file)
+    let most = (MAX_SCHEDULE as u32).checked_div(graph.ops.len() as u32).unwrap_or(0);
+    ensure(steps <= most, Rule::Schedule).and_then(|()| ensure(work <= MAX_WORK, Rule::Work)).map_err(Rule::of_file)
 }
 
 fn check_header(model: &Model<'_>) -> Result<(), Rule> {
@@ -103,7 +103,8 @@ fn check_tensors(model: &Model<'_>) -> Result<(), Rule> {
     for (index, tensor) in graph.tensors.iter().enumerate() {
         let longest = u32::from(u16::MAX);
         ensure(tensor.h <= longest && tensor.w <= longest && tensor.h * tensor.w <= MAX_PIXELS, Rule::TensorShape)?;
-        ensure(!matches!(tensor.shape().elements(), None | Some(0)), Rule::TensorShape)?;
+        // (the pixels are few: with the channels known to fit 32 bits, so does a row)
+        ensure(!matches!((tensor.h * tensor.w).checked_mul(tensor.c), None | Some(0)), Rule::TensorShape)?;
         ensure(tensor.rows != 0 && tensor.rows <= tensor.h, Rule::TensorRows)?;
         let zero_point = matches!(tensor.zero_point, -128..=127);
         ensure(zero_point && is_positive(tensor.scale), Rule::TensorScale)?;
@@ -119,6 +120,8 @@ fn check_tensors(model: &Model<'_>) -> Result<(), Rule> {
 struct Operator<'m, const KINDS: u32> {
     index: usize,
     record: &'m OpRecord,
+    /// The bit of its kind.
+    bit: u32,
     input: &'m Tensor,
     /// The second input; the first where there is one only.
     other: &'m Tensor,
@@ -132,19 +135,19 @@ impl<'m, const KINDS: u32> Operator<'m, KINDS> {
         let (made, output) = (tensors.get(..=index)?, tensors.get(index + 1)?);
         let input = made.get(usize::from(record.inputs[0]))?;
         let other = if has_two(record) { made.get(usize::from(record.inputs[1]))? } else { input };
-        Some(Self { index, record, input, other, output })
+        Some(Self { index, record, bit: 1 << (record.kind & 31), input, other, output })
     }
 
     /// Whether the operator is one of some kinds.
     #[inline]
     const fn is(&self, kinds: u32) -> bool {
-        (KINDS & kinds) >> (self.record.kind & 31) & 1 != 0
+        KINDS & kinds & self.bit != 0
     }
 
     /// Checks the operator; returns how many products it makes (or values it looks at) for a frame.
     fn check(&self, model: &Model<'_>) -> Result<u64, Rule> {
         let Self { record, input, other, output, .. } = *self;
-        ensure(record.kind <= kind::LAST && self.is(u32::MAX << 1), Rule::Kind)?;
+        ensure(matches!(record.kind, 1..=kind::LAST) && kinds_of_op(record) & !KINDS == 0, Rule::Kind)?;
         ensure(record.inputs[0] != record.inputs[1], Rule::InputTwice)?;
         ensure(has_two(record) == self.is(kinds::SUMS_OR_PRODUCTS | kinds::CONCAT), Rule::InputCount)?;
         self.check_flags(model)?;
@@ -234,7 +237,9 @@ impl<'m, const KINDS: u32> Operator<'m, KINDS> {
             let [h, w] = [self.outputs(0, h)?, self.outputs(1, w)?];
             let groups = u32::from(record.groups);
             let c = if self.is(kinds::CONV2D) {
-                Some(output.c).filter(|_| c.is_multiple_of(groups) && output.c.is_multiple_of(groups))?
+                // (what is tiled has one group: see `check_parameters`)
+                let whole = |c: u32| KINDS & REFERENCE_KERNELS == 0 || c.is_multiple_of(groups);
+                Some(output.c).filter(|_| whole(c) && whole(output.c))?
             } else {
                 c.checked_mul(groups)? // 1 for a pool
             };
@@ -327,13 +332,17 @@ impl<'m, const KINDS: u32> Operator<'m, KINDS> {
         } else if self.is(kinds::DENSE) {
             to_usize(taps)
         } else {
-            to_usize(taps) / usize::from(self.record.kernel[0])
+            to_usize(taps).checked_div(usize::from(self.record.kernel[0])).unwrap_or(0)
         };
         if row.is_multiple_of(ALIGN) {
             return Ok(());
         }
-        let clean = |weights: &[i8]| weights.iter().skip(row).all(|&weight| weight == 0);
-        ensure(constants.weights.chunks_exact(padded(row)).all(clean), Rule::WeightPadding)
+        let mut rest = constants.weights;
+        while let Some((weights, others)) = rest.split_at_checked(padded(row)).filter(|_| !rest.is_empty()) {
+            ensure(weights.iter().skip(row).all(|&weight| weight == 0), Rule::WeightPadding)?;
+            rest = others;
+        }
+        Ok(())
     }
 }
 

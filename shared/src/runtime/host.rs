@@ -3,10 +3,11 @@
 //! A model for it has no rings: every tensor is whole and every operator waits for its inputs. A layer's rows can then be computed in any
 //! order, several at once, and by several cores.
 
-use super::{Job, Made, SessionOf, place_of, ring, slot};
+use super::job::{Job, ring, slot};
+use super::{Made, SessionOf};
 use crate::kernels::blocked::{self, Blocked, Level};
 use crate::model::blocks;
-use crate::model::records::{flag, kind};
+use crate::model::records::{Tensor, flag, kind};
 use crate::schedule::Graph;
 use crate::to_usize;
 use core::ops::Range;
@@ -34,7 +35,7 @@ impl<const KINDS: u32> SessionOf<'_, '_, KINDS> {
         let graph = self.model.graph();
         let Some(input) = graph.tensors.first() else { return &[] };
         for y in 0..input.h {
-            if let Some(row) = slot(input, y).and_then(|span| self.arena.get_mut(span)) {
+            if let Some(row) = self.arena.get_mut(slot(input, y)) {
                 fill(y, bytemuck::cast_slice_mut(row));
             }
         }
@@ -104,8 +105,9 @@ impl Job<'_> {
     fn blocked_conv2d(&self, constants: &Blocked<'_>, arena: &mut [u8], steps: &Range<u32>) -> Made {
         let (place, count) = (place_of(self.output, steps)?, steps.end - steps.start);
         let [source, scratch, out] =
-            arena.get_disjoint_mut([ring(self.input)?, self.scratch.clone(), place.clone()]).ok()?;
-        let (window, rows) = (blocks::window(self.record, self.input, self.output), self.rows(source));
+            arena.get_disjoint_mut([ring(self.input), self.scratch.clone(), place.clone()]).ok()?;
+        let (window, rows) =
+            (blocks::window(self.record, self.input, self.output), self.rows(bytemuck::cast_slice(source)));
         let bytes = |rows: u32| blocks::scratch_bytes(self.record, self.input, self.output, rows);
         let at_once = (1..=count).rev().find(|&rows| bytes(rows) <= scratch.len() as u64).unwrap_or(1);
         let (zero, width) = (self.input.zero_point as i8, to_usize(self.output.w));
@@ -120,8 +122,9 @@ impl Job<'_> {
     fn blocked_depthwise(&self, constants: &Blocked<'_>, arena: &mut [u8], steps: &Range<u32>) -> Made {
         let (place, count) = (place_of(self.output, steps)?, steps.end - steps.start);
         let [source, scratch, out] =
-            arena.get_disjoint_mut([ring(self.input)?, self.scratch.clone(), place.clone()]).ok()?;
-        let (window, rows) = (blocks::window(self.record, self.input, self.output), self.rows(source));
+            arena.get_disjoint_mut([ring(self.input), self.scratch.clone(), place.clone()]).ok()?;
+        let (window, rows) =
+            (blocks::window(self.record, self.input, self.output), self.rows(bytemuck::cast_slice(source)));
         let zero = self.input.zero_point as i8;
         let row_len = (out.len() / to_usize(count)).max(1);
         for (y, out) in steps.clone().zip(out.chunks_exact_mut(row_len)) {
@@ -136,10 +139,18 @@ impl Job<'_> {
         if steps.end < self.input.h {
             return None;
         }
-        let place = slot(self.output, 0)?;
+        let place = slot(self.output, 0);
         let [source, scratch, out] =
-            arena.get_disjoint_mut([ring(self.input)?, self.scratch.clone(), place.clone()]).ok()?;
+            arena.get_disjoint_mut([ring(self.input), self.scratch.clone(), place.clone()]).ok()?;
         blocked::dense(self.level, bytemuck::cast_slice(source), constants, scratch, bytemuck::cast_slice_mut(out));
         Some((0, place))
     }
+}
+
+/// Arena bytes of one row of a tensor, or of several rows of a whole one.
+pub(super) fn place_of(tensor: &Tensor, rows: &Range<u32>) -> Option<Range<usize>> {
+    let first = slot(tensor, rows.start);
+    let count =
+        rows.end.checked_sub(rows.start).filter(|&count| count == 1 || (count > 0 && tensor.rows == tensor.h))?;
+    Some(first.start..first.start + first.len() * to_usize(count))
 }

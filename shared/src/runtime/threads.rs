@@ -6,7 +6,8 @@
 //! every thread, which is cheaper than to tell. All of it is safe code, and every output byte is that of one thread, for the same kernels
 //! compute the same rows.
 
-use super::{Session, host, place_of};
+use super::Session;
+use super::host::{self, place_of};
 use crate::kernels::blocked::Level;
 use crate::model::records::kind;
 use crate::model::{LoadError, Model};

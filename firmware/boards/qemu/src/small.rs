@@ -115,6 +115,36 @@ core::arch::global_asm!(
     "rsbs r0, r0, #0",
     "3: pop {{r4, pc}}",
     //
+    // r0:r1 * r2:r3, modulo 2^64, of halves of 16 bits
+    ".section .text.small_lmul, \"ax\"",
+    "entry __aeabi_lmul",
+    "push {{r4, r5, lr}}",
+    "muls r1, r2, r1",
+    "muls r3, r0, r3",
+    "adds r1, r1, r3", // the upper half but for the product of the lower words
+    "lsrs r3, r0, #16",
+    "uxth r0, r0",
+    "lsrs r4, r2, #16",
+    "uxth r2, r2",
+    "movs r5, r0",
+    "muls r5, r2, r5", // low * low
+    "muls r0, r4, r0", // low * high
+    "muls r4, r3, r4", // high * high
+    "muls r3, r2, r3", // high * low
+    "adds r1, r1, r4",
+    "lsrs r2, r0, #16",
+    "adds r1, r1, r2",
+    "lsrs r2, r3, #16",
+    "adds r1, r1, r2",
+    "movs r2, #0",
+    "lsls r0, r0, #16",
+    "adds r0, r0, r5",
+    "adcs r1, r2",
+    "lsls r3, r3, #16",
+    "adds r0, r0, r3",
+    "adcs r1, r2",
+    "pop {{r4, r5, pc}}",
+    //
     // leading zeros
     ".section .text.small_clz, \"ax\"",
     "entry __clzsi2",

@@ -21,20 +21,23 @@ impl Measured {
         let short = || format!("the file has {} bytes and no head", file.len());
         let (head, body) = file.split_first_chunk::<{ LayersHeader::BYTES }>().ok_or_else(short)?;
         let header = LayersHeader::parse(head).map_err(|error| error.to_string())?;
-        let record = header.frame_bytes().ok_or_else(short)?;
-        let expected = record.checked_mul(count).and_then(|records| records.checked_add(4));
-        let (records, stack) =
+        let pass = header.pass_bytes().filter(|&bytes| bytes > 0).ok_or_else(short)?;
+        let expected = pass.checked_mul(2 * count).and_then(|passes| passes.checked_add(4));
+        let (passes, stack) =
             body.split_last_chunk::<4>().filter(|_| expected == Some(body.len())).ok_or_else(|| {
-                format!("{} bytes after the head are not those of {count} frames with {record} bytes each", body.len())
+                format!(
+                    "{} bytes after the head are not those of {count} frames with 2 x {pass} bytes each",
+                    body.len()
+                )
             })?;
         let output_bytes = usize::try_from(header.output_bytes).map_err(|_| short())?;
         let mut total = 0;
         let mut layers = Vec::new();
         let mut outputs = Vec::new();
-        for record in records.chunks_exact(record) {
-            let (ticks, rest) = record.split_at(4);
-            let (output, rest) = rest.split_at(output_bytes);
-            let (each, observed_output) = rest.split_at(rest.len() - output_bytes);
+        for frame in passes.chunks_exact(2 * pass) {
+            let (unobserved, observed) = frame.split_at(pass);
+            let (ticks, output) = unobserved.split_at(pass - output_bytes);
+            let (each, observed_output) = observed.split_at(pass - output_bytes);
             if output != observed_output {
                 return Err(format!("frame {}: the two passes over it differ", outputs.len()));
             }
@@ -66,10 +69,10 @@ pub(super) fn frames_done(results: &Path) -> usize {
         let mut file = File::open(results).ok()?;
         let mut head = [0; LayersHeader::BYTES];
         file.read_exact(&mut head).ok()?;
-        let record = LayersHeader::parse(&head).ok()?.frame_bytes()?;
+        let frame = LayersHeader::parse(&head).ok()?.pass_bytes()?.checked_mul(2)?;
         // The file grows meanwhile: its length is asked for when the head is known to be there.
         let len = usize::try_from(file.metadata().ok()?.len()).ok()?;
-        len.checked_sub(head.len())?.checked_div(record)
+        len.checked_sub(head.len())?.checked_div(frame)
     };
     read().unwrap_or(0)
 }
@@ -91,6 +94,7 @@ mod tests {
         let mut file = header.to_bytes().to_vec();
         for (total, input, layer) in [(160_u32, 16_u32, 144_u32), (320, 32, 288)] {
             file.extend(total.to_le_bytes());
+            file.extend([0; 4]);
             file.extend([0x80, 0x7F]);
             file.extend(input.to_le_bytes());
             file.extend(layer.to_le_bytes());
@@ -127,7 +131,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("results.bin");
         assert_eq!(frames_done(&path), 0);
-        for (bytes, done) in [(0, 0), (31, 0), (32, 0), (47, 0), (48, 1), (64, 2), (68, 2)] {
+        for (bytes, done) in [(0, 0), (31, 0), (32, 0), (51, 0), (52, 1), (72, 2), (76, 2)] {
             fs::write(&path, &results()[..bytes]).unwrap();
             assert_eq!(frames_done(&path), done, "{bytes} bytes");
         }

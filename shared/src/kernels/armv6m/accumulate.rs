@@ -6,7 +6,7 @@ use crate::kernels::pairs::{self, BIAS, Words};
 use core::arch::naked_asm;
 
 /// See [`Isa::accumulate`](crate::kernels::isa::Isa::accumulate).
-#[inline]
+#[inline(never)]
 pub fn accumulate(column: &[i16], weights: &[i8], stride: usize, accumulators: &mut [[i32; PIXELS]]) {
     let (k, count) = (pairs::room(column), accumulators.len());
     let aligned = (weights.as_ptr().addr() | stride | k).is_multiple_of(4);

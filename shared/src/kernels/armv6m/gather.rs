@@ -5,17 +5,21 @@ use crate::kernels::isa::PIXELS;
 use crate::kernels::pairs;
 use core::arch::naked_asm;
 
-/// See [`Isa::gather`](crate::kernels::isa::Isa::gather). The other pixel of the pair stays as it is.
+/// See [`Isa::gather`](crate::kernels::isa::Isa::gather) and [`Isa::fill`](crate::kernels::isa::Isa::fill): `count` values, which are
+/// `step` apart. The other pixel of the pair stays as it is.
+///
+/// # Safety
+/// As many values can be read.
 #[inline(never)]
-pub fn gather(column: &mut [i16], first: usize, pixel: usize, values: &[i8]) {
-    let count = values.len().min(pairs::room(column).saturating_sub(first));
+pub unsafe fn gather(column: &mut [i16], first: usize, count: usize, pixel: usize, values: *const i8, step: usize) {
+    let count = count.min(pairs::room(column).saturating_sub(first));
     if count == 0 {
         return;
     }
     let word = column.as_mut_ptr().cast::<i32>().wrapping_add(2 * first + (pixel >> 1 & 1));
-    // SAFETY: there are `count` values, at least one, and as many pairs of words from `first` on, of which `word` is the first or the
-    // second of one; the column is aligned as words must be.
-    unsafe { if pixel & 1 == 0 { low(word, values.as_ptr(), count) } else { high(word, values.as_ptr(), count) } };
+    // SAFETY: the caller has `count` values, at least one, and there are as many pairs of words from `first` on, of which `word` is the
+    // first or the second of one; the column is aligned as words must be.
+    unsafe { merge(word, values, count, step, pixel & 1) };
 }
 
 /// See [`Isa::gather_tile`](crate::kernels::isa::Isa::gather_tile).
@@ -63,54 +67,34 @@ unsafe extern "C" fn all(word: *mut i32, ends: &[*const i8; PIXELS], from: usize
     )
 }
 
-/// All values, four a turn: value `i` at `r1` goes into word `2 * i` at `r0`, which are 7 instructions of 14 bytes. The first turn begins
-/// as far in as there are fewer.
-macro_rules! values {
-    ($merge:literal) => {
-        naked_asm!(
-            "push {{r4, r5, lr}}",
-            "rsbs r3, r2, #0",
-            "movs r4, #3",
-            "ands r3, r4",
-            "adds r2, r2, r3",
-            "subs r1, r1, r3",
-            "lsls r4, r3, #3",
-            "subs r0, r0, r4",
-            "movs r4, #14",
-            "muls r3, r4, r3",
-            "add pc, r3", // the program counter is two instructions ahead
-            "nop",
-            "2:",
-            ".irp i, 0, 1, 2, 3",
-            "movs r3, #\\i",
-            "ldrsb r3, [r1, r3]",
-            "ldr r4, [r0, #(8 * \\i)]",
-            $merge,
-            "str r3, [r0, #(8 * \\i)]",
-            ".endr",
-            "adds r0, r0, #32",
-            "adds r1, r1, #4",
-            "subs r2, r2, #4",
-            "bne 2b",
-            "pop {{r4, r5, pc}}",
-        )
-    };
-}
-
-/// Values of pixel 0 or 2.
+/// Values of one pixel: 15 instructions each. For the edges of the image: short, not fast.
 ///
 /// # Safety
-/// `count` is not 0; `values` holds as many, and from `word` on are as many words, every second counted.
+/// `count` is not 0; there are as many values, `step` apart, and from `word` on as many words, every second counted. `odd` is 1 for pixel
+/// 1 or 3, else 0.
 #[unsafe(naked)]
-unsafe extern "C" fn low(word: *mut i32, values: *const i8, count: usize) {
-    values!("sxth r5, r4\nsubs r4, r4, r5\nadds r3, r3, r4\n")
-}
-
-/// Values of pixel 1 or 3.
-///
-/// # Safety
-/// As [`low`]'s.
-#[unsafe(naked)]
-unsafe extern "C" fn high(word: *mut i32, values: *const i8, count: usize) {
-    values!("sxth r4, r4\nlsls r3, r3, #16\nadds r3, r3, r4\n")
+unsafe extern "C" fn merge(word: *mut i32, values: *const i8, count: usize, step: usize, odd: usize) {
+    naked_asm!(
+        "push {{r4, r5, r6, r7, lr}}",
+        "ldr r7, [sp, #20]",
+        "2:",
+        "movs r4, #0",
+        "ldrsb r4, [r1, r4]",
+        "ldr r5, [r0]",
+        "sxth r6, r5",
+        "cmp r7, #0",
+        "bne 3f",
+        "subs r6, r5, r6", // the upper pixel stays
+        "b 4f",
+        "3:",
+        "lsls r4, r4, #16", // the lower one stays
+        "4:",
+        "adds r4, r4, r6",
+        "str r4, [r0]",
+        "adds r0, r0, #8",
+        "adds r1, r1, r3",
+        "subs r2, r2, #1",
+        "bne 2b",
+        "pop {{r4, r5, r6, r7, pc}}",
+    )
 }

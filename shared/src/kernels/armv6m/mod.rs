@@ -21,14 +21,13 @@ impl Isa for Armv6m {
     type Lane = i16;
 
     fn gather(column: &mut [i16], first: usize, pixel: usize, values: &[i8]) {
-        gather::gather(column, first, pixel, values);
+        // SAFETY: they are there.
+        unsafe { gather::gather(column, first, values.len(), pixel, values.as_ptr(), 1) };
     }
 
     fn fill(column: &mut [i16], first: usize, count: usize, pixel: usize, value: i8) {
-        let values = [value; 16];
-        for at in (0..count).step_by(values.len()) {
-            gather::gather(column, first + at, pixel, values.get(..count - at).unwrap_or(&values));
-        }
+        // SAFETY: it is the same value again and again.
+        unsafe { gather::gather(column, first, count, pixel, &raw const value, 0) };
     }
 
     fn gather_tile(column: &mut [i16], first: usize, source: &[i8], step: usize, len: usize, pixels: usize) {
@@ -84,7 +83,7 @@ impl Isa for Armv6m {
 
 /// Values from the beginning of the first of `rows` rows, `stride` apart, to the end of the last one's `len` values; `usize::MAX` when
 /// they are too many, `len` when there are no rows.
-#[inline]
+#[inline(never)]
 fn reach(rows: usize, stride: usize, len: usize) -> usize {
     let last = rows.saturating_sub(1);
     // A product that may leave 32 bits is a call.

@@ -6,7 +6,7 @@ use crate::quant::{self, Multiplier, OutputStage};
 use core::arch::naked_asm;
 
 /// See [`Isa::requantize`](crate::kernels::isa::Isa::requantize).
-#[inline]
+#[inline(never)] // what it needs of the stack is then not there while a column is gathered
 pub fn tile(accumulators: &[[i32; PIXELS]], factors: &Requantization<'_>, out: &mut [i8], row: usize, pixels: usize) {
     let channels = accumulators.len();
     if channels == 0 || !(1..=PIXELS).contains(&pixels) || reach(pixels, row, channels) > out.len() {

@@ -14,9 +14,6 @@ use crate::quant::{OutputStage, clamp_i8, multiply_rounding_once, requantize};
 /// # Arithmetic
 /// `acc[o] = bias[o] + sum(x * (w[o] - weight_zero_point))` over the calls of a frame; the bias has the zero point folded in.
 ///
-/// # Panics
-/// When there is not one bias an accumulator.
-///
 /// # Source
 /// TensorFlow Lite Micro, `reference_integer_ops::FullyConnectedPerChannel`.
 pub fn dense_accumulate<I: Isa>(
@@ -28,17 +25,21 @@ pub fn dense_accumulate<I: Isa>(
     accumulators: &mut [i32],
 ) {
     if first == 0 {
-        accumulators.copy_from_slice(constants.bias);
+        accumulators.iter_mut().zip(constants.bias).for_each(|(acc, &bias)| *acc = bias);
     }
     let offset = if weight_zero_point == 0 {
         0
     } else {
         weight_zero_point * row.iter().map(|&value| i32::from(value)).sum::<i32>()
     };
-    for (acc, weights) in accumulators.iter_mut().zip(constants.weights.chunks_exact(padded(inputs).max(1))) {
+    let mut rest = constants.weights;
+    for acc in accumulators {
+        // (chunks of a slice would need its length divided)
+        let Some((weights, others)) = rest.split_at_checked(padded(inputs)) else { return };
         if let Some(weights) = weights.get(first..first + row.len()) {
             *acc += I::dot(row, weights) - offset; // bounded when the model was loaded
         }
+        rest = others;
     }
 }
 

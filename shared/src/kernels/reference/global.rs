@@ -11,10 +11,12 @@ pub fn sum_row(row: &[i8], first: bool, sums: &mut [i32]) {
     if first {
         sums.fill(0);
     }
-    for pixel in row.chunks_exact(sums.len().max(1)) {
+    let mut rest = row;
+    while let Some((pixel, others)) = rest.split_at_checked(sums.len()).filter(|_| !sums.is_empty()) {
         for (sum, &value) in sums.iter_mut().zip(pixel) {
             *sum += i32::from(value); // a picture has less than 2^24 pixels: checked when the model was loaded
         }
+        rest = others;
     }
 }
 

@@ -26,9 +26,8 @@ impl SoftmaxScale {
     /// TensorFlow Lite `CalculateInputRadius` (`kernels/internal/quantization_util.cc`).
     #[must_use]
     pub fn new(factor: Multiplier) -> Self {
-        let radius = ((1_i64 << DIFF_INTEGER_BITS) - 1) << (31 - DIFF_INTEGER_BITS);
-        let diff_min = -(radius >> factor.shift.clamp(0, 62));
-        Self { factor, diff_min: i32::try_from(diff_min).unwrap_or(i32::MIN) }
+        const RADIUS: i32 = ((1 << DIFF_INTEGER_BITS) - 1) << (31 - DIFF_INTEGER_BITS);
+        Self { factor, diff_min: -(RADIUS >> factor.shift.clamp(0, 31)) }
     }
 
     /// The factor for an input scale (beta is 1); `None` for a scale of 16 or more, which the format cannot hold.
@@ -52,8 +51,9 @@ impl SoftmaxScale {
 ///
 /// # Source
 /// TensorFlow Lite Micro `reference_ops::Softmax` (int8); exponential and reciprocal as gemmlowp's `fixedpoint.h` has them.
+#[inline(never)]
 pub fn softmax_row(scale: SoftmaxScale, input: &[i8], output: &mut [i8]) {
-    let largest = input.iter().copied().max().map_or(0, i32::from);
+    let largest = i32::from(input.iter().fold(i8::MIN, |largest, &value| largest.max(value)));
     let exponential = |value: i8| {
         let diff = i32::from(value) - largest;
         (diff >= scale.diff_min).then(|| exp_on_negative_values(multiply_by_quantized_multiplier(diff, scale.factor)))
@@ -65,13 +65,13 @@ pub fn softmax_row(scale: SoftmaxScale, input: &[i8], output: &mut [i8]) {
     let headroom = sum.max(1).leading_zeros() as i32; // 1..=31
     let bits_over_unit = SUM_INTEGER_BITS - headroom;
     let normalized = (sum.max(1) as u32) << headroom; // in [2^31, 2^32)
-    let reciprocal = one_over_one_plus_x((normalized - (1 << 31)) as i32);
+    let reciprocal = one_over_one_plus_x(normalized);
     for (out, &value) in output.iter_mut().zip(input) {
         *out = exponential(value).map_or(i8::MIN, |e| {
             // 512 and more nearly equal scores shift everything out; TensorFlow Lite leaves that undefined
             let shift = bits_over_unit + 31 - 8;
             let probability = if shift > 31 { 0 } else { divide_by_pot(high_mul(reciprocal, e), shift) };
-            (probability - 128).clamp(-128, 127) as i8
+            (probability - 128).min(127) as i8 // neither factor is negative
         });
     }
 }
@@ -80,14 +80,14 @@ pub fn softmax_row(scale: SoftmaxScale, input: &[i8], output: &mut [i8]) {
 fn exp_on_negative_values(a: i32) -> i32 {
     const ONE_QUARTER: i32 = 1 << 24;
     /// `exp(-2^i)` in Q0.31 for `i` in `-2..=4`.
-    const FACTORS: [i32; 7] = [1_672_461_947, 1_302_514_674, 790_015_084, 290_630_308, 39_332_535, 720_401, 242];
+    static FACTORS: [i32; 7] = [1_672_461_947, 1_302_514_674, 790_015_084, 290_630_308, 39_332_535, 720_401, 242];
     if a == 0 {
         return i32::MAX;
     }
     let in_quarter = (a & (ONE_QUARTER - 1)) - ONE_QUARTER; // in [-1/4, 0)
     let mut result = exp_between_minus_quarter_and_zero(in_quarter << DIFF_INTEGER_BITS);
     let remainder = in_quarter.wrapping_sub(a);
-    for (bit, factor) in (24..).zip(FACTORS) {
+    for (bit, &factor) in (24..).zip(&FACTORS) {
         if remainder & (1 << bit) != 0 {
             result = high_mul(result, factor);
         }
@@ -107,11 +107,11 @@ fn exp_between_minus_quarter_and_zero(a: i32) -> i32 {
     EXP_OF_MINUS_EIGHTH + high_mul(EXP_OF_MINUS_EIGHTH, x + tail)
 }
 
-/// `1 / (1 + x)` for `x` in `[0, 1)`, Q0.31, by three Newton steps.
-fn one_over_one_plus_x(x: i32) -> i32 {
+/// `1 / (1 + x)` for `x` in `[0, 1)`, Q0.31, by three Newton steps; `normalized` is `1 + x`.
+fn one_over_one_plus_x(normalized: u32) -> i32 {
     const C48_OVER_17: i32 = 1_515_870_810; // Q2.29
     const MINUS_32_OVER_17: i32 = -1_010_580_540; // Q2.29
-    let half_denominator = ((i64::from(x) + i64::from(i32::MAX) + 1) / 2) as i32; // (x + 1) / 2
+    let half_denominator = (normalized >> 1) as i32; // (x + 1) / 2
     let mut y = C48_OVER_17 + high_mul(half_denominator, MINUS_32_OVER_17);
     for _ in 0..3 {
         let error = (1 << 29) - high_mul(half_denominator, y);
@@ -120,13 +120,25 @@ fn one_over_one_plus_x(x: i32) -> i32 {
     shift_left_saturating(y, 1)
 }
 
+/// `x * 2^bits`, for `bits` below 32.
 fn shift_left_saturating(x: i32, bits: u32) -> i32 {
-    (i64::from(x) << bits).clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
+    let shifted = x << bits;
+    if shifted >> bits == x { shifted } else { i32::MAX ^ (x >> 31) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn left_shifts_saturate() {
+        for x in [0, 1, -1, 1 << 29, -(1 << 29), (1 << 29) - 1, i32::MAX, i32::MIN, 1 << 30, -(1 << 30) - 1] {
+            for bits in [0, 1, 2] {
+                let wide = (i64::from(x) << bits).clamp(i64::from(i32::MIN), i64::from(i32::MAX));
+                assert_eq!(i64::from(shift_left_saturating(x, bits)), wide, "{x} << {bits}");
+            }
+        }
+    }
 
     #[test]
     fn many_equal_scores_share_nothing_that_can_be_shown() {

@@ -79,12 +79,13 @@ fn run(arena: &mut [u8], mut second: SecondCore) -> Option<()> {
     let model = core::hint::black_box(&MODEL.0);
     let mut session = Session::load(model, arena).ok()?;
     let mut results = File::create(RESULTS_FILE).ok()?;
-    let (mut alone, count) = open()?;
-    let (mut together, _) = open()?;
-    for _ in 0..count {
-        run_frame(&mut session, &mut alone, &mut Solo, ocelli_count_one)?;
+    let mut frames = File::open(LAYERS_FILE).ok()?;
+    let mut head = [0; LayersInput::WORDS];
+    frames.read_exact(bytemuck::bytes_of_mut(&mut head)).ok()?;
+    for _ in 0..LayersInput::from_words(head).ok()?.count {
+        run_frame(&mut session, &mut frames, &mut Solo, ocelli_count_one)?;
         results.write_all(bytemuck::cast_slice(session.output())).ok()?;
-        run_frame(&mut session, &mut together, &mut second, ocelli_count_two)?;
+        run_frame(&mut session, &mut frames, &mut second, ocelli_count_two)?;
         results.write_all(bytemuck::cast_slice(session.output())).ok()?;
     }
     for bytes in [stack::deepest_bytes()?, second.deepest_stack_bytes()?] {
@@ -116,12 +117,4 @@ fn run_frame<T: Team>(
         ocelli_count_off();
     }
     read.then_some(())
-}
-
-/// Opens the frames file; also the number of frames in it.
-fn open() -> Option<(File, u32)> {
-    let mut file = File::open(LAYERS_FILE).ok()?;
-    let mut head = [0; LayersInput::BYTES];
-    file.read_exact(&mut head).ok()?;
-    Some((file, LayersInput::parse(&head).ok()?.count))
 }
