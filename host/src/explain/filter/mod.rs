@@ -97,6 +97,7 @@ pub fn filter(photo: &RawImage, kernel: &Kernel, options: &Options) -> anyhow::R
         node: node.clone(),
         output,
         weights: (node.name == FILTER).then(|| weights.clone()),
+        unsigned: false,
     });
     let network = QuantizedNetwork {
         picture: Some(spec),
@@ -104,7 +105,6 @@ pub fn filter(photo: &RawImage, kernel: &Kernel, options: &Options) -> anyhow::R
         input: input_params(&spec),
         layers: layers.collect(),
         labels: Vec::new(),
-        unsigned: false,
     };
     let model = ModelBytes::new(&compile(&network, CompileOptions::for_target(Target::HOST))?);
     let frame = quantize_pixels(&model.model()?, &pixels)?;

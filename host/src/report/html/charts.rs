@@ -188,7 +188,8 @@ mod tests {
 
     /// Numbers of an attribute, in order.
     fn numbers(svg: &str, attribute: &str) -> Vec<f64> {
-        let values = svg.split(&format!(" {attribute}=\"")).skip(1);
+        let start = format!(" {attribute}=\"");
+        let values = svg.split(&start).skip(1);
         values.map(|rest| rest.split('"').next().unwrap().parse().unwrap()).collect()
     }
 
