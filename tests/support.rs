@@ -110,7 +110,7 @@ pub fn quantized_network(net: &str) -> (Network, Weights, QuantizedNetwork) {
 pub fn write_run(folder: &Path, network: &Network, weights: &Weights, quantized: &QuantizedNetwork) {
     let run = RunFolder::create(folder).unwrap();
     let config = Config {
-        dataset: DatasetConfig { path: repository("data/mnist-10k"), labels: None, validation_fraction: 0.1 },
+        dataset: DatasetConfig { path: repository("data/mnist-10k"), ..DatasetConfig::default() },
         network: NetworkConfig { file: "net.toml".to_owned() },
         training: TrainingConfig::default(),
         quantization: QuantizationConfig::default(),

@@ -140,7 +140,11 @@ struct Parts {
 
 impl Parts {
     const fn new(kh: usize, kernel_row: usize, values: usize) -> Self {
-        Self { kh, kernel_row, values, rows: if kernel_row == 0 { 0 } else { values / kernel_row }, row: 0, from: 0 }
+        let rows = match values.checked_div(kernel_row) {
+            Some(rows) => rows,
+            None => 0,
+        };
+        Self { kh, kernel_row, values, rows, row: 0, from: 0 }
     }
 
     /// Whether there is one part only.

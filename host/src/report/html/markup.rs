@@ -105,7 +105,7 @@ pub fn table(name: &str, header: &[&str], right: usize, rows: &[Vec<Cell>], foot
 pub fn facts(rows: &[(&str, String)]) -> String {
     let mut html = String::from("<table class=\"facts\"><tbody>");
     for (name, value) in rows {
-        let _ = write!(html, "<tr><th scope=\"row\">{}</th><td>{}</td></tr>\n", escape(name), escape(value));
+        let _ = writeln!(html, "<tr><th scope=\"row\">{}</th><td>{}</td></tr>", escape(name), escape(value));
     }
     html + "</tbody></table>\n"
 }

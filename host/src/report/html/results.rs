@@ -135,9 +135,9 @@ fn pictures<'a>(examples: impl Iterator<Item = &'a Example>) -> String {
         }
         let ok = if example.guess == example.label { " ok" } else { "" };
         let sure = 100.0 * example.confidence;
-        let _ = write!(
+        let _ = writeln!(
             html,
-            "<span class=\"guess{ok}\">{guess}</span><span>true {label}</span><span class=\"sure\">{sure:.1} %</span></li>\n"
+            "<span class=\"guess{ok}\">{guess}</span><span>true {label}</span><span class=\"sure\">{sure:.1} %</span></li>"
         );
     }
     html + "</ul>\n"

@@ -25,7 +25,7 @@ fn run(text: &str, classes: usize) -> RunView {
         skipped: Vec::new(),
     };
     // every third image is taken for the next class
-    let guess = |i: usize| if i % 3 == 0 { (i + 1) % classes } else { i % classes };
+    let guess = |i: usize| if i.is_multiple_of(3) { (i + 1) % classes } else { i % classes };
     let scores: Vec<i8> =
         (0..images).flat_map(|i| (0..classes).map(move |c| if c == guess(i) { 100 } else { -128 })).collect();
     let predictions = Predictions::from_scores(&scores, &set.targets, classes).unwrap();
