@@ -4,7 +4,7 @@ use super::Verdict;
 use super::ui::{percent, spinner};
 use anyhow::{Context, ensure};
 use ocelli_host::data::{RawImage, to_input};
-use ocelli_host::explain::grad_cam::{GradCam, candidates, grad_cam, last_convolution};
+use ocelli_host::explain::grad_cam::{GradCam, candidates, grad_cam, last_maps, makes_maps};
 use ocelli_host::explain::page::{Content, DEFAULT_BYTES, render};
 use ocelli_host::explain::{FloatSide, Inside, Observed};
 use ocelli_host::files::write_atomically;
@@ -35,7 +35,7 @@ pub struct Args {
     /// The class that Grad-CAM asks about: a label; the network's guess if nothing is said.
     #[arg(long)]
     class: Option<String>,
-    /// The layer that Grad-CAM shows first; the last convolution if nothing is said.
+    /// The layer that Grad-CAM shows first; the last convolution, or the sum that it goes into, if nothing is said.
     #[arg(long)]
     layer: Option<String>,
     /// Megabytes of data that the page may hold.
@@ -73,7 +73,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         wait.set_message("Grad-CAM");
         (cams, cam_layer) = cams_of(side, observed, &pixels, args.layer.as_deref(), &cam_classes)?;
         if cams.is_empty() {
-            notes.push("There is no Grad-CAM: the network has no convolution over a picture.".to_owned());
+            notes.push("There is no Grad-CAM: no layer of the network makes a feature map.".to_owned());
         }
         float_scores = Some(scores);
     } else {
@@ -164,7 +164,7 @@ fn classes(asked: Option<usize>, scores: &[f32]) -> Vec<usize> {
     classes
 }
 
-/// Grad-CAM at the last convolutions and the layer that was asked for; and the layer to show first.
+/// Grad-CAM at the last layers and the layer that was asked for; and the layer to show first.
 fn cams_of(
     side: &FloatSide,
     observed: &Observed,
@@ -172,13 +172,13 @@ fn cams_of(
     asked: Option<&str>,
     classes: &[usize],
 ) -> anyhow::Result<(Vec<GradCam>, Option<String>)> {
-    let last = last_convolution(&side.network)?;
+    let last = last_maps(&side.network)?;
     let first = asked.map(str::to_owned).or_else(|| last.clone());
     let nodes = candidates(&side.network)?;
     let mut layers: Vec<String> = nodes
         .iter()
         .rev()
-        .filter(|node| node.op.weight_shape(node.input()).is_some() && node.output.h * node.output.w <= MAP_CELLS)
+        .filter(|node| makes_maps(&node.op) && node.output.h * node.output.w <= MAP_CELLS)
         .take(LAYERS)
         .map(|node| node.name.clone())
         .collect();

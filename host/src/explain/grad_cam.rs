@@ -41,13 +41,19 @@ pub fn candidates(network: &Network) -> anyhow::Result<Vec<Node>> {
     Ok(network.nodes()?.into_iter().filter(spatial).collect())
 }
 
-/// The last convolution of a network: where Grad-CAM looks if nothing else is said. `None` where there is none over a picture.
+/// Whether an operator makes feature maps of its own, and does not only pool, pad or move them.
+#[must_use]
+pub const fn makes_maps(op: &Op) -> bool {
+    !op.keeps_quantization() && !matches!(op, Op::Softmax | Op::GlobalAveragePool)
+}
+
+/// Where Grad-CAM looks if nothing else is said: the last convolution over a picture, with what is added to it or applied to it. `None`
+/// where there is none.
 ///
 /// # Errors
 /// When the network's shapes do not fit.
-pub fn last_convolution(network: &Network) -> anyhow::Result<Option<String>> {
-    let is_convolution = |node: &Node| matches!(node.op, Op::Conv2d { .. } | Op::DepthwiseConv2d { .. });
-    Ok(candidates(network)?.into_iter().rfind(is_convolution).map(|node| node.name))
+pub fn last_maps(network: &Network) -> anyhow::Result<Option<String>> {
+    Ok(candidates(network)?.into_iter().rfind(|node| makes_maps(&node.op)).map(|node| node.name))
 }
 
 /// Grad-CAM of a picture for `classes` at `layers`.

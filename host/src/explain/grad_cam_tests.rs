@@ -117,5 +117,14 @@ fn layers_and_classes_that_there_are_not_are_named() {
     };
     assert!(error("end", 0).contains("choose of maps"), "{}", error("end", 0));
     assert!(error("maps", 3).contains("no class 3"), "{}", error("maps", 3));
-    assert_eq!(last_convolution(&small.side.network).unwrap().as_deref(), Some("maps"));
+}
+
+#[test]
+fn the_last_maps_are_those_after_the_last_sum_and_before_the_pools() {
+    let last = |name: &str| last_maps(&Network::open(name).unwrap()).unwrap().unwrap();
+    assert_eq!(last("mnist-cnn"), "conv2d_1");
+    let network = Network::open("resnet8").unwrap();
+    let nodes = network.nodes().unwrap();
+    let node = nodes.iter().find(|node| node.name == last("resnet8")).unwrap();
+    assert!(matches!(node.op, Op::Add { activation: Activation::Relu }), "{node:?}");
 }

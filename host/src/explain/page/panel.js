@@ -122,7 +122,7 @@ function reasons(layer, y, x, c, actual) {
     }
     if (l.code === 8) {
       const parts = [0, 1].map(i => requantize((value(i) - input(i).zero_point) * 1048576, l.multipliers[i], l.shifts[i]).scaled);
-      rows.push(["both at one scale", "20 more bits, times a factor each", `${whole(parts[0])} ${signed(parts[1])}`],
+      rows.push(["the first at the common scale", "with 20 more bits, times a factor", whole(parts[0])], ["the second", "the same, with a factor of its own", whole(parts[1])],
         ["their sum at the output's scale", "rounded twice", whole(requantize(parts[0] + parts[1], l.multipliers[2], l.shifts[2]).scaled)]);
     } else {
       const product = (a - input(0).zero_point) * (b - input(1).zero_point);

@@ -20,6 +20,7 @@ function guesses() {
   const order = net.scores.map((_, c) => c).sort((a, b) => net.scores[b] - net.scores[a]).slice(0, 5);
   const best = net.float_scores ? net.float_scores.indexOf(Math.max(...net.float_scores)) : order[0];
   if (!order.includes(best)) order.push(best);
+  const shownGuesses = order.filter((c, i) => i < 2 || net.scores[c] > 0 || (net.float_scores && net.float_scores[c] > 0.0005));
   const percent = p => (100 * p).toFixed(1) + " %";
   const row = c => {
     const line = element("div", "guess"), bars = element("div", "bars"), numbers = element("div", "numbers");
@@ -39,7 +40,7 @@ function guesses() {
   const legend = element("p", "legend");
   if (net.float_scores) legend.append(element("b", "is-float", "float"), " as trained, ");
   legend.append(element("b", "is-int8", "int8"), " as it runs on the chip, in steps of 1/256");
-  $("guesses").replaceChildren(...order.map(row), legend);
+  $("guesses").replaceChildren(...shownGuesses.map(row), legend);
 }
 
 function cams() {
