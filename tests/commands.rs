@@ -125,6 +125,8 @@ fn own_photos_go_all_the_way() {
     refused(&["predict", "--model", "run", "--threads", "0", "photos/red/04.jpg"], at);
     done(&["compile", "run"], at);
     let expected = [
+        "batches.csv",
+        "checkpoints",
         "config.toml",
         "curves.png",
         "figures.json",

@@ -18,4 +18,5 @@ mod support;
 #[path = "../host/src/interchange/tflite/tests/build.rs"]
 #[allow(dead_code, reason = "the reader's own tests use more of it")]
 mod tflite_build;
+mod training;
 mod two_cores;

@@ -116,6 +116,7 @@ pub fn write_run(folder: &Path, network: &Network, weights: &Weights, quantized:
         quantization: QuantizationConfig::default(),
         target: TargetConfig::default(),
         augmentation: AugmentationConfig::default(),
+        finetune: None,
     };
     run.write_trained(network, weights, &quantized.labels, &config).unwrap();
     run.write_compiled(

@@ -3,7 +3,7 @@
 use crate::augment::AugmentationConfig;
 use crate::data::{DataSource, OpenOptions};
 use crate::quantize::QuantizationConfig;
-use crate::train::TrainingConfig;
+use crate::train::{FinetuneConfig, TrainingConfig};
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -33,6 +33,9 @@ pub struct Config {
     /// What it is for.
     #[serde(default)]
     pub target: TargetConfig,
+    /// What it was made from, where `ocelli finetune` made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finetune: Option<FinetuneConfig>,
 }
 
 /// The dataset.
@@ -151,13 +154,24 @@ impl Config {
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read the config {}", path.display()))?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads the text of a `config.toml` that lies, or could lie, at `path`.
+    ///
+    /// # Errors
+    /// When it has an unknown key or a wrong value.
+    pub fn parse(text: &str, path: &Path) -> anyhow::Result<Self> {
         let mut config: Self =
-            toml::from_str(&text).map_err(|e| anyhow::anyhow!("{}: {}", path.display(), e.to_string().trim_end()))?;
+            toml::from_str(text).map_err(|e| anyhow::anyhow!("{}: {}", path.display(), e.to_string().trim_end()))?;
         let folder = path.parent().unwrap_or_else(|| Path::new("."));
         if !config.dataset.path.as_os_str().is_empty() {
             config.dataset.path = folder.join(&config.dataset.path);
         }
         config.dataset.labels = config.dataset.labels.map(|labels| folder.join(labels));
+        if let Some(finetune) = &mut config.finetune {
+            finetune.base = folder.join(&finetune.base);
+        }
         let file = &mut config.network.file;
         if !file.is_empty() && crate::network::zoo::find(file).is_none() {
             *file = folder.join(&*file).display().to_string();

@@ -30,6 +30,14 @@ pub mod names {
     pub const MODEL: &str = "model.ocelli";
     /// One row an epoch.
     pub const HISTORY: &str = "history.csv";
+    /// One row a batch.
+    pub const BATCHES: &str = "batches.csv";
+    /// Folder of what a training is taken up from.
+    pub const CHECKPOINTS: &str = "checkpoints";
+    /// The newest checkpoint, in that folder.
+    pub const LAST: &str = "last.safetensors";
+    /// The checkpoint of the best epoch, in that folder.
+    pub const BEST: &str = "best.safetensors";
     /// Loss and accuracy over the epochs.
     pub const CURVES: &str = "curves.png";
     /// Which classes are taken for which.
@@ -117,13 +125,24 @@ impl RunFolder {
     /// # Errors
     /// When a path in it does not exist or the file cannot be written.
     pub fn write_config(&self, config: &Config) -> anyhow::Result<()> {
+        write_atomically(&self.file(names::CONFIG), self.config_text(config)?.as_bytes())
+    }
+
+    /// The text of the `config.toml` that belongs into this folder.
+    ///
+    /// # Errors
+    /// When a path in it does not exist.
+    pub fn config_text(&self, config: &Config) -> anyhow::Result<String> {
         let mut config = config.clone();
         config.network.file = names::NETWORK.to_owned();
         if !config.dataset.path.as_os_str().is_empty() {
             config.dataset.path = relative_to(&config.dataset.path, &self.path)?;
         }
         config.dataset.labels = config.dataset.labels.map(|labels| relative_to(&labels, &self.path)).transpose()?;
-        write_atomically(&self.file(names::CONFIG), config.to_toml()?.as_bytes())
+        if let Some(finetune) = &mut config.finetune {
+            finetune.base = relative_to(&finetune.base, &self.path)?;
+        }
+        config.to_toml()
     }
 
     /// Writes the quantized network and the model that it was compiled to.

@@ -113,6 +113,7 @@ fn config(args: &Args) -> Config {
         augmentation: AugmentationConfig::default(),
         quantization: QuantizationConfig::default(),
         target: TargetConfig::default(),
+        finetune: None,
     }
 }
 

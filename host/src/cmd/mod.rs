@@ -7,6 +7,7 @@ mod demo;
 mod eval;
 mod explain;
 mod filter;
+mod finetune;
 mod import;
 mod predict;
 mod report;
@@ -24,6 +25,8 @@ pub enum Verdict {
     Done,
     /// A check found a difference.
     Differs,
+    /// Ctrl-C ended it; it can be gone on with.
+    Interrupted,
 }
 
 /// Image classifiers for small devices: train, quantize, compile, and prove that the chip computes what was trained.
@@ -35,7 +38,7 @@ pub enum Verdict {
 ///   ocelli check runs/mine photos/
 ///   ocelli predict --model runs/mine cat.jpg
 ///
-/// Exit codes: 0 done, 1 a check found a difference, 2 bad input or another failure.
+/// Exit codes: 0 done, 1 a check found a difference, 2 bad input or another failure, 130 ended by ctrl-C.
 #[derive(Debug, Parser)]
 #[command(name = "ocelli", version, verbatim_doc_comment, arg_required_else_help = true)]
 pub struct Cli {
@@ -47,6 +50,7 @@ pub struct Cli {
 enum Verb {
     Demo(demo::Args),
     Train(train::Args),
+    Finetune(finetune::Args),
     Import(import::Args),
     Data(data::Args),
     Compile(compile::Args),
@@ -70,6 +74,7 @@ impl Cli {
             Verb::Demo(args) => demo::run(&args),
             Verb::Train(args) => train::run(&args),
             Verb::Data(args) => data::run(&args),
+            Verb::Finetune(args) => finetune::run(&args),
             Verb::Import(args) => import::run(&args),
             Verb::Compile(args) => compile::run(&args),
             Verb::Check(args) => check::run(&args),

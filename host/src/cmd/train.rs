@@ -2,18 +2,29 @@
 
 use super::Verdict;
 use super::ui::{TrainingBar, load_training, percent, table};
+use anyhow::{Context, ensure};
 use ocelli_host::config::Config;
 use ocelli_host::data::Dataset;
 use ocelli_host::network::{Network, Weights};
 use ocelli_host::report::plots::curves_png;
 use ocelli_host::run::{RunFolder, names};
-use ocelli_host::train::{History, train};
-use std::path::PathBuf;
+use ocelli_host::train::{
+    Checkpoint, Disk, EarlyStopping, End, History, Hooks, Keep, Monitor, Outcome, Shuffled, TrainingConfig, train,
+    train_from,
+};
+use signal_hook::consts::SIGINT;
+use signal_hook::flag;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Train a network and write a run folder
 ///
 /// Train a network from fresh weights and write a run folder: net.toml, config.toml, weights.safetensors, model.onnx,
-/// history.csv, curves.png.
+/// history.csv (a row an epoch), batches.csv (a row a batch), curves.png, checkpoints/ (last and best).
+///
+/// Ctrl-C ends it after the running batch, with exit code 130; --resume FOLDER goes on from the last checkpoint, after a crash too, to
+/// the same result as an unbroken run. All keys of [training] can be given in a config.toml, the most common as flags.
 ///
 /// The dataset is found by what its folder holds: MNIST idx files (gz or not), CIFAR-10 binary files, or class folders with
 /// pictures (optionally below train/ and validation/ or test/). The same seed gives the same weights. A model compiled from an
@@ -40,15 +51,45 @@ pub struct Args {
     /// Images a step [default: 32].
     #[arg(long)]
     batch_size: Option<usize>,
-    /// adam or sgd [default: adam].
+    /// adam, adamw, nadam, rmsprop or sgd, with Keras' defaults [default: adam].
     #[arg(long)]
     optimizer: Option<String>,
+    /// Of sgd and rmsprop [default: 0].
+    #[arg(long)]
+    momentum: Option<f64>,
+    /// Share of the kernels that a step takes away, times the rate [default: 0.004 for adamw, else 0].
+    #[arg(long)]
+    weight_decay: Option<f64>,
     /// Step size [default: 0.001].
     #[arg(long)]
     learning_rate: Option<f64>,
-    /// constant, or cosine (down to zero) [default: constant].
+    /// constant, cosine (down to zero), one-cycle, plateau, or step (with [training.step] in a config.toml) [default: constant].
     #[arg(long)]
     schedule: Option<String>,
+    /// Epochs in which the rate rises to its height [default: 0].
+    #[arg(long)]
+    warmup_epochs: Option<usize>,
+    /// categorical, sparse (the same), or binary (two classes) [default: categorical].
+    #[arg(long)]
+    loss: Option<String>,
+    /// Share of each label that is spread over all classes [default: 0].
+    #[arg(long)]
+    label_smoothing: Option<f64>,
+    /// What the best epoch is chosen by: val_loss, val_accuracy, loss or accuracy [default: val_loss].
+    #[arg(long, value_parser = parse_monitor)]
+    monitor: Option<Monitor>,
+    /// Stop after so many epochs without gain, and keep the best.
+    #[arg(long)]
+    patience: Option<usize>,
+    /// Keep the weights of the best epoch, or those of the last: best or last [default: last; best with early stopping].
+    #[arg(long, value_parser = parse_keep)]
+    keep: Option<Keep>,
+    /// Write a checkpoint every so many steps too, not only after each epoch.
+    #[arg(long)]
+    checkpoint_steps: Option<usize>,
+    /// Write a checkpoint every so many minutes too.
+    #[arg(long)]
+    checkpoint_minutes: Option<f64>,
     /// Seed of weights, order and dropout [default: 1].
     #[arg(long)]
     seed: Option<u64>,
@@ -64,16 +105,96 @@ pub struct Args {
     /// Folder to write.
     #[arg(long, default_value = "runs/latest")]
     out: PathBuf,
+    /// Go on with the training in this folder (in that of --out when none is given).
+    #[arg(long, value_name = "RUN", num_args = 0..=1)]
+    resume: Option<Option<PathBuf>>,
 }
 
+pub fn parse_monitor(text: &str) -> Result<Monitor, String> {
+    let known = [Monitor::ValLoss, Monitor::ValAccuracy, Monitor::Loss, Monitor::Accuracy];
+    let found = known.into_iter().find(|monitor| monitor.to_string() == text);
+    found.ok_or_else(|| format!("it is not one of {}", known.map(|monitor| monitor.to_string()).join(", ")))
+}
+
+pub fn parse_keep(text: &str) -> Result<Keep, String> {
+    match text {
+        "best" => Ok(Keep::Best),
+        "last" => Ok(Keep::Last),
+        _ => Err("it is not one of best, last".to_owned()),
+    }
+}
+
+/// A flag that ctrl-C sets, so that a training ends after its running batch; a second ctrl-C ends the process.
+pub fn stop_on_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let listen = || {
+        flag::register_conditional_shutdown(SIGINT, INTERRUPTED, Arc::clone(&stop))?;
+        flag::register(SIGINT, Arc::clone(&stop))
+    };
+    listen().context("cannot listen for ctrl-C")?;
+    Ok(stop)
+}
+
+/// The exit code of what ctrl-C ended.
+const INTERRUPTED: i32 = 130;
+
 pub fn run(args: &Args) -> anyhow::Result<Verdict> {
-    let config = args.config()?;
-    let network = Network::open(&config.network.file)?;
-    let folder = RunFolder::create(&args.out)?;
+    let out = args.resume.clone().flatten().unwrap_or_else(|| args.out.clone());
+    let resume = match &args.resume {
+        Some(_) => Some(Checkpoint::read(&out.join(names::CHECKPOINTS).join(names::LAST))?),
+        None => None,
+    };
+    let config = args.config(resume.as_ref(), &out)?;
+    ensure!(
+        config.finetune.is_none(),
+        "this configuration is that of a fine-tuned network: use `ocelli finetune`, or take out [finetune] to train from fresh weights"
+    );
+    let network = match &resume {
+        Some(checkpoint) if args.config.is_none() && args.network.is_none() => checkpoint.network()?,
+        _ => Network::open(&config.network.file)?,
+    };
+    let folder = RunFolder::create(&out)?;
     let (training, validation) = load_training(&config.dataset, &network, config.training.seed)?;
-    let (weights, history) = train_into(&folder, &config, &network, &training, &validation)?;
-    print_history(&history);
-    let guessing = (training.labels.len() as f64).ln();
+    if let Some((epochs, batches)) = resume.as_ref().map(Checkpoint::position) {
+        eprintln!("going on after {epochs} epochs and {batches} batches");
+    }
+    let source = Shuffled::new(&training, config.training.batch_size, config.training.seed)?;
+    let stop = stop_on_ctrl_c()?;
+    let bar = TrainingBar::new(config.training.epochs, training.len());
+    let hooks = Hooks {
+        on_batch: &mut |report| bar.update(report),
+        stop: &stop,
+        disk: Some(Disk { folder: folder.path(), config: &folder.config_text(&config)?, resume }),
+    };
+    let outcome = train_from(&network, &config.training, &source, &training.targets, &validation, hooks);
+    bar.finish();
+    finish(&folder, &config, &network, &training.labels, &outcome?)
+}
+
+/// Writes what a training leaves behind, and says what it was.
+pub fn finish(
+    folder: &RunFolder,
+    config: &Config,
+    network: &Network,
+    labels: &[String],
+    outcome: &Outcome,
+) -> anyhow::Result<Verdict> {
+    let path = folder.path().display();
+    let Outcome { weights, history, .. } = outcome;
+    if !history.rows.is_empty() {
+        write(folder, config, network, labels, (weights, history))?;
+        print_history(history);
+        println!("{}", kept(outcome, &config.training));
+    }
+    if let End::Interrupted { epochs, batches } = outcome.end {
+        eprint!("interrupted after {epochs} epochs and {batches} batches");
+        match config.finetune {
+            Some(_) => eprintln!("; a fine-tuning cannot be gone on with"),
+            None => eprintln!("; go on with: ocelli train --resume {path}"),
+        }
+        return Ok(Verdict::Interrupted);
+    }
+    let guessing = (labels.len() as f64).ln();
     if let Some(last) = history.rows.last().filter(|row| row.loss > guessing) {
         eprintln!(
             "warning: the network has learned nothing: a loss of {:.4}, guessing gives {guessing:.4}; train longer or lower \
@@ -81,17 +202,32 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
             last.loss, config.training.learning_rate
         );
     }
-    println!(
-        "{} parameters trained on {} images; run folder: {}",
-        super::ui::thousands(weights.parameters() as u64),
-        training.len(),
-        folder.path().display()
-    );
-    println!("next: ocelli compile {}", folder.path().display());
+    println!("{} parameters; run folder: {path}", super::ui::thousands(weights.parameters() as u64));
+    println!("next: ocelli compile {path}");
     Ok(Verdict::Done)
 }
 
-/// Trains and writes what a training leaves behind.
+/// Which epoch was best, and whose weights were kept.
+fn kept(outcome: &Outcome, config: &TrainingConfig) -> String {
+    let monitor = config.monitor;
+    let early = match (outcome.end, config.early_stopping) {
+        (End::Early, Some(EarlyStopping { patience, .. })) => {
+            format!("stopped early: {monitor} got no better for {patience} epochs\n")
+        }
+        _ => String::new(),
+    };
+    let best = outcome.best.map_or_else(
+        || format!("no epoch has a {monitor}"),
+        |best| format!("best epoch by {monitor}: {} ({:.4})", best.epoch, best.value),
+    );
+    let which = match outcome.kept {
+        Keep::Best => "of that epoch",
+        Keep::Last => "after the last step",
+    };
+    format!("{early}{best}; {} holds the weights {which}", names::WEIGHTS)
+}
+
+/// Trains without checkpoints and writes what a training leaves behind.
 pub fn train_into(
     folder: &RunFolder,
     config: &Config,
@@ -103,10 +239,20 @@ pub fn train_into(
     let result = train(network, &config.training, training, validation, &mut |report| bar.update(report));
     bar.finish();
     let (weights, history) = result?;
-    folder.write_trained(network, &weights, &training.labels, config)?;
-    history.write_csv(&folder.file(names::HISTORY))?;
-    curves_png(&folder.file(names::CURVES), &history.rows)?;
+    write(folder, config, network, &training.labels, (&weights, &history))?;
     Ok((weights, history))
+}
+
+fn write(
+    folder: &RunFolder,
+    config: &Config,
+    network: &Network,
+    labels: &[String],
+    (weights, history): (&Weights, &History),
+) -> anyhow::Result<()> {
+    folder.write_trained(network, weights, labels, config)?;
+    history.write_csv(&folder.file(names::HISTORY))?;
+    curves_png(&folder.file(names::CURVES), &history.rows)
 }
 
 fn print_history(history: &History) {
@@ -117,16 +263,22 @@ fn print_history(history: &History) {
             percent(row.accuracy),
             format!("{:.4}", row.val_loss),
             percent(row.val_accuracy),
+            format!("{:.2e}", row.learning_rate),
             format!("{:.1}", row.seconds),
         ]
     });
-    println!("{}", table(&["epoch", "loss", "accuracy", "val loss", "val accuracy", "seconds"], rows, 0));
+    let header = ["epoch", "loss", "accuracy", "val loss", "val accuracy", "rate", "seconds"];
+    println!("{}", table(&header, rows, 0));
 }
 
 impl Args {
-    /// The configuration file, or defaults, with the flags over it.
-    fn config(&self) -> anyhow::Result<Config> {
-        let mut config = self.config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
+    /// The configuration file, or that of the training that is resumed, or defaults, with the flags over it.
+    fn config(&self, resume: Option<&Checkpoint>, out: &Path) -> anyhow::Result<Config> {
+        let mut config = match (&self.config, resume) {
+            (Some(path), _) => Config::read(path)?,
+            (None, Some(checkpoint)) => Config::parse(checkpoint.config(), &out.join(names::CONFIG))?,
+            (None, None) => Config::default(),
+        };
         let Config { dataset, network, training, quantization, target, .. } = &mut config;
         set(&mut dataset.path, self.data.as_ref());
         dataset.labels = self.labels.clone().or(dataset.labels.take());
@@ -135,8 +287,21 @@ impl Args {
         set(&mut training.epochs, self.epochs.as_ref());
         set(&mut training.batch_size, self.batch_size.as_ref());
         set(&mut training.optimizer, self.optimizer.as_ref());
+        training.momentum = self.momentum.or(training.momentum);
+        training.weight_decay = self.weight_decay.or(training.weight_decay);
         set(&mut training.learning_rate, self.learning_rate.as_ref());
         set(&mut training.schedule, self.schedule.as_ref());
+        set(&mut training.warmup_epochs, self.warmup_epochs.as_ref());
+        set(&mut training.loss, self.loss.as_ref());
+        set(&mut training.label_smoothing, self.label_smoothing.as_ref());
+        set(&mut training.monitor, self.monitor.as_ref());
+        training.keep = self.keep.or(training.keep);
+        if let Some(patience) = self.patience {
+            let min_delta = training.early_stopping.map_or(0.0, |stopping| stopping.min_delta);
+            training.early_stopping = Some(EarlyStopping { patience, min_delta });
+        }
+        set(&mut training.checkpoint_steps, self.checkpoint_steps.as_ref());
+        set(&mut training.checkpoint_minutes, self.checkpoint_minutes.as_ref());
         set(&mut training.seed, self.seed.as_ref());
         set(&mut training.backend, self.backend.as_ref());
         set(&mut quantization.calibration_images, self.calibration_images.as_ref());
@@ -146,7 +311,7 @@ impl Args {
     }
 }
 
-fn set<T: Clone>(value: &mut T, flag: Option<&T>) {
+pub fn set<T: Clone>(value: &mut T, flag: Option<&T>) {
     if let Some(flag) = flag {
         value.clone_from(flag);
     }

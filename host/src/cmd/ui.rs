@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 use comfy_table::{CellAlignment, Table, presets};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use ocelli::image::InputSpec;
 use ocelli_host::config::{Config, DatasetConfig};
 use ocelli_host::data::{DataSource, Dataset, OpenOptions, Split};
@@ -12,8 +12,9 @@ use ocelli_host::report::html;
 pub use ocelli_host::report::words::{percent, thousands};
 use ocelli_host::run::names;
 use ocelli_host::train::BatchReport;
+use std::cell::Cell;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Most files that are named when some could not be read.
 const NAMED_FILES: usize = 5;
@@ -114,24 +115,40 @@ pub fn load_training(config: &DatasetConfig, network: &Network, seed: u64) -> an
     Ok((training, validation))
 }
 
-/// Shows a training: a bar over the images of each epoch, and a line an epoch where there is no terminal.
+/// Shows a training: a bar over the images of all epochs, and a line an epoch where there is no terminal; both with images a second
+/// and the time that is left.
 pub struct TrainingBar {
     bar: ProgressBar,
     epochs: usize,
+    /// When the first batch was done, and how many images were done then.
+    began: Cell<Option<(Instant, usize)>>,
 }
 
 impl TrainingBar {
     /// A bar for `epochs` epochs of `images` images.
     pub fn new(epochs: usize, images: usize) -> Self {
-        Self { bar: bar("training", (epochs as u64).saturating_mul(images as u64)), epochs }
+        let bar = ProgressBar::new((epochs as u64).saturating_mul(images as u64)).with_message("training");
+        let style = ProgressStyle::with_template("{wide_bar} {percent} %  {msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Self { bar, epochs, began: Cell::new(None) }
     }
 
     /// Shows a batch.
     pub fn update(&self, report: BatchReport) {
-        let BatchReport { epoch, images, of, running_loss, running_accuracy } = report;
-        self.bar.set_position(((epoch - 1) * of + images) as u64);
+        let BatchReport { epoch, images, of, running_loss, running_accuracy, .. } = report;
+        let done = (epoch - 1) * of + images;
+        self.bar.set_position(done as u64);
+        let (began, first) = self.began.get().unwrap_or_else(|| (Instant::now(), done));
+        self.began.set(Some((began, first)));
+        let rate = (done - first) as f64 / began.elapsed().as_secs_f64().max(1e-3);
+        let left = (self.epochs * of).saturating_sub(done) as f64 / rate.max(1e-3);
+        let time = if done == first {
+            String::new()
+        } else {
+            format!(", {rate:.0} images/s, {} left", HumanDuration(Duration::from_secs(left.min(1e9) as u64)))
+        };
         let line = format!(
-            "epoch {epoch}/{}: loss {running_loss:.4}, accuracy {:.2} %",
+            "epoch {epoch}/{}: loss {running_loss:.4}, accuracy {:.2} %{time}",
             self.epochs,
             100.0 * running_accuracy
         );

@@ -224,11 +224,8 @@ impl Weights {
         Ok(weights)
     }
 
-    /// Writes a safetensors file, through a temporary one.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn write(&self, path: &Path) -> anyhow::Result<()> {
+    /// Name, shape and bytes of each tensor of the file.
+    pub(crate) fn tensors(&self) -> Vec<(String, Vec<usize>, Vec<u8>)> {
         let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
         let layers = self.iter().flat_map(|(name, layer)| {
             let bias = (format!("{name}.bias"), vec![layer.bias.len()], bytes(&layer.bias));
@@ -238,7 +235,15 @@ impl Weights {
         let norms = self.norms.iter().flat_map(|(name, norm)| {
             norm.parts().map(|(part, values)| (format!("{name}.{part}"), vec![values.len()], bytes(values)))
         });
-        let parts: Vec<(String, Vec<usize>, Vec<u8>)> = layers.chain(norms).collect();
+        layers.chain(norms).collect()
+    }
+
+    /// Writes a safetensors file, through a temporary one.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let parts = self.tensors();
         let views = parts
             .iter()
             .map(|(name, shape, data)| Ok((name.clone(), TensorView::new(Dtype::F32, shape.clone(), data)?)))

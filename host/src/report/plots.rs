@@ -331,7 +331,7 @@ mod tests {
                 let t = epoch as f64;
                 let [loss, val_loss] = [0.9 / t + 0.02, 0.5 / t + 0.04 + 0.002 * t];
                 let [accuracy, val_accuracy] = [1.0 - 0.2 / t, 1.0 - 0.1 / t - 0.001 * t];
-                HistoryRow { epoch, loss, accuracy, val_loss, val_accuracy, seconds: t }
+                HistoryRow { epoch, loss, accuracy, val_loss, val_accuracy, seconds: t, ..HistoryRow::default() }
             })
             .collect()
     }

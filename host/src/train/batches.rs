@@ -1,15 +1,13 @@
-//! Which images make a batch, and the tensor they make.
+//! Batches in order, and the tensors that pixels make.
 
 use crate::data::Dataset;
 use crate::network::Network;
 use burn::tensor::{Device, Tensor, TensorData};
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
 
-/// Batches of image indices; every image occurs once.
+/// Batches of image indices in the set's order; every image occurs once.
 #[derive(Debug)]
 pub struct Batches {
-    order: std::vec::IntoIter<usize>,
+    order: std::ops::Range<usize>,
     size: usize,
 }
 
@@ -17,15 +15,7 @@ impl Batches {
     /// In the set's order.
     #[must_use]
     pub fn in_order(images: usize, size: usize) -> Self {
-        Self { order: (0..images).collect::<Vec<_>>().into_iter(), size: size.max(1) }
-    }
-
-    /// In an order drawn from `rng`.
-    #[must_use]
-    pub fn shuffled(images: usize, size: usize, rng: &mut ChaCha8Rng) -> Self {
-        let mut order: Vec<usize> = (0..images).collect();
-        order.shuffle(rng);
-        Self { order: order.into_iter(), size: size.max(1) }
+        Self { order: 0..images, size: size.max(1) }
     }
 }
 
@@ -41,16 +31,23 @@ impl Iterator for Batches {
 /// The normalized images of a batch as `[n, c, h, w]`.
 #[must_use]
 pub fn input_tensor(network: &Network, set: &Dataset, batch: &[usize], device: &Device) -> Tensor<4> {
+    let pixels: Vec<u8> = batch.iter().flat_map(|&i| set.input(i)).copied().collect();
+    pixel_tensor(network, &pixels, device)
+}
+
+/// Normalized pixels, `[n, h, w, c]` before, as `[n, c, h, w]`.
+#[must_use]
+pub fn pixel_tensor(network: &Network, pixels: &[u8], device: &Device) -> Tensor<4> {
     let shape = network.input.shape;
     let [h, w, c] = [shape.h, shape.w, shape.c].map(|n| n as usize);
     let tables: Vec<[f32; 256]> =
         (0..c).map(|channel| std::array::from_fn(|v| network.input.normalize(channel, v as u8))).collect();
-    let mut values = Vec::with_capacity(batch.len() * h * w * c);
-    for &index in batch {
-        let pixels = set.input(index);
+    let size = (h * w * c).max(1);
+    let mut values = Vec::with_capacity(pixels.len());
+    for image in pixels.chunks_exact(size) {
         for (channel, table) in tables.iter().enumerate() {
-            values.extend(pixels.iter().skip(channel).step_by(c).map(|&v| table[usize::from(v)]));
+            values.extend(image.iter().skip(channel).step_by(c).map(|&v| table[usize::from(v)]));
         }
     }
-    Tensor::from_data(TensorData::new(values, [batch.len(), c, h, w]), device)
+    Tensor::from_data(TensorData::new(values, [pixels.len() / size, c, h, w]), device)
 }

@@ -2,13 +2,14 @@
 
 use super::parts::{Convolution, Dense, norm, norm_numbers, to_vec};
 use crate::network::{LayerKind, Network, NetworkError, Weights};
-use burn::module::{Module, Param};
+use burn::module::{Module, Param, ParamId};
 use burn::nn::{BatchNorm, Dropout, DropoutConfig};
 use burn::tensor::activation::{hard_swish, leaky_relu, relu, sigmoid, tanh};
 use burn::tensor::module::{avg_pool2d, conv2d, linear, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions, PadMode};
 use burn::tensor::{Device, Tensor};
 use ocelli::ir::{Activation, Op, Shape, ShapeError, Unary, Window};
+use std::ops::Range;
 
 /// A trainable classifier; its output are the logits before the final softmax.
 #[derive(Module, Debug)]
@@ -212,41 +213,91 @@ impl Classifier {
     /// `x`: `[n, c, h, w]`; result: `[n, classes]`.
     #[must_use]
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        self.run(x, |_, _| {})
+        self.forward_from(x, 0)
+    }
+
+    /// The logits from the output of the layer before stage `first`; stages are layers, counted from 0.
+    ///
+    /// # Shapes
+    /// `x`: `[n, c, h, w]`; result: `[n, classes]`.
+    #[must_use]
+    pub(super) fn forward_from(&self, x: Tensor<4>, first: usize) -> Tensor<2> {
+        let logits = self.run(x, first..self.output, |_, _| {});
+        let [n, c, h, w] = logits.dims();
+        logits.reshape([n, c * h * w])
+    }
+
+    /// The output of the layer before stage `end`.
+    ///
+    /// # Shapes
+    /// `x` and result: `[n, c, h, w]`.
+    #[must_use]
+    pub(super) fn features(&self, x: Tensor<4>, end: usize) -> Tensor<4> {
+        self.run(x, 0..end, |_, _| {})
+    }
+
+    /// The layers with weights, each with its kernel's number.
+    pub(super) fn kernels(&self) -> Vec<(&str, ParamId)> {
+        let id = |work: &Work| match *work {
+            Work::Convolution { index, .. } => Some(self.convolutions[index].weight.id),
+            Work::Dense { index, .. } => Some(self.denses[index].weight.id),
+            _ => None,
+        };
+        self.stages.iter().filter_map(|stage| Some((stage.name.as_str(), id(&stage.work)?))).collect()
+    }
+
+    /// Stops the training of layers: those that `frozen` names get no gradients, and batch norms that `still` names keep their
+    /// statistics.
+    #[must_use]
+    pub(super) fn freeze(mut self, frozen: impl Fn(&str) -> bool, still: impl Fn(&str) -> bool) -> Self {
+        for stage in &self.stages {
+            let frozen = frozen(&stage.name);
+            match stage.work {
+                Work::Convolution { index, .. } if frozen => {
+                    self.convolutions[index] = self.convolutions[index].clone().freeze();
+                }
+                Work::Dense { index, .. } if frozen => self.denses[index] = self.denses[index].clone().freeze(),
+                Work::Norm(index) if frozen => self.norms[index] = self.norms[index].clone().freeze(),
+                Work::Norm(index) if still(&stage.name) => self.norms[index].training = Param::from_bool(false),
+                Work::Dropout(index) if frozen => self.dropouts[index] = self.dropouts[index].clone().freeze(),
+                _ => {}
+            }
+        }
+        self
     }
 
     /// As [`forward`](Self::forward); `observe` gets the output of every layer before the softmax. Dropout layers are passed over.
     pub fn forward_observed(&self, x: Tensor<4>, mut observe: impl FnMut(LayerOutput)) -> Tensor<2> {
-        self.run(x, |stage, y| {
+        let logits = self.run(x, 0..self.output, |stage, y| {
             if !matches!(stage.work, Work::Dropout(_)) {
                 observe(LayerOutput { name: stage.name.clone(), values: to_vec(y.clone().permute([0, 2, 3, 1])) });
             }
-        })
+        });
+        let [n, c, h, w] = logits.dims();
+        logits.reshape([n, c * h * w])
     }
 
-    fn run(&self, x: Tensor<4>, mut observe: impl FnMut(&Stage, &Tensor<4>)) -> Tensor<2> {
-        let mut logits = x.clone();
-        let mut tensors = vec![Some(x)];
-        for (index, stage) in self.stages.iter().enumerate() {
+    /// The output of the last of some stages, whose first reads `x` and whose others read nothing before that.
+    fn run(&self, x: Tensor<4>, stages: Range<usize>, mut observe: impl FnMut(&Stage, &Tensor<4>)) -> Tensor<4> {
+        let mut result = x.clone();
+        let mut tensors: Vec<Option<Tensor<4>>> = vec![None; stages.start];
+        tensors.push(Some(x));
+        for (index, stage) in self.stages.iter().enumerate().take(stages.end).skip(stages.start) {
             // a tensor goes when it is read for the last time
             let read = |&(tensor, last): &(usize, bool)| {
                 let tensor = &mut tensors[tensor];
                 if last { tensor.take() } else { tensor.clone() }
             };
             let mut inputs: Vec<Tensor<4>> = stage.inputs.iter().filter_map(read).collect();
-            if matches!(stage.work, Work::Softmax) {
-                break;
-            }
             let first = inputs.remove(0);
             let y = self.step(&stage.work, first, inputs);
             observe(stage, &y);
-            if self.output == index + 1 {
-                logits = y.clone();
+            if stages.end == index + 1 {
+                result = y.clone();
             }
             tensors.push(Some(y));
         }
-        let [n, c, h, w] = logits.dims();
-        logits.reshape([n, c * h * w])
+        result
     }
 
     /// One layer; `others` are its inputs but the first.

@@ -1,0 +1,254 @@
+//! A training on disk: one safetensors file with the weights under their names, the optimizer's memory, and the rest as TOML, written
+//! as a whole or not at all.
+
+use super::config::TrainingConfig;
+use super::history::HistoryRow;
+use super::monitor::Patience;
+use super::schedule::{PlateauState, Schedule};
+use crate::data::Dataset;
+use crate::files::write_atomically;
+use crate::network::{Network, Weights};
+use anyhow::{Context, bail, ensure};
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::path::Path;
+
+/// The layout of [`State`]; another is refused.
+const VERSION: u32 = 1;
+/// The optimizer's memory among the tensors; layers' names end in a part.
+const OPTIMIZER: &str = "optimizer";
+const STATE: &str = "state";
+
+/// A training that can be taken up again.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// What has happened.
+    pub(super) state: State,
+    /// The network's numbers.
+    pub(super) weights: Weights,
+    /// The optimizer's memory.
+    pub(super) optimizer: Vec<u8>,
+}
+
+/// Where a training stands, and what it is.
+///
+/// Numbers keep every bit: TOML is written with the shortest text that reads back the same.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub(super) struct State {
+    pub version: u32,
+    /// Epochs that are done.
+    pub epochs: usize,
+    /// Batches of the next epoch that are done.
+    pub batches: usize,
+    /// Steps that are done.
+    pub steps: usize,
+    /// Sum of the losses of the images of the running epoch.
+    pub loss_sum: f64,
+    /// Right guesses of the running epoch.
+    pub correct: usize,
+    /// Images of the running epoch.
+    pub images: usize,
+    pub last_batch_loss: f64,
+    pub last_batch_accuracy: f64,
+    pub seconds: f64,
+    /// Whether early stopping has ended the training.
+    pub stopped: bool,
+    pub data: DataMark,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub best: Option<Best>,
+    pub plateau: PlateauState,
+    pub stopping: Patience,
+    /// The network's `net.toml`.
+    pub network: String,
+    /// The run's `config.toml`, its paths as seen from the run folder.
+    pub config: String,
+    pub training: TrainingConfig,
+    #[serde(default)]
+    pub history: Vec<HistoryRow>,
+}
+
+/// The best epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Best {
+    /// The epoch, from 1.
+    pub epoch: usize,
+    /// Its monitored metric.
+    pub value: f64,
+}
+
+/// Enough of the data to notice that it is another.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub(super) struct DataMark {
+    labels: Vec<String>,
+    training_images: usize,
+    validation_images: usize,
+    /// Over pixels and classes of the validation images, in hexadecimal.
+    validation: String,
+    /// Over the classes of the training images.
+    training: String,
+}
+
+impl DataMark {
+    /// The mark of two sets; of the training set only what does not need its pixels, which may be on disk.
+    pub fn of(targets: &[usize], validation: &Dataset) -> Self {
+        let bytes = |targets: &[usize]| targets.iter().flat_map(|t| (*t as u64).to_le_bytes()).collect::<Vec<u8>>();
+        Self {
+            labels: validation.labels.clone(),
+            training_images: targets.len(),
+            validation_images: validation.len(),
+            validation: hash([&validation.pixels[..], &bytes(&validation.targets)]),
+            training: hash([&bytes(targets)[..]]),
+        }
+    }
+}
+
+/// FNV-1a of 64 bits.
+fn hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let bytes = parts.into_iter().flatten();
+    let sum = bytes.fold(0xCBF2_9CE4_8422_2325_u64, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01B3));
+    format!("{sum:016x}")
+}
+
+impl State {
+    /// A training that has not begun.
+    pub fn new(
+        training: &TrainingConfig,
+        network: &Network,
+        config: &str,
+        data: DataMark,
+        schedule: &Schedule,
+    ) -> Self {
+        Self {
+            version: VERSION,
+            epochs: 0,
+            batches: 0,
+            steps: 0,
+            loss_sum: 0.0,
+            correct: 0,
+            images: 0,
+            last_batch_loss: 0.0,
+            last_batch_accuracy: 0.0,
+            seconds: 0.0,
+            stopped: false,
+            data,
+            best: None,
+            plateau: schedule.start(),
+            stopping: Patience::new(),
+            network: network.to_toml(),
+            config: config.to_owned(),
+            training: training.clone(),
+            history: Vec::new(),
+        }
+    }
+
+    /// Refuses to go on with something else; names what differs.
+    pub fn check(&self, now: &Self, schedule: &Schedule) -> anyhow::Result<()> {
+        ensure!(
+            self.network == now.network,
+            "--resume: the network is not the one that the training was begun with: train it anew with another --out"
+        );
+        ensure!(
+            self.data == now.data,
+            "--resume: the dataset is not the one that the training was begun with ({} and {} images of {} classes, now {} \
+             and {} of {}{})",
+            self.data.training_images,
+            self.data.validation_images,
+            self.data.labels.len(),
+            now.data.training_images,
+            now.data.validation_images,
+            now.data.labels.len(),
+            if self.data.labels == now.data.labels { "" } else { ", other labels" }
+        );
+        let (mut then, mut now) = (toml::Table::try_from(&self.training)?, toml::Table::try_from(&now.training)?);
+        if then.get("epochs") != now.get("epochs") {
+            let (before, after) =
+                (self.training.epochs, now.get("epochs").map(ToString::to_string).unwrap_or_default());
+            ensure!(
+                !schedule.knows_the_end(),
+                "--resume: [training] epochs = {after}, but the training was begun with {before}, and schedule = \"{}\" \
+                 depends on it",
+                self.training.schedule
+            );
+        }
+        for free in ["epochs", "checkpoint_steps", "checkpoint_minutes"] {
+            then.remove(free);
+            now.remove(free);
+        }
+        for key in then.keys().chain(now.keys()) {
+            if then.get(key) != now.get(key) {
+                let show = |table: &toml::Table| table.get(key).map_or("not set".to_owned(), ToString::to_string);
+                bail!(
+                    "--resume: [training] {key} = {}, but the training was begun with {}: give the same, or another --out",
+                    show(&now),
+                    show(&then)
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Checkpoint {
+    /// The text of the `config.toml` that the training was begun with, its paths as seen from the run folder.
+    #[must_use]
+    pub fn config(&self) -> &str {
+        &self.state.config
+    }
+
+    /// The network that is trained.
+    ///
+    /// # Errors
+    /// When the file has been changed.
+    pub fn network(&self) -> anyhow::Result<Network> {
+        Ok(Network::from_toml(&self.state.network, "the checkpoint's net.toml")?)
+    }
+
+    /// Epochs that are done, and batches of the next one.
+    #[must_use]
+    pub const fn position(&self) -> (usize, usize) {
+        (self.state.epochs, self.state.batches)
+    }
+
+    /// Reads a checkpoint.
+    ///
+    /// # Errors
+    /// When the file is missing or damaged.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let shown = path.display();
+        ensure!(
+            path.is_file(),
+            "there is no checkpoint {shown}: give --resume the folder of a training that was interrupted"
+        );
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
+        let damaged = |what: String| anyhow::anyhow!("{shown} is damaged: {what}");
+        let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
+        let text = header.metadata().as_ref().and_then(|metadata| metadata.get(STATE));
+        let text = text.ok_or_else(|| damaged("it has no state".to_owned()))?;
+        let table: toml::Table = toml::from_str(text).map_err(|e| damaged(e.to_string()))?;
+        let version = table.get("version").and_then(toml::Value::as_integer);
+        ensure!(version == Some(i64::from(VERSION)), "{shown} is of another version of Ocelli: train anew");
+        let state: State = toml::from_str(text).map_err(|e| damaged(e.to_string()))?;
+        let network = Network::from_toml(&state.network, &shown.to_string())?;
+        let weights = Weights::read(path, &network)?;
+        let optimizer = file.tensor(OPTIMIZER).map_err(|e| damaged(e.to_string()))?.data().to_vec();
+        Ok(Self { state, weights, optimizer })
+    }
+
+    /// Writes the checkpoint, through a temporary file.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let tensors = self.weights.tensors();
+        let mut views = Vec::with_capacity(tensors.len() + 1);
+        for (name, shape, data) in &tensors {
+            views.push((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), data)?));
+        }
+        views.push((OPTIMIZER, TensorView::new(Dtype::U8, vec![self.optimizer.len()], &self.optimizer)?));
+        let metadata = HashMap::from([(STATE.to_owned(), toml::to_string(&self.state)?)]);
+        write_atomically(path, &safetensors::serialize(views, Some(metadata))?)
+    }
+}

@@ -1,0 +1,352 @@
+//! Training a new head on a network that is trained already, and then, if asked, what lies below it.
+
+use super::config::{TrainingConfig, device, in_range};
+use super::evaluate::Features;
+use super::fit::{End, Held, Hooks, Job, Outcome, fit};
+use super::graft::{Freeze, Grafted};
+use super::history::BatchReport;
+use super::module::Classifier;
+use super::monitor::Keep;
+use super::source::{Batch, Epoch, Inputs, Source, shuffled};
+use crate::data::Dataset;
+use crate::network::Weights;
+use anyhow::ensure;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Bytes of features that are kept in memory at most.
+const MAX_FEATURE_BYTES: usize = 2 << 30;
+
+/// `[finetune]` of a `config.toml`: how a network was made from another.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct FinetuneConfig {
+    /// The run folder of the base.
+    pub base: PathBuf,
+    /// The new head.
+    pub head: String,
+    /// `"base"`, `"all-but-K"` or `"none"`.
+    pub freeze: String,
+    /// The last layer of the base that stays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cut: Option<String>,
+    /// Epochs after the others in which all layers are trained.
+    #[serde(default)]
+    pub unfreeze_epochs: usize,
+    /// Their learning rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unfreeze_rate: Option<f64>,
+}
+
+impl FinetuneConfig {
+    /// Refuses values that cannot train.
+    ///
+    /// # Errors
+    /// Names key, value and what is allowed.
+    pub fn validate(&self) -> anyhow::Result<Freeze> {
+        let freeze: Freeze = self.freeze.parse().map_err(|message| anyhow::anyhow!("[finetune] freeze = {message}"))?;
+        ensure!(
+            (self.unfreeze_epochs > 0) == self.unfreeze_rate.is_some(),
+            "[finetune] unfreeze_epochs and unfreeze_rate belong together: give both or none"
+        );
+        if let Some(rate) = self.unfreeze_rate {
+            in_range("unfreeze_rate", rate, rate > 0.0, "above 0")?;
+        }
+        Ok(freeze)
+    }
+}
+
+/// The training images of a fine-tuning.
+pub struct Material<'a> {
+    /// The batches.
+    pub source: &'a dyn Source,
+    /// The images themselves, where no batch changes them: what frozen layers make of them is then computed once.
+    pub plain: Option<&'a Dataset>,
+    /// The classes of the training images.
+    pub targets: &'a [usize],
+    /// The validation images.
+    pub validation: &'a Dataset,
+}
+
+/// What the frozen layers cost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cached {
+    /// Seconds in which they were run once over the training images.
+    pub once: f64,
+    /// Seconds of an epoch without them, validation among them.
+    pub epoch: f64,
+}
+
+impl Cached {
+    /// How many times as fast an epoch is as one that runs the frozen layers.
+    #[must_use]
+    pub fn times(&self) -> f64 {
+        (self.once + self.epoch) / self.epoch.max(1e-9)
+    }
+}
+
+/// What a fine-tuning leaves.
+#[derive(Clone, Debug)]
+pub struct Finetuned {
+    /// Weights and history, of both parts.
+    pub outcome: Outcome,
+    /// What the cache was worth, where there was one.
+    pub cached: Option<Cached>,
+}
+
+/// Trains the head, and the layers that are not frozen; then, if asked, all layers. Batch norms of the base keep their statistics
+/// throughout.
+///
+/// # Errors
+/// When the configuration is wrong, the labels are not the data's, or the loss stops being a number.
+pub fn finetune(
+    grafted: &Grafted,
+    base: &Weights,
+    plan: &FinetuneConfig,
+    config: &TrainingConfig,
+    material: &Material<'_>,
+    hooks: Hooks<'_>,
+) -> anyhow::Result<Finetuned> {
+    let freeze = plan.validate()?;
+    config.validate()?;
+    let network = &grafted.network;
+    network.check_labels(&material.validation.labels)?;
+    let Hooks { on_batch, stop, .. } = hooks;
+    let start = grafted.weights(base, config.seed)?;
+    let trained = grafted.first_trained(freeze)?;
+    let first = grafted.neck(trained)?;
+    let in_base = |count: usize| move |name: &str| network.layers.iter().take(count).any(|layer| layer.name == name);
+    let (frozen, still, none) = (in_base(trained), in_base(grafted.base_layers), |_: &str| false);
+
+    let cache = match material.plain {
+        Some(plain) if first > 0 => Cache::compute(grafted, &start, plain, material, config, first)?,
+        _ => None,
+    };
+    let head = |source: &dyn Source, features: Option<&Features>, on_batch: &mut dyn FnMut(BatchReport)| {
+        let job = Job {
+            network,
+            config,
+            start: start.clone(),
+            first,
+            frozen: &frozen,
+            still: &still,
+            targets: material.targets,
+        };
+        fit(job, source, &Held { set: material.validation, features }, Hooks { on_batch, stop, disk: None })
+    };
+    let mut outcome = match &cache {
+        Some(cache) => head(cache, Some(&cache.validation), on_batch)?,
+        None => head(material.source, None, on_batch)?,
+    };
+    let epochs = outcome.history.rows.len().max(1) as f64;
+    let cached = cache.map(|cache| Cached {
+        once: cache.seconds,
+        epoch: outcome.history.rows.last().map_or(0.0, |row| row.seconds) / epochs,
+    });
+    if let (Some(rate), false) = (plan.unfreeze_rate, matches!(outcome.end, End::Interrupted { .. })) {
+        let whole = TrainingConfig { epochs: plan.unfreeze_epochs, learning_rate: rate, ..config.clone() };
+        whole.validate()?;
+        let start = outcome.weights.clone();
+        let job =
+            Job { network, config: &whole, start, first: 0, frozen: &none, still: &still, targets: material.targets };
+        let held = Held { set: material.validation, features: None };
+        let before = outcome.history.rows.len();
+        let mut later = |report: BatchReport| on_batch(BatchReport { epoch: report.epoch + before, ..report });
+        let second = fit(job, material.source, &held, Hooks { on_batch: &mut later, stop, disk: None })?;
+        outcome = joined(outcome, second, &whole);
+    }
+    Ok(Finetuned { outcome, cached })
+}
+
+/// Two parts of a training as one.
+fn joined(first: Outcome, second: Outcome, config: &TrainingConfig) -> Outcome {
+    let (epochs, seconds) = first.history.rows.last().map_or((0, 0.0), |row| (row.epoch, row.seconds));
+    let mut history = first.history;
+    history.rows.extend(second.history.rows.into_iter().map(|mut row| {
+        row.epoch += epochs;
+        row.seconds += seconds;
+        row
+    }));
+    let end = match second.end {
+        End::Interrupted { epochs: done, batches } => End::Interrupted { epochs: epochs + done, batches },
+        end => end,
+    };
+    let later = second.best.map(|mut best| {
+        best.epoch += epochs;
+        best
+    });
+    // the best of both, where the best is kept; else what came last
+    let first_is_best = match (first.best, later) {
+        (Some(first), Some(later)) => !config.monitor.better(later.value, first.value, 0.0),
+        (Some(_), None) => true,
+        (None, _) => false,
+    };
+    let best = if first_is_best { first.best } else { later };
+    let weights = if first_is_best && config.kept() == Keep::Best { first.weights } else { second.weights };
+    Outcome { weights, kept: config.kept(), best, history, end }
+}
+
+/// What the frozen layers make of the images, in memory.
+struct Cache<'a> {
+    training: Features,
+    validation: Features,
+    targets: &'a [usize],
+    batch_size: usize,
+    seed: u64,
+    seconds: f64,
+}
+
+impl<'a> Cache<'a> {
+    /// Runs the frozen layers over both sets; nothing where that would not fit into memory.
+    fn compute(
+        grafted: &Grafted,
+        start: &Weights,
+        plain: &Dataset,
+        material: &Material<'a>,
+        config: &TrainingConfig,
+        first: usize,
+    ) -> anyhow::Result<Option<Self>> {
+        let network = &grafted.network;
+        let shape = network.wired()?.get(first - 1).map(|layer| layer.output);
+        let size = shape.and_then(ocelli::ir::Shape::elements).unwrap_or(u32::MAX) as usize;
+        let images = plain.len() + material.validation.len();
+        if size.saturating_mul(images).saturating_mul(size_of::<f32>()) > MAX_FEATURE_BYTES {
+            return Ok(None);
+        }
+        let device = device(&config.backend)?;
+        let module = Classifier::new(network, start, &device)?;
+        let began = Instant::now();
+        let training = Features::compute(&module, network, plain, first, &device);
+        let seconds = began.elapsed().as_secs_f64();
+        let validation = Features::compute(&module, network, material.validation, first, &device);
+        let (batch_size, seed) = (config.batch_size, config.seed);
+        Ok(Some(Self { training, validation, targets: material.targets, batch_size, seed, seconds }))
+    }
+}
+
+impl Source for Cache<'_> {
+    fn images(&self) -> usize {
+        self.targets.len()
+    }
+
+    fn batches(&self) -> usize {
+        self.targets.len().div_ceil(self.batch_size)
+    }
+
+    fn epoch(&self, epoch: usize, skip: usize) -> Epoch<'_> {
+        let batches = shuffled(self.targets.len(), self.batch_size, self.seed, epoch).into_iter().skip(skip);
+        Box::new(batches.map(|indices| {
+            let inputs = Inputs::Features(self.training.of(&indices), self.training.shape);
+            let targets = indices.iter().map(|&i| self.targets[i]).collect();
+            Ok(Batch { inputs, targets, mixed: Vec::new(), indices })
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::source::Shuffled;
+    use super::super::tests::halves;
+    use super::super::{History, train};
+    use super::*;
+    use crate::network::Network;
+    use std::sync::atomic::AtomicBool;
+
+    const NETWORK: &str = "name = \"base\"\n[input]\nheight = 6\nwidth = 6\ncolor = \"gray\"\nmean = [0.5]\nstd = [0.25]\n\
+        [[layer]]\ntype = \"conv2d\"\nname = \"a\"\nfilters = 4\nkernel = 3\n\
+        [[layer]]\ntype = \"batch_norm\"\nname = \"norm\"\n[[layer]]\ntype = \"relu\"\n\
+        [[layer]]\ntype = \"conv2d\"\nname = \"b\"\nfilters = 4\nkernel = 3\nactivation = \"relu\"\n\
+        [[layer]]\ntype = \"flatten\"\n[[layer]]\ntype = \"dense\"\nname = \"own\"\nunits = 2\n[[layer]]\ntype = \"softmax\"\n";
+
+    fn base() -> (Network, Weights) {
+        let network = Network::from_toml(NETWORK, "test").unwrap();
+        let config = TrainingConfig { epochs: 2, batch_size: 8, ..TrainingConfig::default() };
+        let (weights, _) = train(&network, &config, &halves(60, 1), &halves(24, 2), &mut |_| {}).unwrap();
+        (network, weights)
+    }
+
+    fn plan(freeze: &str, unfreeze: Option<(usize, f64)>) -> FinetuneConfig {
+        FinetuneConfig {
+            base: PathBuf::new(),
+            head: "flatten, dense 8 relu, dense N".to_owned(),
+            freeze: freeze.to_owned(),
+            cut: None,
+            unfreeze_epochs: unfreeze.map_or(0, |(epochs, _)| epochs),
+            unfreeze_rate: unfreeze.map(|(_, rate)| rate),
+        }
+    }
+
+    fn run(plan: &FinetuneConfig, cached: bool) -> (Grafted, Weights, Finetuned) {
+        let (network, weights) = base();
+        let grafted = Grafted::new(&network, None, &plan.head, 2).unwrap();
+        let config = TrainingConfig { epochs: 4, batch_size: 8, learning_rate: 0.01, ..TrainingConfig::default() };
+        let (training, validation) = (halves(90, 3), halves(48, 4));
+        let source = Shuffled::new(&training, config.batch_size, config.seed).unwrap();
+        let material = Material {
+            source: &source,
+            plain: cached.then_some(&training),
+            targets: &training.targets,
+            validation: &validation,
+        };
+        let hooks = Hooks { on_batch: &mut |_| {}, stop: &AtomicBool::new(false), disk: None };
+        let result = finetune(&grafted, &weights, plan, &config, &material, hooks).unwrap();
+        (grafted, weights, result)
+    }
+
+    fn losses(history: &History) -> Vec<(f64, f64)> {
+        history.rows.iter().map(|row| (row.loss, row.val_loss)).collect()
+    }
+
+    #[test]
+    fn cached_outputs_of_frozen_layers_train_the_head_as_the_layers_do() {
+        let (_, before, cached) = run(&plan("base", None), true);
+        let (_, _, run_each_time) = run(&plan("base", None), false);
+        assert!(cached.cached.unwrap().times() > 1.0 && run_each_time.cached.is_none());
+        for (a, b) in losses(&cached.outcome.history).iter().zip(losses(&run_each_time.outcome.history)) {
+            assert!((a.0 - b.0).abs() < 1e-4 && (a.1 - b.1).abs() < 1e-4, "{a:?} {b:?}");
+        }
+        let after = &cached.outcome.weights;
+        for name in ["a", "b"] {
+            assert_eq!(after.layer(name), before.layer(name), "{name} is frozen");
+        }
+        assert_eq!(after.norm("norm"), before.norm("norm"));
+        let rows = &cached.outcome.history.rows;
+        assert!(rows[3].loss < rows[0].loss && rows[3].val_loss < rows[0].val_loss, "{rows:?}");
+    }
+
+    #[test]
+    fn only_what_is_not_frozen_is_trained() {
+        for (freeze, changed) in [("base", [false, false]), ("all-but-1", [false, true]), ("none", [true, true])] {
+            let (_, before, result) = run(&plan(freeze, None), true);
+            let after = &result.outcome.weights;
+            for (name, changed) in ["a", "b"].into_iter().zip(changed) {
+                assert_eq!(after.layer(name) != before.layer(name), changed, "{freeze}: {name}");
+            }
+            let (before, after) = (before.norm("norm").unwrap(), after.norm("norm").unwrap());
+            assert_eq!((&before.mean, &before.variance), (&after.mean, &after.variance), "{freeze}");
+            assert_eq!(before.gamma != after.gamma, freeze == "none", "{freeze}");
+        }
+    }
+
+    #[test]
+    fn after_the_head_all_layers_are_trained_at_a_rate_of_their_own() {
+        let (_, before, result) = run(&plan("base", Some((2, 1e-3))), true);
+        let rows = &result.outcome.history.rows;
+        assert_eq!(rows.iter().map(|row| row.epoch).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+        assert_eq!((rows[3].learning_rate, rows[4].learning_rate), (0.01, 1e-3));
+        let after = &result.outcome.weights;
+        assert_ne!(after.layer("a"), before.layer("a"));
+        assert_eq!(after.norm("norm").unwrap().mean, before.norm("norm").unwrap().mean);
+        let frozen = run(&plan("base", None), true).2;
+        assert_eq!(losses(&frozen.outcome.history)[..], losses(&result.outcome.history)[..4]);
+    }
+
+    #[test]
+    fn a_plan_that_cannot_be_is_refused() {
+        let message = |plan: &FinetuneConfig| plan.validate().unwrap_err().to_string();
+        assert!(message(&plan("half", None)).contains("\"half\" is not one of base"));
+        assert!(message(&FinetuneConfig { unfreeze_epochs: 2, ..plan("base", None) }).contains("belong together"));
+        assert!(message(&plan("base", Some((1, -1.0)))).contains("unfreeze_rate = -1"));
+    }
+}

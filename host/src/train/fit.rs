@@ -1,0 +1,373 @@
+//! The loop: epochs of steps, the end of an epoch, checkpoints.
+
+use super::batches::{Batches, input_tensor, pixel_tensor};
+use super::checkpoint::{Best, Checkpoint, DataMark, State};
+use super::config::{TrainingConfig, device};
+use super::evaluate::{EVALUATION_BATCH, Features, Score, argmax, feature_tensor, score};
+use super::history::{BatchLog, BatchReport, History, HistoryRow};
+use super::loss::{Criterion, cross_entropy};
+use super::module::Classifier;
+use super::monitor::Keep;
+use super::optimizer::{Optimizer, numbered};
+use super::parts::to_vec;
+use super::schedule::Schedule;
+use super::source::{Batch, Inputs, Source, mixed};
+use crate::data::Dataset;
+use crate::network::{Network, Weights};
+use crate::run::names;
+use anyhow::{Context, bail, ensure};
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Tensor, TensorData};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// What a training is told, and whom it tells.
+pub struct Hooks<'a> {
+    /// Gets every step.
+    pub on_batch: &'a mut dyn FnMut(BatchReport),
+    /// Once it is set the training ends after the running batch.
+    pub stop: &'a AtomicBool,
+    /// Where checkpoints and `batches.csv` go; nowhere when there is none.
+    pub disk: Option<Disk<'a>>,
+}
+
+/// The run folder as the loop sees it.
+#[derive(Debug)]
+pub struct Disk<'a> {
+    /// The folder.
+    pub folder: &'a Path,
+    /// The run's `config.toml`, kept in each checkpoint.
+    pub config: &'a str,
+    /// The checkpoint to go on from.
+    pub resume: Option<Checkpoint>,
+}
+
+/// How a training ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// After its last epoch.
+    Done,
+    /// Because the monitored metric got no better.
+    Early,
+    /// Because it was told to.
+    Interrupted {
+        /// Epochs that are done.
+        epochs: usize,
+        /// Batches of the next epoch that are done.
+        batches: usize,
+    },
+}
+
+/// What a training leaves.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The weights that are kept.
+    pub weights: Weights,
+    /// Which these are.
+    pub kept: Keep,
+    /// The best epoch by the monitored metric, once there is one.
+    pub best: Option<Best>,
+    /// What happened.
+    pub history: History,
+    /// How it ended.
+    pub end: End,
+}
+
+/// What is trained.
+pub(super) struct Job<'a> {
+    pub network: &'a Network,
+    pub config: &'a TrainingConfig,
+    /// The numbers that it begins with.
+    pub start: Weights,
+    /// The first stage that is trained; what stands before is run without gradients, or not at all where the source gives features.
+    pub first: usize,
+    /// Layers that are not trained though they stand later.
+    pub frozen: &'a dyn Fn(&str) -> bool,
+    /// Batch norms that keep their statistics.
+    pub still: &'a dyn Fn(&str) -> bool,
+    /// Classes of the training images.
+    pub targets: &'a [usize],
+}
+
+/// The validation images.
+pub(super) struct Held<'a> {
+    pub set: &'a Dataset,
+    /// What the layers before the first trained one make of them, where these do not change.
+    pub features: Option<&'a Features>,
+}
+
+impl Held<'_> {
+    fn score(&self, module: &Classifier, network: &Network, first: usize, device: &Device) -> Score {
+        let mut logits = Vec::new();
+        for batch in Batches::in_order(self.set.len(), EVALUATION_BATCH) {
+            logits.extend(to_vec(match self.features {
+                Some(features) => {
+                    let x = feature_tensor(features.of(&batch), features.shape, device);
+                    module.forward_from(x, first)
+                }
+                None => module.forward(input_tensor(network, self.set, &batch, device)),
+            }));
+        }
+        score(&logits, &self.set.targets)
+    }
+}
+
+/// Trains; the same job, source and seed give the same weights, however often it is interrupted and taken up.
+pub(super) fn fit<'a>(
+    job: Job<'a>,
+    source: &'a dyn Source,
+    held: &'a Held<'a>,
+    hooks: Hooks<'_>,
+) -> anyhow::Result<Outcome> {
+    let Job { network, config, .. } = job;
+    config.validate()?;
+    network.check_labels(&held.set.labels)?;
+    ensure!(!held.set.is_empty(), "there are no images to validate on");
+    ensure!(source.batches() > 0, "there are no images to train on");
+    let mut fit = Fit::new(job, source, held, hooks)?;
+    while fit.state.epochs < config.epochs && !fit.state.stopped {
+        if !fit.epoch()? {
+            let (epochs, batches) = (fit.state.epochs, fit.state.batches);
+            return fit.outcome(End::Interrupted { epochs, batches });
+        }
+    }
+    let end = if fit.state.stopped { End::Early } else { End::Done };
+    fit.outcome(end)
+}
+
+struct Fit<'a, 'h> {
+    network: &'a Network,
+    config: &'a TrainingConfig,
+    source: &'a dyn Source,
+    held: &'a Held<'a>,
+    hooks: Hooks<'h>,
+    first: usize,
+    device: Device,
+    training_device: Device,
+    criterion: Criterion,
+    schedule: Schedule,
+    optimizer: Optimizer,
+    module: Classifier,
+    /// The module without gradients, for the layers before the first trained one.
+    base: Option<Classifier>,
+    state: State,
+    best: Option<Weights>,
+    log: Option<BatchLog>,
+    began: Instant,
+    /// Seconds before the training was taken up.
+    before: f64,
+    saved: Instant,
+}
+
+impl<'a, 'h> Fit<'a, 'h> {
+    fn new(job: Job<'a>, source: &'a dyn Source, held: &'a Held<'a>, mut hooks: Hooks<'h>) -> anyhow::Result<Self> {
+        let Job { network, config, first, .. } = job;
+        let device = device(&config.backend)?;
+        let training_device = device.clone().autodiff();
+        let mut counts = vec![0; held.set.labels.len()];
+        job.targets.iter().for_each(|&target| counts[target] += 1);
+        let criterion = Criterion::new(config, &held.set.labels, &counts)?;
+        let schedule = Schedule::new(config, source.batches())?;
+        let mark = DataMark::of(job.targets, held.set);
+        let text = hooks.disk.as_ref().map_or("", |disk| disk.config);
+        let mut state = State::new(config, network, text, mark, &schedule);
+        let (mut start, mut memory) = (job.start, None);
+        let mut best = None;
+        if let Some(disk) = &mut hooks.disk {
+            let checkpoints = disk.folder.join(names::CHECKPOINTS);
+            if let Some(checkpoint) = disk.resume.take() {
+                checkpoint.state.check(&state, &schedule)?;
+                state = State { training: state.training, config: state.config, ..checkpoint.state };
+                (start, memory) = (checkpoint.weights, Some(checkpoint.optimizer));
+                if state.best.is_some() {
+                    let kept = Checkpoint::read(&checkpoints.join(names::BEST))?;
+                    (best, state.best) = (Some(kept.weights), kept.state.best);
+                }
+            } else if checkpoints.exists() {
+                std::fs::remove_dir_all(&checkpoints)
+                    .with_context(|| format!("cannot remove the outdated {}", checkpoints.display()))?;
+            }
+            std::fs::create_dir_all(&checkpoints)
+                .with_context(|| format!("cannot make the folder {}", checkpoints.display()))?;
+        }
+        let log = match &hooks.disk {
+            Some(disk) => Some(BatchLog::open(&disk.folder.join(names::BATCHES), state.steps)?),
+            None => None,
+        };
+        let module = numbered(Classifier::new(network, &start, &training_device)?);
+        // the penalty of a layer's own and that of all
+        let own = |name: &str| network.layers.iter().find(|l| l.name == name).map_or(0.0, |l| l.options.l2);
+        let l2 = module.kernels().into_iter().map(|(name, id)| (id, config.l2 + own(name))).filter(|(_, l2)| *l2 > 0.0);
+        let mut optimizer = Optimizer::new(config, l2.collect())?;
+        if let Some(memory) = memory {
+            optimizer.load(memory)?;
+        }
+        let base = if first > 0 { Some(Classifier::new(network, &start, &device)?) } else { None };
+        Ok(Self {
+            module: module.freeze(job.frozen, job.still),
+            before: state.seconds,
+            network,
+            config,
+            source,
+            held,
+            hooks,
+            first,
+            device,
+            training_device,
+            criterion,
+            schedule,
+            optimizer,
+            base,
+            state,
+            best,
+            log,
+            began: Instant::now(),
+            saved: Instant::now(),
+        })
+    }
+
+    /// Trains what is left of an epoch; says whether it came to its end.
+    fn epoch(&mut self) -> anyhow::Result<bool> {
+        for batch in self.source.epoch(self.state.epochs + 1, self.state.batches) {
+            let report = self.step(&batch?)?;
+            if let Some(log) = &mut self.log {
+                log.add(&report)?;
+            }
+            (self.hooks.on_batch)(report);
+            let stop = self.hooks.stop.load(Ordering::Relaxed);
+            if stop || self.due() {
+                self.save(names::LAST)?;
+            }
+            if stop {
+                return Ok(false);
+            }
+        }
+        self.end_epoch()?;
+        Ok(true)
+    }
+
+    /// Whether it is time for a checkpoint in mid-epoch.
+    fn due(&self) -> bool {
+        let TrainingConfig { checkpoint_steps: steps, checkpoint_minutes: minutes, .. } = *self.config;
+        let waited = self.saved.elapsed();
+        (steps > 0 && self.state.steps.is_multiple_of(steps))
+            || (minutes > 0.0 && Duration::try_from_secs_f64(60.0 * minutes).is_ok_and(|limit| waited >= limit))
+    }
+
+    /// The inputs of a batch on the training device, as the first trained layer reads them.
+    fn inputs(&self, inputs: &Inputs) -> Tensor<4> {
+        match (inputs, &self.base) {
+            (Inputs::Pixels(pixels), None) => pixel_tensor(self.network, pixels, &self.training_device),
+            (Inputs::Pixels(pixels), Some(base)) => {
+                let x = pixel_tensor(self.network, pixels, &self.device);
+                Tensor::from_inner(base.features(x, self.first))
+            }
+            (Inputs::Features(values, shape), _) => feature_tensor(values.clone(), *shape, &self.training_device),
+        }
+    }
+
+    /// Trains on a batch.
+    fn step(&mut self, batch: &Batch) -> anyhow::Result<BatchReport> {
+        let images = batch.targets.len();
+        let rate = self.schedule.rate(self.state.steps, &self.state.plateau);
+        // dropout depends on seed and step alone, so that a training can be taken up at any step
+        self.device.seed(mixed(!self.config.seed, self.state.steps as u64));
+        let logits = self.module.forward_from(self.inputs(&batch.inputs), self.first);
+        let classes = logits.dims()[1];
+        let targets = TensorData::new(self.criterion.targets(batch), [images, classes]);
+        let loss = cross_entropy(logits.clone(), Tensor::from_data(targets, &self.training_device));
+        let value: f32 = loss.clone().into_scalar();
+        let epoch = self.state.epochs + 1;
+        if !value.is_finite() {
+            bail!(
+                "the loss became {value} in epoch {epoch}, batch {}: lower learning_rate (now {rate}) or set clip_global_norm",
+                self.state.batches + 1
+            );
+        }
+        let gradients = GradientsParams::from_grads(loss.backward(), &self.module);
+        self.module = self.optimizer.step(rate, self.module.clone(), gradients);
+        let logits = to_vec(logits);
+        let right = logits.chunks_exact(classes).enumerate().filter(|(i, row)| argmax(row) == batch.class(*i)).count();
+        let state = &mut self.state;
+        state.batches += 1;
+        state.steps += 1;
+        state.loss_sum += f64::from(value) * images as f64;
+        state.correct += right;
+        state.images += images;
+        state.last_batch_loss = f64::from(value);
+        state.last_batch_accuracy = right as f64 / images.max(1) as f64;
+        Ok(BatchReport {
+            epoch,
+            batch: state.batches,
+            step: state.steps,
+            images: state.images,
+            of: self.source.images(),
+            loss: state.last_batch_loss,
+            accuracy: state.last_batch_accuracy,
+            running_loss: state.loss_sum / state.images.max(1) as f64,
+            running_accuracy: state.correct as f64 / state.images.max(1) as f64,
+            learning_rate: rate,
+        })
+    }
+
+    /// Validates, judges the epoch and writes checkpoints.
+    fn end_epoch(&mut self) -> anyhow::Result<()> {
+        let epoch = self.state.epochs + 1;
+        let weights = self.module.to_weights();
+        let module = Classifier::new(self.network, &weights, &self.device)?;
+        let score = self.held.score(&module, self.network, self.first, &self.device);
+        let state = &mut self.state;
+        let row = HistoryRow {
+            epoch,
+            loss: state.loss_sum / state.images.max(1) as f64,
+            accuracy: state.correct as f64 / state.images.max(1) as f64,
+            last_batch_loss: state.last_batch_loss,
+            last_batch_accuracy: state.last_batch_accuracy,
+            val_loss: score.loss,
+            val_accuracy: score.accuracy,
+            learning_rate: self.schedule.rate(state.steps.saturating_sub(1), &state.plateau),
+            seconds: self.before + self.began.elapsed().as_secs_f64(),
+        };
+        state.history.push(row);
+        (state.epochs, state.batches) = (epoch, 0);
+        (state.loss_sum, state.correct, state.images) = (0.0, 0, 0);
+        let monitor = self.config.monitor;
+        let value = monitor.of(&row);
+        self.schedule.end_epoch(epoch, monitor, value, &mut state.plateau);
+        if let Some(stopping) = self.config.early_stopping {
+            let waited = state.stopping.waited(monitor, value, stopping.min_delta);
+            state.stopped = waited >= stopping.patience.max(1);
+        }
+        if state.best.is_none_or(|best| monitor.better(value, best.value, 0.0)) {
+            state.best = Some(Best { epoch, value });
+            self.best = Some(weights);
+            self.save(names::BEST)?;
+        }
+        self.save(names::LAST)
+    }
+
+    /// Writes a checkpoint.
+    fn save(&mut self, name: &str) -> anyhow::Result<()> {
+        self.saved = Instant::now();
+        self.state.seconds = self.before + self.began.elapsed().as_secs_f64();
+        let Some(disk) = &self.hooks.disk else { return Ok(()) };
+        if let Some(log) = &mut self.log {
+            log.flush()?;
+        }
+        let checkpoint = Checkpoint {
+            state: self.state.clone(),
+            weights: self.module.to_weights(),
+            optimizer: self.optimizer.to_bytes()?,
+        };
+        checkpoint.write(&disk.folder.join(names::CHECKPOINTS).join(name))
+    }
+
+    fn outcome(self, end: End) -> anyhow::Result<Outcome> {
+        let (kept, weights) = match (self.config.kept(), self.best) {
+            (Keep::Best, Some(best)) => (Keep::Best, best),
+            _ => (Keep::Last, self.module.to_weights()),
+        };
+        Ok(Outcome { weights, kept, best: self.state.best, history: History { rows: self.state.history }, end })
+    }
+}

@@ -1,0 +1,214 @@
+//! Trainings that are interrupted, killed and gone on with, in processes of their own and on one thread: the same bytes as unbroken.
+
+use crate::support::digits;
+use ocelli_host::data::{Dataset, Split};
+use ocelli_host::network::Network;
+use ocelli_host::train::Checkpoint;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// All that has a state: momenta, statistics, dropout.
+const NET: &str = r#"
+name = "small"
+[input]
+height = 28
+width = 28
+color = "gray"
+mean = [0.5]
+std = [0.25]
+[[layer]]
+type = "conv2d"
+filters = 8
+kernel = 5
+stride = 3
+[[layer]]
+type = "batch_norm"
+[[layer]]
+type = "relu"
+[[layer]]
+type = "dropout"
+rate = 0.25
+[[layer]]
+type = "flatten"
+[[layer]]
+type = "dense"
+units = 10
+[[layer]]
+type = "softmax"
+"#;
+
+fn command(line: &str, folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ocelli"));
+    command.args(line.split_whitespace()).current_dir(folder).env("RAYON_NUM_THREADS", "1");
+    command
+}
+
+fn output(line: &str, folder: &Path) -> Output {
+    command(line, folder).output().unwrap()
+}
+
+fn done(line: &str, folder: &Path) -> String {
+    let output = output(line, folder);
+    assert_eq!(output.status.code(), Some(0), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn refused(line: &str, folder: &Path) -> String {
+    let output = output(line, folder);
+    assert_eq!(output.status.code(), Some(2), "{line}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// Writes digits as idx files.
+fn write_idx(folder: &Path, name: &str, set: &Dataset) {
+    let number = |n: usize| u32::try_from(n).unwrap().to_be_bytes();
+    let mut images = [&[0, 0, 8, 3][..], &number(set.len()), &number(28), &number(28)].concat();
+    images.extend(&set.pixels);
+    std::fs::write(folder.join(format!("{name}-images-idx3-ubyte")), images).unwrap();
+    let mut labels = [&[0, 0, 8, 1][..], &number(set.len())].concat();
+    labels.extend(set.targets.iter().map(|&target| u8::try_from(target).unwrap()));
+    std::fs::write(folder.join(format!("{name}-labels-idx1-ubyte")), labels).unwrap();
+}
+
+/// A folder with 640 digits to train on, 100 to validate on, and the network.
+fn workplace() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("digits");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(folder.path().join("net.toml"), NET).unwrap();
+    let network = Network::from_toml(NET, "test").unwrap();
+    write_idx(&data, "train", &digits(&network, Split::Train, 640));
+    write_idx(&data, "t10k", &digits(&network, Split::Test, 100));
+    folder
+}
+
+const TRAIN: &str = "train --data digits --network net.toml --learning-rate 0.003 --batch-size 16";
+
+fn weights(folder: &Path, run: &str) -> Vec<u8> {
+    std::fs::read(folder.join(run).join("weights.safetensors")).unwrap()
+}
+
+fn position(folder: &Path, run: &str) -> (usize, usize) {
+    let path = folder.join(run).join("checkpoints/last.safetensors");
+    Checkpoint::read(&path).map_or((0, 0), |checkpoint| checkpoint.position())
+}
+
+/// Starts a training and waits until it is in mid-epoch after its first.
+fn in_mid_epoch(line: &str, folder: &Path, run: &str) -> Child {
+    let mut child = command(line, folder).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let began = Instant::now();
+    loop {
+        let (epochs, batches) = position(folder, run);
+        if epochs > 0 && batches > 0 {
+            return child;
+        }
+        let ended = child.try_wait().unwrap();
+        assert!(ended.is_none() && began.elapsed() < Duration::from_secs(300), "{ended:?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn two_epochs_and_two_more_are_four() {
+    let folder = workplace();
+    let at = folder.path();
+    done(&format!("{TRAIN} --epochs 4 --out whole"), at);
+    done(&format!("{TRAIN} --epochs 2 --out parts"), at);
+    assert_ne!(weights(at, "whole"), weights(at, "parts"));
+    let text = done("train --resume parts --epochs 4", at);
+    assert!(text.contains("best epoch by val_loss") && text.contains("after the last step"), "{text}");
+    assert_eq!(weights(at, "whole"), weights(at, "parts"));
+    let file = |run: &str, name: &str| std::fs::read_to_string(at.join(run).join(name)).unwrap();
+    for name in ["batches.csv", "net.toml", "config.toml", "labels.txt"] {
+        assert_eq!(file("whole", name), file("parts", name), "{name}");
+    }
+    assert_eq!(file("parts", "batches.csv").lines().count(), 1 + 4 * 40);
+    assert_eq!(file("parts", "history.csv").lines().count(), 1 + 4);
+
+    let error = refused("train --resume parts --epochs 5 --seed 2", at);
+    assert!(error.contains("[training] seed = 2, but the training was begun with 1"), "{error}");
+    let error = refused(&format!("{TRAIN} --epochs 4 --resume --out nothing"), at);
+    assert!(error.contains("there is no checkpoint nothing"), "{error}");
+    assert!(!at.join("nothing").exists());
+    done(&format!("{TRAIN} --epochs 1 --schedule cosine --out cosine"), at);
+    let error = refused("train --resume cosine --epochs 2", at);
+    assert!(error.contains("epochs = 2") && error.contains("schedule = \"cosine\""), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_killed_and_a_stopped_training_end_like_an_unbroken_one() {
+    use std::os::unix::process::ExitStatusExt;
+    let folder = workplace();
+    let at = folder.path();
+    let line = format!("{TRAIN} --epochs 5 --schedule cosine --optimizer nadam --keep best --monitor val_accuracy");
+    done(&format!("{line} --out whole"), at);
+
+    let often = format!("{line} --checkpoint-steps 3 --out killed");
+    let mut child = in_mid_epoch(&often, at, "killed");
+    child.kill().unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(9), "it was killed while it trained");
+    assert!(!at.join("killed/weights.safetensors").exists());
+    done(&format!("{often} --resume"), at);
+    assert_eq!(weights(at, "whole"), weights(at, "killed"));
+
+    let child = in_mid_epoch(&often.replace("killed", "stopped"), at, "stopped");
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let ended = child.wait_with_output().unwrap();
+    let message = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(130), "{message}");
+    assert!(message.contains("go on with: ocelli train --resume stopped"), "{message}");
+    // what there is can be used
+    assert!(at.join("stopped/weights.safetensors").exists() && at.join("stopped/model.onnx").exists());
+    let text = done("train --resume stopped", at);
+    assert!(text.contains("holds the weights of that epoch"), "{text}");
+    assert_eq!(weights(at, "whole"), weights(at, "stopped"));
+}
+
+#[test]
+fn a_network_trained_here_becomes_the_base_of_another() {
+    let folder = workplace();
+    let at = folder.path();
+    done(&format!("{TRAIN} --epochs 4 --out base"), at);
+    let others = at.join("others");
+    std::fs::create_dir(&others).unwrap();
+    // even and odd digits: other classes, and fewer
+    let parity = |split, count| {
+        let mut set = digits(&Network::from_toml(NET, "test").unwrap(), split, count);
+        set.targets.iter_mut().for_each(|target| *target %= 2);
+        set
+    };
+    write_idx(&others, "train", &parity(Split::Train, 320));
+    write_idx(&others, "t10k", &parity(Split::Test, 100));
+    std::fs::write(at.join("labels.txt"), "even\nodd\n").unwrap();
+
+    let line = "finetune --base base others --labels labels.txt --epochs 6 --batch-size 16 --learning-rate 0.003";
+    let head = ["--head", "flatten, dense 16 relu, dropout 0.1, dense N"];
+    let run = |more: &str| {
+        let output = command(&format!("{line} {more}"), at).args(head).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{more}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = run("--out frozen");
+    assert!(text.contains("frozen layers were run once") && text.contains("times as fast"), "{text}");
+    let text = run("--freeze all-but-1 --unfreeze-epochs 1 --unfreeze-rate 0.0001 --out whole");
+    assert!(
+        text.contains("freeze = all-but-1") && !text.contains("times as fast"),
+        "the first layer is trained: {text}"
+    );
+    assert_eq!(std::fs::read_to_string(at.join("whole/history.csv")).unwrap().lines().count(), 1 + 7);
+
+    // a run folder like any other
+    done("compile frozen", at);
+    let eval = done("eval frozen others --labels labels.txt --json", at);
+    let eval: serde_json::Value = serde_json::from_str(&eval).unwrap();
+    assert!(eval["accuracy"].as_f64().unwrap() > 0.75, "{eval}");
+    let error = refused("train frozen/config.toml --out again", at);
+    assert!(error.contains("ocelli finetune"), "{error}");
+    let error = refused("finetune --base base others --freeze half", at);
+    assert!(error.contains("all-but-K"), "{error}");
+    let output = command(line, at).args(["--head", "gap, dense 4", "--out", "none"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(!at.join("none").exists(), "nothing is left behind");
+}
