@@ -78,7 +78,7 @@ pub fn run(args: &Host) -> Result<ExitCode> {
 }
 
 /// Where cargo writes.
-fn target_folder() -> PathBuf {
+pub fn target_folder() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder))
 }
 
@@ -144,7 +144,7 @@ fn table(rows: &[Row]) -> String {
 }
 
 /// The CPU's name.
-fn cpu() -> String {
+pub fn cpu() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let names = ["model name", "Model"].iter();
     let line = names.filter_map(|name| text.lines().find(|line| line.starts_with(name))).next();

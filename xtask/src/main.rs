@@ -3,6 +3,7 @@
 mod apt;
 mod bench;
 mod bench_host;
+mod bench_train;
 mod ci;
 mod debian;
 mod demo;

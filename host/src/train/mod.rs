@@ -3,6 +3,7 @@
 mod batches;
 mod history;
 mod module;
+mod ops;
 mod parts;
 
 pub use batches::{Batches, input_tensor};
