@@ -118,7 +118,7 @@ fn time(level: Level, l: &Layer) -> f64 {
             match l.kind {
                 Kind::Conv => conv2d_row(level, &p, -128, rows, y, &constants, &mut scratch, out),
                 Kind::Depthwise => depthwise_row(level, &p, -128, rows, y, &constants, &mut scratch, out),
-                Kind::Add => add_row(level, &ADD, out, rows.get(i64::from(y)).unwrap_or_default()),
+                Kind::Add => add_row(level, &ADD, out, rows.get(y).unwrap_or_default()),
                 Kind::Dense => dense(level, &input, &constants, &mut scratch, out),
             }
         }

@@ -1,8 +1,9 @@
-//! `cargo xtask bench`: what a model takes on an emulated board; on this computer see `bench_host`.
+//! `cargo xtask bench`: what a model takes on an emulated board; on this computer see `bench_host` and `bench_train`.
 
 mod duo;
 
 use crate::bench_host::{self, Host};
+use crate::bench_train::{self, Train};
 use crate::process::{self, cargo};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand, ValueEnum};
@@ -25,6 +26,8 @@ pub enum Task {
     Device(Device),
     /// Time networks on this computer: ours by threads and instructions, tract, and XNNPACK where it is installed.
     Host(Host),
+    /// Time training on this computer: our operators, Burn's own, and Keras and PyTorch where they are installed.
+    Train(Train),
 }
 
 /// Arguments of `bench device`.
@@ -61,6 +64,7 @@ pub fn run(task: &Task) -> Result<ExitCode> {
     let args = match task {
         Task::Device(args) => args,
         Task::Host(args) => return bench_host::run(args),
+        Task::Train(args) => return bench_train::run(args),
     };
     let board = find(&args.board)?;
     let model = CompiledModel::of(&args.model, board)?;

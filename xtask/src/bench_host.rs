@@ -72,6 +72,11 @@ pub fn run(args: &Host) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Where cargo writes.
+pub fn target_folder() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder))
+}
+
 /// A network, what ran it, and its time.
 type Row = (String, String, f64);
 
@@ -136,7 +141,7 @@ fn table(rows: &[Row]) -> String {
 }
 
 /// The CPU's name.
-fn cpu() -> String {
+pub fn cpu() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let names = ["model name", "Model"].iter();
     let line = names.filter_map(|name| text.lines().find(|line| line.starts_with(name))).next();

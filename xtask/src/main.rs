@@ -4,6 +4,7 @@ mod aarch64;
 mod apt;
 mod bench;
 mod bench_host;
+mod bench_train;
 mod browser;
 mod ci;
 mod debian;

@@ -178,10 +178,10 @@ fn needed(base: &Network, end: usize) -> anyhow::Result<Vec<Layer>> {
         let mut kept = layer.layer.clone();
         // a layer that read the one before it may now have another before it
         let before = index.checked_sub(1).and_then(|index| base.layers.get(index));
-        if let (true, Some(before)) = (kept.inputs.is_empty(), before) {
-            if layers.last().map(|layer| &layer.name) != Some(&before.name) {
-                kept.inputs = vec![before.name.clone()];
-            }
+        if let (true, Some(before)) = (kept.inputs.is_empty(), before)
+            && layers.last().map(|layer| &layer.name) != Some(&before.name)
+        {
+            kept.inputs = vec![before.name.clone()];
         }
         layers.push(kept);
     }

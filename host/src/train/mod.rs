@@ -11,6 +11,7 @@ mod history;
 mod loss;
 mod module;
 mod monitor;
+mod ops;
 mod optimizer;
 mod parts;
 mod rule;

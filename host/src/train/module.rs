@@ -1,11 +1,12 @@
 //! The network as a Burn module: as it is trained, layer by layer, or as it runs afterwards, node by node.
 
+use super::ops::{Operators, activate};
 use super::parts::{Convolution, Dense, norm, norm_numbers, to_vec};
 use crate::network::{LayerKind, Network, NetworkError, Weights};
 use burn::module::{Module, Param, ParamId};
 use burn::nn::{BatchNorm, Dropout, DropoutConfig};
-use burn::tensor::activation::{hard_swish, leaky_relu, relu, sigmoid, tanh};
-use burn::tensor::module::{avg_pool2d, conv2d, linear, max_pool2d};
+use burn::tensor::activation::{hard_swish, leaky_relu, sigmoid, tanh};
+use burn::tensor::module::{avg_pool2d, linear};
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions, PadMode};
 use burn::tensor::{Device, Tensor};
 use ocelli::ir::{Activation, Op, Shape, ShapeError, Unary, Window};
@@ -23,6 +24,8 @@ pub struct Classifier {
     /// The tensor that holds the logits.
     #[module(skip)]
     output: usize,
+    #[module(skip)]
+    operators: Operators,
 }
 
 /// What to do next, and with which of the module's parts.
@@ -32,6 +35,8 @@ struct Stage {
     work: Work,
     /// Tensors it reads: 0 is the module's input, `i + 1` the output of stage `i`; with each whether it is read for the last time.
     inputs: Vec<(usize, bool)>,
+    /// The next stage's activation, where this stage can apply it.
+    then: Option<Activation>,
 }
 
 #[derive(Clone, Debug)]
@@ -120,6 +125,7 @@ impl Classifier {
             dropouts: Vec::new(),
             stages: Vec::new(),
             output: 0,
+            operators: Operators::default(),
         };
         for (index, item) in items.enumerate() {
             if item.kind == LayerKind::Op(Op::Softmax) {
@@ -138,7 +144,7 @@ impl Classifier {
                 },
             })?;
             let inputs = item.inputs.iter().map(|&tensor| (tensor, false)).collect();
-            module.stages.push(Stage { name: item.name.to_owned(), work, inputs });
+            module.stages.push(Stage { name: item.name.to_owned(), work, inputs, then: None });
         }
         let mut read_later = vec![false; module.stages.len() + 1];
         read_later[module.output] = true;
@@ -147,7 +153,27 @@ impl Classifier {
                 *last = !std::mem::replace(&mut read_later[*tensor], true);
             }
         }
+        for index in 1..module.stages.len() {
+            let [norm, next] = &module.stages[index - 1..=index] else { continue };
+            let alone = next.inputs == [(index, true)] && module.output != index;
+            let activation = match next.work {
+                Work::Function(Unary::Relu) => Activation::Relu,
+                Work::Function(Unary::Relu6) => Activation::Relu6,
+                _ => continue,
+            };
+            if alone && matches!(norm.work, Work::Norm(_)) {
+                module.stages[index - 1].then = Some(activation);
+            }
+        }
         Ok(module)
+    }
+
+    /// The same module on Burn's own operators: slower, for comparison.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_burns_operators(mut self) -> Self {
+        self.operators = Operators::Burns;
+        self
     }
 
     fn work(&mut self, item: &Item<'_>, weights: &Weights, device: &Device) -> Result<Work, Problem> {
@@ -222,7 +248,7 @@ impl Classifier {
     /// `x`: `[n, c, h, w]`; result: `[n, classes]`.
     #[must_use]
     pub(super) fn forward_from(&self, x: Tensor<4>, first: usize) -> Tensor<2> {
-        let logits = self.run(x, first..self.output, |_, _| {});
+        let logits = self.run(x, first..self.output, None);
         let [n, c, h, w] = logits.dims();
         logits.reshape([n, c * h * w])
     }
@@ -233,7 +259,7 @@ impl Classifier {
     /// `x` and result: `[n, c, h, w]`.
     #[must_use]
     pub(super) fn features(&self, x: Tensor<4>, end: usize) -> Tensor<4> {
-        self.run(x, 0..end, |_, _| {})
+        self.run(x, 0..end, None)
     }
 
     /// The layers with weights, each with its kernel's number.
@@ -268,21 +294,24 @@ impl Classifier {
 
     /// As [`forward`](Self::forward); `observe` gets the output of every layer before the softmax. Dropout layers are passed over.
     pub fn forward_observed(&self, x: Tensor<4>, mut observe: impl FnMut(LayerOutput)) -> Tensor<2> {
-        let logits = self.run(x, 0..self.output, |stage, y| {
+        let mut observe = |stage: &Stage, y: &Tensor<4>| {
             if !matches!(stage.work, Work::Dropout(_)) {
                 observe(LayerOutput { name: stage.name.clone(), values: to_vec(y.clone().permute([0, 2, 3, 1])) });
             }
-        });
+        };
+        let logits = self.run(x, 0..self.output, Some(&mut observe));
         let [n, c, h, w] = logits.dims();
         logits.reshape([n, c * h * w])
     }
 
-    /// The output of the last of some stages, whose first reads `x` and whose others read nothing before that.
-    fn run(&self, x: Tensor<4>, stages: Range<usize>, mut observe: impl FnMut(&Stage, &Tensor<4>)) -> Tensor<4> {
+    /// The output of the last of some stages, whose first reads `x` and whose others read nothing before that. `observe` sees the output
+    /// of every stage; without it, stages are taken together where that is faster.
+    fn run(&self, x: Tensor<4>, stages: Range<usize>, mut observe: Option<Observer<'_>>) -> Tensor<4> {
         let mut result = x.clone();
         let mut tensors: Vec<Option<Tensor<4>>> = vec![None; stages.start];
         tensors.push(Some(x));
-        for (index, stage) in self.stages.iter().enumerate().take(stages.end).skip(stages.start) {
+        let mut index = stages.start;
+        while let Some(stage) = self.stages.get(index).filter(|_| index < stages.end) {
             // a tensor goes when it is read for the last time
             let read = |&(tensor, last): &(usize, bool)| {
                 let tensor = &mut tensors[tensor];
@@ -290,9 +319,17 @@ impl Classifier {
             };
             let mut inputs: Vec<Tensor<4>> = stage.inputs.iter().filter_map(read).collect();
             let first = inputs.remove(0);
-            let y = self.step(&stage.work, first, inputs);
-            observe(stage, &y);
-            if stages.end == index + 1 {
+            let then = stage.then.filter(|_| observe.is_none() && index + 1 < stages.end);
+            let y = self.step(&stage.work, first, inputs, then.unwrap_or(Activation::None));
+            if let Some(observe) = &mut observe {
+                observe(stage, &y);
+            }
+            if then.is_some() {
+                tensors.push(None);
+                index += 1;
+            }
+            index += 1;
+            if stages.end == index {
                 result = y.clone();
             }
             tensors.push(Some(y));
@@ -300,15 +337,14 @@ impl Classifier {
         result
     }
 
-    /// One layer; `others` are its inputs but the first.
-    fn step(&self, work: &Work, x: Tensor<4>, others: Vec<Tensor<4>>) -> Tensor<4> {
+    /// One layer; `others` are its inputs but the first, `then` the activation to apply after a norm.
+    fn step(&self, work: &Work, x: Tensor<4>, others: Vec<Tensor<4>>, then: Activation) -> Tensor<4> {
         match work {
             Work::Convolution { index, options, activation } => {
                 let layer = &self.convolutions[*index];
-                activate(
-                    conv2d(x, layer.weight.val(), layer.bias.as_ref().map(Param::val), options.clone()),
-                    *activation,
-                )
+                let (weight, bias) = (layer.weight.val(), layer.bias.as_ref().map(Param::val));
+                let bias = bias.unwrap_or_else(|| Tensor::zeros([weight.dims()[0]], &weight.device()));
+                self.operators.conv2d(x, weight, bias, options, *activation)
             }
             Work::Dense { index, activation } => {
                 let layer = &self.denses[*index];
@@ -317,13 +353,17 @@ impl Classifier {
                 let units = y.dims()[1];
                 activate(y.reshape([n, units, 1, 1]), *activation)
             }
-            Work::Norm(index) => self.norms[*index].forward(x),
-            Work::MaxPool(options) => max_pool2d(x, options.clone()),
-            Work::MinPool(options) => max_pool2d(x.neg(), options.clone()).neg(),
+            Work::Norm(index) => self.operators.batch_norm(&self.norms[*index], x, then),
+            Work::MaxPool(options) => self.operators.max_pool2d(x, options),
+            Work::MinPool(options) => self.operators.max_pool2d(x.neg(), options).neg(),
             Work::AveragePool(options) => avg_pool2d(x, options.clone()),
-            Work::GlobalAverage => x.mean_dim(2).mean_dim(3),
+            Work::GlobalAverage => self.operators.global_average(x),
             Work::GlobalMax => x.max_dim(2).max_dim(3),
-            Work::Add(activation) => activate(others.into_iter().fold(x, |x, y| x + y), *activation),
+            Work::Add(activation) => {
+                let last = others.len().saturating_sub(1);
+                let with = |i| if i == last { *activation } else { Activation::None };
+                others.into_iter().enumerate().fold(x, |x, (i, y)| self.operators.add(x, y, with(i)))
+            }
             Work::Mul(activation) => activate(others.into_iter().fold(x, |x, y| x * y), *activation),
             Work::Concat => Tensor::cat(std::iter::once(x).chain(others).collect(), 1),
             Work::Pad(cells) => {
@@ -357,6 +397,9 @@ impl Classifier {
     }
 }
 
+/// Sees the output of every stage.
+type Observer<'o> = &'o mut dyn FnMut(&Stage, &Tensor<4>);
+
 /// Why a layer cannot be built.
 enum Problem {
     NoWeights,
@@ -367,15 +410,6 @@ enum Problem {
 fn pads(window: &Window, input: Shape) -> Result<[(usize, usize); 2], Problem> {
     let [top, left, bottom, right] = window.resolve(input).map_err(Problem::Shape)?.pads.map(usize::from);
     Ok([(top, bottom), (left, right)])
-}
-
-fn activate(x: Tensor<4>, activation: Activation) -> Tensor<4> {
-    match activation {
-        Activation::None => x,
-        Activation::Relu => relu(x),
-        Activation::Relu6 => x.clamp(0.0, 6.0),
-        Activation::ReluN1To1 => x.clamp(-1.0, 1.0),
-    }
 }
 
 fn apply(x: Tensor<4>, function: Unary) -> Tensor<4> {
