@@ -210,7 +210,7 @@ fn print_survey(found: &Survey) {
         "near ones not looked for among so many pictures".to_owned()
     };
     println!(
-        "twice    {} groups of pictures: {} exact, {near}; {} across sets, {} across classes",
+        "twice    {} (groups of pictures): {} exact, {near}; {} across sets, {} across classes",
         found.duplicates.len(),
         count(|d| d.exact),
         count(|d| d.across_sets),

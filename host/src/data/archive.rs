@@ -106,6 +106,8 @@ fn list_tar_gz(path: &Path, stream: impl Read) -> Result<Vec<Entry>, String> {
         let blob = Blob::memory(inside(path, &parts), bytes);
         push(&mut files, (parts, blob))?;
     }
+    // the checksum stands at the end, after what an archive needs
+    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(|e| e.to_string())?;
     Ok(files)
 }
 

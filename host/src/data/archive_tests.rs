@@ -124,7 +124,14 @@ fn names_that_lead_out_are_no_files_and_nothing_is_written() {
         ("/etc/evil.png", png(1)),
         ("dog/2.png", png(2)),
     ];
-    for (name, bytes) in [("a.zip", zip(&files, CompressionMethod::DEFLATE)), ("b.tar", tar(&files))] {
+    // the zip library's writer cleans names: dots are put in afterwards
+    let disguised = files.clone().map(|(name, bytes)| (name.replace("..", "%%"), bytes));
+    let disguised: Vec<_> = disguised.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
+    let mut hostile = zip(&disguised, CompressionMethod::DEFLATE);
+    let places: Vec<usize> = (0..hostile.len() - 1).filter(|&at| &hostile[at..at + 2] == b"%%").collect();
+    assert_eq!(places.len(), 6, "three in local headers, three in the directory");
+    places.into_iter().for_each(|at| hostile[at..at + 2].copy_from_slice(b".."));
+    for (name, bytes) in [("a.zip", hostile), ("b.tar", tar(&files))] {
         let (folder, path) = put(name, &bytes);
         let source = DataSource::open(&path, None).unwrap();
         // an absolute name is a name like others
@@ -152,12 +159,12 @@ fn cifar_is_read_from_its_archive_as_it_is_downloaded() {
 
 #[test]
 fn a_cut_archive_never_loads_whole() {
-    let files = photos();
+    let files = photos()[..5].to_vec(); // nothing after the last picture
     for (name, bytes) in
         [("a.zip", zip(&files, CompressionMethod::DEFLATE)), ("b.tar", tar(&files)), ("c.tar.gz", gzip(&tar(&files)))]
     {
-        // a tar ends with a kilobyte of zeros, which nobody needs
-        let whole = if name == "b.tar" { bytes.len() - 2048 } else { bytes.len() };
+        // a tar ends with zeros that nobody needs: what fills the last block of 512 bytes, and a kilobyte
+        let whole = if name == "b.tar" { bytes.len() - 1024 - 512 + png(4).len() } else { bytes.len() };
         for end in (0..whole).step_by(1 + whole / 97) {
             let (_folder, path) = put(name, &bytes[..end]);
             let loaded = DataSource::open(&path, None).and_then(|source| {
