@@ -31,8 +31,8 @@ const OPERATORS: [(&str, usize); 23] = [
     ("relu6", 8),
     ("softmax", 16),
     ("tanh", 8),
-    ("uint8", 184),
-    ("", 560),
+    ("uint8", 192),
+    ("", 568),
 ];
 
 fn cases() -> Vec<PathBuf> {

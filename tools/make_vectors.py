@@ -35,7 +35,7 @@ def run(rng, made, seed):
     """The case as its file has it, and how many values the two interpreters disagree on (None where only one can run it)."""
     inputs = [random_bytes(rng, t) for t in made.inputs]
     if hasattr(made, "fixed"):
-        inputs = [made.fixed]
+        inputs = made.fixed if isinstance(made.fixed, list) else [made.fixed]
     fed = [-1 - x for x in inputs] if hasattr(made, "mirrored") else inputs
     if made.op == "conv1d":
         fed = [x[:, None] for x in fed]

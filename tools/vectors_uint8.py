@@ -130,6 +130,40 @@ def mul(rng):
     return Made("mul", dict(activation=act), blob, [t[n] for n in order], t["y"], HAND)
 
 
+def rounded(x, factor):
+    """TFLite's MultiplyByQuantizedMultiplier, of an array."""
+    fraction, shift = np.frexp(factor)
+    product = (x.astype(np.int64) << max(shift, 0)) * int(np.floor(fraction * (1 << 31) + .5))
+    high = np.trunc((product + np.where(product >= 0, 1 << 30, 1 - (1 << 30))) / (1 << 31)).astype(np.int64)
+    right = max(-shift, 0)
+    return (high >> right) + ((high & ((1 << right) - 1)) > (((1 << right) - 1) >> 1) + (high < 0))
+
+
+def mul_ties(rng):
+    """Products next to the middle between two outputs: they tell a factor in single precision (TFLite) from one in double."""
+    decimals = np.float32([.01, .02, .03, .05, .06, .07, .1, .15, .2, .25, .3])
+    za, zb, zo = (int(rng.integers(0, 20)) for _ in range(3))
+    a, b = (v.ravel() for v in np.meshgrid(np.arange(256), np.arange(256)))
+    x = (a - za) * (b - zb)
+    for _ in range(500):
+        sa, sb = rng.choice(decimals, 2)
+        so = np.float32(sa * sb * rng.choice([.5, .8, 1.25, 1.5, 2, 2.5, 4, 8, 16, 40]))
+        single, double = (np.clip(rounded(x, f) + zo, 0, 255) for f in (np.float64(sa * sb / so), np.float64(sa) * np.float64(sb) / np.float64(so)))
+        found = np.flatnonzero(single != double)
+        if len(found) >= 8:
+            break
+    else:
+        return None
+    chosen = rng.choice(found, 48)
+    chosen[40:] = rng.integers(0, len(x), 8)
+    shape = (1, 4, 4, 3)
+    t = dict(a=T(shape, U, [float(sa)], [za]), b=T(shape, U, [float(sb)], [zb]), y=T(shape, U, [float(so)], [zo]))
+    made = Made("mul", dict(activation="none"), build(t, [Op("MUL", ["a", "b"], ["y"])], ["a", "b"], ["y"]), [t["a"], t["b"]], t["y"],
+                HAND + ", products next to ties")
+    made.fixed = [v[chosen].astype(np.uint8).reshape(shape) for v in (a, b)]
+    return made
+
+
 def pad(rng):
     h, w, c = picture(rng)
     sc, z = [scale(rng, .01, .1)], zero(rng)
@@ -147,12 +181,15 @@ def reduce_max(rng):
     return Made("reduce_max", dict(axes=(1, 2), keep_dims=keep), blob, [t["x"]], t["y"], HAND)
 
 
-def unary(name, op, alpha=False, fixed=None):
-    """Every byte value once, input and output of scales of their own."""
+def unary(name, op, alpha=False, fixed=None, decimal=False):
+    """Every byte value once, input and output of scales of their own; half of the `decimal` ones of scales such as 0.1 and 6/255, whose quotient
+    is short, so that values lie next to the middle between two outputs."""
     def make(rng):
         attrs = dict(alpha=float(np.float32(pick(rng, .01, .1, .3, float(rng.random()))))) if alpha else {}
         s = scale(rng, .004, .3)
         so, zo = fixed or (float(np.float32(s * rng.uniform(.3, 2.5))), zero(rng))
+        if decimal and rng.random() < .5:
+            s, so = (float(np.float32(v)) for v in pick(rng, (.1, 6 / 255), (.1, .04), (.05, .02), (.3, .08), (.1, .08), (.7, .4)))
         t = dict(x=T((1, 256), U, [s], zero(rng)), y=T((1, 256), U, [so], zo))
         made = Made(op, attrs, build(t, [Op(name, ["x"], ["y"], dict(attrs))], ["x"], ["y"]), [t["x"]], t["y"], HAND)
         made.fixed = np.arange(256, dtype=np.uint8).reshape(1, 256)
@@ -165,8 +202,8 @@ MAKERS = {
     "uint8_dense": dense, "uint8_average_pool2d": lambda rng: pool(rng, "AVERAGE_POOL_2D", "average_pool2d"),
     "uint8_max_pool2d": lambda rng: pool(rng, "MAX_POOL_2D", "max_pool2d"), "uint8_add": add, "uint8_concat": concat,
     "uint8_softmax": softmax, "uint8_logistic": logistic, "uint8_mean": mean,
-    "uint8_conv2d_groups": conv_groups, "uint8_mul": mul, "uint8_pad": pad, "uint8_reduce_max": reduce_max, "uint8_relu": unary("RELU", "relu"),
-    "uint8_relu6": unary("RELU6", "relu6"), "uint8_relu_n1_to_1": unary("RELU_N1_TO_1", "relu_n1_to_1"),
+    "uint8_conv2d_groups": conv_groups, "uint8_mul": mul, "uint8_mul_ties": mul_ties, "uint8_pad": pad, "uint8_reduce_max": reduce_max, "uint8_relu": unary("RELU", "relu", decimal=True),
+    "uint8_relu6": unary("RELU6", "relu6", decimal=True), "uint8_relu_n1_to_1": unary("RELU_N1_TO_1", "relu_n1_to_1", decimal=True),
     "uint8_leaky_relu": unary("LEAKY_RELU", "leaky_relu", alpha=True), "uint8_tanh": unary("TANH", "tanh", fixed=(1 / 128, [128])),
     "uint8_hard_swish": unary("HARD_SWISH", "hard_swish"), "uint8_quantize": unary("QUANTIZE", "quantize"),
     "uint8_conv2d_ties": lambda rng: ties(rng, "CONV_2D", "conv2d", U), "uint8_dense_ties": lambda rng: ties(rng, "FULLY_CONNECTED", "dense", U),

@@ -137,7 +137,12 @@ impl<'a> Lowering<'a> {
                 entry.multipliers.push(one(real(before[1]) / twice)?);
                 entry.multipliers.push(one(twice / (f64::from(1 << 20) * real(output)))?);
             }
-            Op::Mul { .. } => entry.multipliers.push(one(real(before[0]) * real(before[1]) / real(output))?),
+            Op::Mul { .. } => {
+                // TensorFlow Lite, `kernels/mul.cc`, in single precision; TensorFlow Lite Micro, `mul_common.cc`, in double
+                let single = f64::from(before[0].scale * before[1].scale / output.scale);
+                let double = real(before[0]) * real(before[1]) / real(output);
+                entry.multipliers.push(one(if layer.unsigned { single } else { double })?);
+            }
             Op::GlobalAveragePool => {
                 let Shape { h, w, .. } = node.input();
                 entry.multipliers.push(mean_factor(one(real(before[0]) / real(output))?, u64::from(h) * u64::from(w))?);

@@ -19,10 +19,11 @@ use ocelli::quant::{
 /// `ReluQuantized`, `Requantize`; gemmlowp `fixedpoint.h` for the fixed-point functions.
 pub fn lookup_table(unary: Unary, input: QuantParams, output: QuantParams) -> anyhow::Result<Vec<i8>> {
     let table = |f: &dyn Fn(i32) -> i32| table(input, f);
+    let rescaled = |clamp| rescaled_table(f64::from(input.scale) / f64::from(output.scale), input, output, clamp);
     Ok(match unary {
-        Unary::Requantize => rescaled_table(input, output, Activation::None)?,
-        Unary::Relu => rescaled_table(input, output, Activation::Relu)?,
-        Unary::ReluN1To1 => rescaled_table(input, output, Activation::ReluN1To1)?,
+        Unary::Requantize => rescaled(Activation::None)?,
+        Unary::Relu => rescaled(Activation::Relu)?,
+        Unary::ReluN1To1 => rescaled(Activation::ReluN1To1)?,
         // TensorFlow Lite Micro clamps at the input's scale and rescales nothing
         Unary::Relu6 => {
             let six = (6.0 / input.scale).round() as i32;
@@ -54,26 +55,27 @@ pub fn lookup_table(unary: Unary, input: QuantParams, output: QuantParams) -> an
 /// When a scale is outside what the arithmetic can take.
 ///
 /// # Source
-/// TensorFlow Lite's reference kernels for uint8: `optimized_ops::ReluX` rescales, relu6 and relu_n1_to_1 included (`kernels/activations.cc`),
-/// `LUTPopulate` computes sigmoid and tanh in single precision; the others are those of int8.
+/// TensorFlow Lite's reference kernels for uint8 (`kernels/activations.cc`): relu, relu6 and relu_n1_to_1 rescale by a quotient in single
+/// precision, sigmoid and tanh are computed in it; the others are those of int8.
 pub fn unsigned_table(unary: Unary, input: QuantParams, output: QuantParams) -> anyhow::Result<Vec<i8>> {
     let in_float = |f: &dyn Fn(f32) -> f32| {
         let inverse = 1.0 / output.scale;
         table(input, &|x| saturating_sum((f(input.scale * x as f32) * inverse).round(), output.zero_point))
     };
+    let rescaled = |clamp| rescaled_table(f64::from(input.scale / output.scale), input, output, clamp);
     match unary {
-        Unary::Relu6 => rescaled_table(input, output, Activation::Relu6),
+        Unary::Relu => rescaled(Activation::Relu),
+        Unary::Relu6 => rescaled(Activation::Relu6),
+        Unary::ReluN1To1 => rescaled(Activation::ReluN1To1),
         Unary::Sigmoid => Ok(in_float(&|x| 1.0 / (1.0 + (-x).exp()))),
         Unary::Tanh => Ok(in_float(&f32::tanh)),
-        Unary::Relu | Unary::ReluN1To1 | Unary::LeakyRelu { .. } | Unary::HardSwish | Unary::Requantize => {
-            lookup_table(unary, input, output)
-        }
+        Unary::LeakyRelu { .. } | Unary::HardSwish | Unary::Requantize => lookup_table(unary, input, output),
     }
 }
 
-/// The identity to another scale, clamped there.
-fn rescaled_table(input: QuantParams, output: QuantParams, clamp: Activation) -> anyhow::Result<Vec<i8>> {
-    let ratio = factor(f64::from(input.scale) / f64::from(output.scale))?;
+/// The identity to another scale, `ratio` output steps for one of the input, clamped there.
+fn rescaled_table(ratio: f64, input: QuantParams, output: QuantParams, clamp: Activation) -> anyhow::Result<Vec<i8>> {
+    let ratio = factor(ratio)?;
     let (low, high) = activation_range(clamp, output.scale, output.zero_point);
     let value = |x| scale_by(x, ratio).saturating_add(output.zero_point).clamp(low.into(), high.into());
     Ok(table(input, &value))
@@ -306,7 +308,8 @@ mod tests {
         let output = QuantParams { scale: 6.0 / 255.0, zero_point: -128 };
         let at = |table: Vec<i8>, q: i32| i32::from(table[q as usize]) + 128;
         let unsigned = || unsigned_table(Unary::Relu6, input, output).unwrap();
-        assert_eq!([10, 11, 69, 70, 200].map(|q| at(unsigned(), q)), [0, 4, 251, 255, 255]);
+        // 40: half a step above 127, but for the quotient in double precision
+        assert_eq!([10, 11, 40, 69, 70, 200].map(|q| at(unsigned(), q)), [0, 4, 128, 251, 255, 255]);
         let signed = || lookup_table(Unary::Relu6, input, output).unwrap();
         assert_eq!([0, 10, 11, 70, 200].map(|q| at(signed(), q)), [10, 10, 11, 70, 70]);
     }

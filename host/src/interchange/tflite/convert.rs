@@ -135,8 +135,8 @@ pub(super) fn convert(model: &TfliteModel<'_>, operator: &TfliteOperator) -> any
             let add = matches!(operator.options, Options::Add { .. });
             let mut inputs = vec![first, *data.get(1).context("has one input")?];
             let other = shape(&model.tensors[inputs[1]])?;
-            if !add && (in_shape.h, in_shape.w) == (1, 1) && (other.h, other.w) != (1, 1) {
-                inputs.reverse(); // the factors for each channel come second
+            if (in_shape.h, in_shape.w) == (1, 1) && (other.h, other.w) != (1, 1) {
+                inputs.reverse(); // one value a channel comes second: sums and products do not mind
             }
             let op = if add { Op::Add { activation } } else { Op::Mul { activation } };
             Ok(Converted::Layers(vec![draft(op, inputs)]))

@@ -34,6 +34,9 @@ pub struct ImportOptions {
     pub range: Option<[f32; 2]>,
 }
 
+/// Far more operators than a classifier has: what is done for each of them may look at all of them.
+const MAX_OPERATORS: usize = 1 << 14;
+
 /// Reads a file and makes a network of it.
 ///
 /// # Errors
@@ -41,6 +44,8 @@ pub struct ImportOptions {
 pub fn import(file: &[u8], options: &ImportOptions) -> anyhow::Result<Imported> {
     let mut model = super::read(file)?;
     model.simplify()?;
+    let count = model.operators.len();
+    ensure!(count <= MAX_OPERATORS, "the network has {count} operators, at most {MAX_OPERATORS} are read");
     let integer = is_quantized(&model);
     let problems =
         unsupported(&model, |model, operator| check(model, operator, integer).map_err(|error| format!("{error:#}")));
