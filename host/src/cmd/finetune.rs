@@ -2,13 +2,16 @@
 
 use super::Verdict;
 use super::train::{finish, parse_keep, parse_monitor, set, stop_on_ctrl_c};
-use super::ui::{TrainingBar, load_training};
+use super::ui::{TrainingBar, feed, load_images};
+use ocelli_host::augment::AugmentationConfig;
 use ocelli_host::config::Config;
+use ocelli_host::data::ImageSource;
 use ocelli_host::run::{RunFolder, Trained};
 use ocelli_host::train::{
-    EarlyStopping, FinetuneConfig, Freeze, Grafted, Hooks, Keep, Material, Monitor, Shuffled, TrainingConfig, finetune,
+    EarlyStopping, FinetuneConfig, Freeze, Grafted, Hooks, Keep, Material, Monitor, TrainingConfig, finetune,
 };
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Train a new head on a network that is trained already
 ///
@@ -43,7 +46,7 @@ pub struct Args {
     /// Share of the training images set aside when the dataset has no validation or test set [default: 0.1].
     #[arg(long)]
     validation_fraction: Option<f64>,
-    /// A config.toml whose [training] is taken; flags override it.
+    /// A config.toml whose [training] and [augmentation] are taken; flags override it.
     #[arg(long)]
     config: Option<PathBuf>,
     /// Passes over the training images [default: 10].
@@ -85,21 +88,27 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let base = Trained::open(&args.base)?;
     let config = args.config(&base)?;
     let Some(plan) = &config.finetune else { anyhow::bail!("there is nothing to fine-tune") };
-    let source = ocelli_host::data::DataSource::open(&config.dataset.path, config.dataset.labels.as_deref())?;
+    let source = config.dataset.open()?;
     let grafted = Grafted::new(&base.network, args.cut.as_deref(), &args.head, source.labels().len())?;
     grafted.first_trained(args.freeze)?;
     let folder = RunFolder::create(&args.out)?;
-    let (training, validation) = load_training(&config.dataset, &grafted.network, config.training.seed)?;
-    let source = Shuffled::new(&training, config.training.batch_size, config.training.seed)?;
-    let material =
-        Material { source: &source, plain: Some(&training), targets: &training.targets, validation: &validation };
+    let (training, validation) = load_images(&config.dataset, &grafted.network, config.training.seed)?;
+    let training: Arc<dyn ImageSource> = Arc::new(training);
+    let source = feed(&config, &grafted.network, &training)?;
+    let material = Material {
+        source: &source,
+        // augmented images change from epoch to epoch
+        plain: if config.augmentation.is_none() { Some(&training) } else { None },
+        targets: training.targets(),
+        validation: &validation,
+    };
     let stop = stop_on_ctrl_c()?;
     let bar = TrainingBar::new(config.training.epochs + plan.unfreeze_epochs, training.len());
     let hooks = Hooks { on_batch: &mut |report| bar.update(report), stop: &stop, disk: None };
     let result = finetune(&grafted, &base.weights, plan, &config.training, &material, hooks);
     bar.finish();
     let result = result?;
-    let verdict = finish(&folder, &config, &grafted.network, &training.labels, &result.outcome)?;
+    let verdict = finish(&folder, &config, &grafted.network, training.labels(), &result.outcome)?;
     println!("{} layers of {}, freeze = {}", grafted.base_layers, args.base.display(), args.freeze);
     if let Some(cached) = result.cached {
         println!(
@@ -116,7 +125,11 @@ impl Args {
     fn config(&self, base: &Trained) -> anyhow::Result<Config> {
         let mut config = match &self.config {
             Some(path) => Config::read(path)?,
-            None => Config { training: TrainingConfig::default(), ..base.config.clone() },
+            None => Config {
+                training: TrainingConfig::default(),
+                augmentation: AugmentationConfig::default(),
+                ..base.config.clone()
+            },
         };
         config.dataset.path.clone_from(&self.data);
         config.dataset.labels.clone_from(&self.labels);

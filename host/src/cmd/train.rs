@@ -1,16 +1,15 @@
 //! `ocelli train`
 
 use super::Verdict;
-use super::ui::{TrainingBar, load_training, percent, table};
+use super::ui::{TrainingBar, feed, load_images, percent, table};
 use anyhow::{Context, ensure};
 use ocelli_host::config::Config;
-use ocelli_host::data::Dataset;
+use ocelli_host::data::{Dataset, ImageSource};
 use ocelli_host::network::{Network, Weights};
 use ocelli_host::report::plots::curves_png;
 use ocelli_host::run::{RunFolder, names};
 use ocelli_host::train::{
-    Checkpoint, Disk, EarlyStopping, End, History, Hooks, Keep, Monitor, Outcome, Shuffled, TrainingConfig, train,
-    train_from,
+    Checkpoint, Disk, EarlyStopping, End, History, Hooks, Keep, Monitor, Outcome, TrainingConfig, train, train_from,
 };
 use signal_hook::consts::SIGINT;
 use signal_hook::flag;
@@ -154,11 +153,15 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         _ => Network::open(&config.network.file)?,
     };
     let folder = RunFolder::create(&out)?;
-    let (training, validation) = load_training(&config.dataset, &network, config.training.seed)?;
+    if let Some(checkpoint) = &resume {
+        checkpoint.check_augmentation(&config.augmentation)?;
+    }
+    let (training, validation) = load_images(&config.dataset, &network, config.training.seed)?;
+    let training: Arc<dyn ImageSource> = Arc::new(training);
     if let Some((epochs, batches)) = resume.as_ref().map(Checkpoint::position) {
         eprintln!("going on after {epochs} epochs and {batches} batches");
     }
-    let source = Shuffled::new(&training, config.training.batch_size, config.training.seed)?;
+    let source = feed(&config, &network, &training)?;
     let stop = stop_on_ctrl_c()?;
     let bar = TrainingBar::new(config.training.epochs, training.len());
     let hooks = Hooks {
@@ -166,9 +169,9 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         stop: &stop,
         disk: Some(Disk { folder: folder.path(), config: &folder.config_text(&config)?, resume }),
     };
-    let outcome = train_from(&network, &config.training, &source, &training.targets, &validation, hooks);
+    let outcome = train_from(&network, &config.training, &source, training.targets(), &validation, hooks);
     bar.finish();
-    finish(&folder, &config, &network, &training.labels, &outcome?)
+    finish(&folder, &config, &network, training.labels(), &outcome?)
 }
 
 /// Writes what a training leaves behind, and says what it was.

@@ -4,8 +4,9 @@ use anyhow::ensure;
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use ocelli::image::InputSpec;
+use ocelli_host::augment::Augmenter;
 use ocelli_host::config::{Config, DatasetConfig};
-use ocelli_host::data::{DataSource, Dataset, OpenOptions, Split};
+use ocelli_host::data::{DataSource, Dataset, Feed, FeedOptions, ImageSet, ImageSource, OpenOptions, Skipped, Split};
 use ocelli_host::network::Network;
 use ocelli_host::report::figures::Figures;
 use ocelli_host::report::html;
@@ -14,6 +15,7 @@ use ocelli_host::run::names;
 use ocelli_host::train::BatchReport;
 use std::cell::Cell;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Most files that are named when some could not be read.
@@ -42,12 +44,7 @@ pub fn load(source: &DataSource, split: Split, spec: &InputSpec) -> anyhow::Resu
         bar.set_position(done as u64);
     })?;
     bar.finish_and_clear();
-    for skipped in set.skipped.iter().take(NAMED_FILES) {
-        eprintln!("warning: skipped {}: {}", skipped.path.display(), skipped.reason);
-    }
-    if set.skipped.len() > NAMED_FILES {
-        eprintln!("warning: skipped {} more files that could not be read", set.skipped.len() - NAMED_FILES);
-    }
+    warn_of(set.skipped.iter());
     Ok(set)
 }
 
@@ -113,6 +110,49 @@ pub fn load_training(config: &DatasetConfig, network: &Network, seed: u64) -> an
         config.validation_fraction
     );
     Ok((training, validation))
+}
+
+/// As [`load_training`], but what would take more memory than `[dataset] memory` is decoded as it is used.
+pub fn load_images(config: &DatasetConfig, network: &Network, seed: u64) -> anyhow::Result<(ImageSet, ImageSet)> {
+    let source = config.open()?;
+    network.check_labels(source.labels())?;
+    let (memory, fraction) = (config.memory_bytes()?, config.validation_fraction);
+    let bar = bar("loading pictures", 0);
+    let (training, validation) = source.training_images(&network.input, memory, fraction, seed, &mut |done, of| {
+        bar.set_length(of as u64);
+        bar.set_position(done as u64);
+    })?;
+    bar.finish_and_clear();
+    warn_of(training.skipped().iter().chain(validation.skipped()));
+    ensure!(
+        !validation.is_empty() && !training.is_empty(),
+        "{} images to train on and {} to validate on: both need some; add pictures or change validation_fraction ({fraction})",
+        training.len(),
+        validation.len()
+    );
+    Ok((training, validation))
+}
+
+/// The batches of a training.
+pub fn feed(config: &Config, network: &Network, images: &Arc<dyn ImageSource>) -> anyhow::Result<Feed> {
+    let options = FeedOptions {
+        batch_size: config.training.batch_size,
+        seed: config.training.seed,
+        augmenter: Some(Augmenter::new(&config.augmentation, &network.input)?),
+        ..FeedOptions::default()
+    };
+    Ok(Feed::new(Arc::clone(images), options))
+}
+
+/// Names files that could not be read.
+fn warn_of<'a>(skipped: impl Iterator<Item = &'a Skipped>) {
+    let skipped: Vec<&Skipped> = skipped.collect();
+    for skipped in skipped.iter().take(NAMED_FILES) {
+        eprintln!("warning: skipped {}: {}", skipped.path.display(), skipped.reason);
+    }
+    if skipped.len() > NAMED_FILES {
+        eprintln!("warning: skipped {} more files that could not be read", skipped.len() - NAMED_FILES);
+    }
 }
 
 /// Shows a training: a bar over the images of all epochs, and a line an epoch where there is no terminal; both with images a second

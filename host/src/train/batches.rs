@@ -1,6 +1,6 @@
 //! Batches in order, and the tensors that pixels make.
 
-use crate::data::Dataset;
+use crate::data::{DataError, Dataset, ImageSource};
 use crate::network::Network;
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -33,6 +33,23 @@ impl Iterator for Batches {
 pub fn input_tensor(network: &Network, set: &Dataset, batch: &[usize], device: &Device) -> Tensor<4> {
     let pixels: Vec<u8> = batch.iter().flat_map(|&i| set.input(i)).copied().collect();
     pixel_tensor(network, &pixels, device)
+}
+
+/// As [`input_tensor`], of images that may be on disk.
+///
+/// # Errors
+/// When an image cannot be read any more.
+pub(super) fn read_tensor(
+    network: &Network,
+    set: &dyn ImageSource,
+    batch: &[usize],
+    device: &Device,
+) -> Result<Tensor<4>, DataError> {
+    let mut pixels = vec![0; set.image_len() * batch.len()];
+    for (&index, out) in batch.iter().zip(pixels.chunks_exact_mut(set.image_len().max(1))) {
+        set.pixels(index, out)?;
+    }
+    Ok(pixel_tensor(network, &pixels, device))
 }
 
 /// Normalized pixels, `[n, h, w, c]` before, as `[n, c, h, w]`.

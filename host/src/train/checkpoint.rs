@@ -5,7 +5,8 @@ use super::config::TrainingConfig;
 use super::history::HistoryRow;
 use super::monitor::Patience;
 use super::schedule::{PlateauState, Schedule};
-use crate::data::Dataset;
+use crate::augment::AugmentationConfig;
+use crate::data::ImageSource;
 use crate::files::write_atomically;
 use crate::network::{Network, Weights};
 use anyhow::{Context, bail, ensure};
@@ -84,7 +85,7 @@ pub(super) struct DataMark {
     labels: Vec<String>,
     training_images: usize,
     validation_images: usize,
-    /// Over pixels and classes of the validation images, in hexadecimal.
+    /// Over names, classes and, where they are in memory, pixels of the validation images, in hexadecimal.
     validation: String,
     /// Over the classes of the training images.
     training: String,
@@ -92,13 +93,16 @@ pub(super) struct DataMark {
 
 impl DataMark {
     /// The mark of two sets; of the training set only what does not need its pixels, which may be on disk.
-    pub fn of(targets: &[usize], validation: &Dataset) -> Self {
+    pub fn of(targets: &[usize], validation: &dyn ImageSource) -> Self {
         let bytes = |targets: &[usize]| targets.iter().flat_map(|t| (*t as u64).to_le_bytes()).collect::<Vec<u8>>();
+        let names = validation.names().iter().map(String::as_bytes);
+        let pixels = (0..validation.len()).filter_map(|i| validation.in_memory(i));
+        let classes = bytes(validation.targets());
         Self {
-            labels: validation.labels.clone(),
+            labels: validation.labels().to_vec(),
             training_images: targets.len(),
             validation_images: validation.len(),
-            validation: hash([&validation.pixels[..], &bytes(&validation.targets)]),
+            validation: hash(names.chain(pixels).chain([&classes[..]])),
             training: hash([&bytes(targets)[..]]),
         }
     }
@@ -176,18 +180,23 @@ impl State {
             then.remove(free);
             now.remove(free);
         }
-        for key in then.keys().chain(now.keys()) {
-            if then.get(key) != now.get(key) {
-                let show = |table: &toml::Table| table.get(key).map_or("not set".to_owned(), ToString::to_string);
-                bail!(
-                    "--resume: [training] {key} = {}, but the training was begun with {}: give the same, or another --out",
-                    show(&now),
-                    show(&then)
-                );
-            }
-        }
-        Ok(())
+        same_keys("training", &then, &now)
     }
+}
+
+/// Refuses a section of a configuration that is not the one that a training was begun with.
+fn same_keys(section: &str, then: &toml::Table, now: &toml::Table) -> anyhow::Result<()> {
+    for key in then.keys().chain(now.keys()) {
+        if then.get(key) != now.get(key) {
+            let show = |table: &toml::Table| table.get(key).map_or("not set".to_owned(), ToString::to_string);
+            bail!(
+                "--resume: [{section}] {key} = {}, but the training was begun with {}: give the same, or another --out",
+                show(now),
+                show(then)
+            );
+        }
+    }
+    Ok(())
 }
 
 impl Checkpoint {
@@ -195,6 +204,17 @@ impl Checkpoint {
     #[must_use]
     pub fn config(&self) -> &str {
         &self.state.config
+    }
+
+    /// Refuses an `[augmentation]` that is not the one that the training was begun with.
+    ///
+    /// # Errors
+    /// Names the key and both values.
+    pub fn check_augmentation(&self, now: &AugmentationConfig) -> anyhow::Result<()> {
+        let then: toml::Table = toml::from_str(self.config())?;
+        let then = then.get("augmentation").and_then(toml::Value::as_table).cloned().unwrap_or_default();
+        let now = if now.is_none() { toml::Table::new() } else { toml::Table::try_from(now)? };
+        same_keys("augmentation", &then, &now)
     }
 
     /// The network that is trained.

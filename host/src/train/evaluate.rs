@@ -1,9 +1,9 @@
 //! A network in float on a set: loss and accuracy, dropout off.
 
-use super::batches::{Batches, input_tensor};
+use super::batches::{Batches, input_tensor, read_tensor};
 use super::module::Classifier;
 use super::parts::to_vec;
-use crate::data::Dataset;
+use crate::data::{Dataset, ImageSource};
 use crate::network::{Network, Weights};
 use anyhow::{Context, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -67,15 +67,24 @@ impl Features {
     }
 
     /// Runs the layers before stage `end` over a set.
-    pub fn compute(module: &Classifier, network: &Network, set: &Dataset, end: usize, device: &Device) -> Self {
+    ///
+    /// # Errors
+    /// When an image cannot be read any more.
+    pub fn compute(
+        module: &Classifier,
+        network: &Network,
+        set: &dyn ImageSource,
+        end: usize,
+        device: &Device,
+    ) -> anyhow::Result<Self> {
         let mut features = Self { values: Vec::new(), shape: [0; 3] };
         for batch in Batches::in_order(set.len(), EVALUATION_BATCH) {
-            let y = module.features(input_tensor(network, set, &batch, device), end);
+            let y = module.features(read_tensor(network, set, &batch, device)?, end);
             let [_, c, h, w] = y.dims();
             features.shape = [c, h, w];
             features.values.extend(to_vec(y));
         }
-        features
+        Ok(features)
     }
 }
 

@@ -8,7 +8,7 @@ use super::history::BatchReport;
 use super::module::Classifier;
 use super::monitor::Keep;
 use super::source::{Batch, Epoch, Inputs, Source, shuffled};
-use crate::data::Dataset;
+use crate::data::ImageSource;
 use crate::network::Weights;
 use anyhow::ensure;
 use serde::{Deserialize, Serialize};
@@ -62,11 +62,11 @@ pub struct Material<'a> {
     /// The batches.
     pub source: &'a dyn Source,
     /// The images themselves, where no batch changes them: what frozen layers make of them is then computed once.
-    pub plain: Option<&'a Dataset>,
+    pub plain: Option<&'a dyn ImageSource>,
     /// The classes of the training images.
     pub targets: &'a [usize],
     /// The validation images.
-    pub validation: &'a Dataset,
+    pub validation: &'a dyn ImageSource,
 }
 
 /// What the frozen layers cost.
@@ -111,7 +111,7 @@ pub fn finetune(
     let freeze = plan.validate()?;
     config.validate()?;
     let network = &grafted.network;
-    network.check_labels(&material.validation.labels)?;
+    network.check_labels(material.validation.labels())?;
     let Hooks { on_batch, stop, .. } = hooks;
     let start = grafted.weights(base, config.seed)?;
     let trained = grafted.first_trained(freeze)?;
@@ -202,7 +202,7 @@ impl<'a> Cache<'a> {
     fn compute(
         grafted: &Grafted,
         start: &Weights,
-        plain: &Dataset,
+        plain: &dyn ImageSource,
         material: &Material<'a>,
         config: &TrainingConfig,
         first: usize,
@@ -217,9 +217,9 @@ impl<'a> Cache<'a> {
         let device = device(&config.backend)?;
         let module = Classifier::new(network, start, &device)?;
         let began = Instant::now();
-        let training = Features::compute(&module, network, plain, first, &device);
+        let training = Features::compute(&module, network, plain, first, &device)?;
         let seconds = began.elapsed().as_secs_f64();
-        let validation = Features::compute(&module, network, material.validation, first, &device);
+        let validation = Features::compute(&module, network, material.validation, first, &device)?;
         let (batch_size, seed) = (config.batch_size, config.seed);
         Ok(Some(Self { training, validation, targets: material.targets, batch_size, seed, seconds }))
     }
@@ -246,10 +246,10 @@ impl Source for Cache<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::source::Shuffled;
     use super::super::tests::halves;
     use super::super::{History, train};
     use super::*;
+    use crate::data::Dataset;
     use crate::network::Network;
     use std::sync::atomic::AtomicBool;
 
@@ -258,6 +258,28 @@ mod tests {
         [[layer]]\ntype = \"batch_norm\"\nname = \"norm\"\n[[layer]]\ntype = \"relu\"\n\
         [[layer]]\ntype = \"conv2d\"\nname = \"b\"\nfilters = 4\nkernel = 3\nactivation = \"relu\"\n\
         [[layer]]\ntype = \"flatten\"\n[[layer]]\ntype = \"dense\"\nname = \"own\"\nunits = 2\n[[layer]]\ntype = \"softmax\"\n";
+
+    /// The images in the order that the cache gives their features.
+    struct InCacheOrder<'a>(&'a Dataset, &'a TrainingConfig);
+
+    impl Source for InCacheOrder<'_> {
+        fn images(&self) -> usize {
+            self.0.len()
+        }
+
+        fn batches(&self) -> usize {
+            self.0.len().div_ceil(self.1.batch_size)
+        }
+
+        fn epoch(&self, epoch: usize, skip: usize) -> Epoch<'_> {
+            let batches = shuffled(self.0.len(), self.1.batch_size, self.1.seed, epoch).into_iter().skip(skip);
+            Box::new(batches.map(|indices| {
+                let pixels = indices.iter().flat_map(|&i| self.0.input(i)).copied().collect();
+                let targets = indices.iter().map(|&i| self.0.targets[i]).collect();
+                Ok(Batch { inputs: Inputs::Pixels(pixels), targets, mixed: Vec::new(), indices })
+            }))
+        }
+    }
 
     fn base() -> (Network, Weights) {
         let network = Network::from_toml(NETWORK, "test").unwrap();
@@ -282,10 +304,10 @@ mod tests {
         let grafted = Grafted::new(&network, None, &plan.head, 2).unwrap();
         let config = TrainingConfig { epochs: 4, batch_size: 8, learning_rate: 0.01, ..TrainingConfig::default() };
         let (training, validation) = (halves(90, 3), halves(48, 4));
-        let source = Shuffled::new(&training, config.batch_size, config.seed).unwrap();
+        let source = InCacheOrder(&training, &config);
         let material = Material {
             source: &source,
-            plain: cached.then_some(&training),
+            plain: if cached { Some(&training) } else { None },
             targets: &training.targets,
             validation: &validation,
         };

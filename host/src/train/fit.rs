@@ -1,6 +1,6 @@
 //! The loop: epochs of steps, the end of an epoch, checkpoints.
 
-use super::batches::{Batches, input_tensor, pixel_tensor};
+use super::batches::{Batches, pixel_tensor, read_tensor};
 use super::checkpoint::{Best, Checkpoint, DataMark, State};
 use super::config::{TrainingConfig, device};
 use super::evaluate::{EVALUATION_BATCH, Features, Score, argmax, feature_tensor, score};
@@ -12,7 +12,7 @@ use super::optimizer::{Optimizer, numbered};
 use super::parts::to_vec;
 use super::schedule::Schedule;
 use super::source::{Batch, Inputs, Source, mixed};
-use crate::data::Dataset;
+use crate::data::ImageSource;
 use crate::network::{Network, Weights};
 use crate::run::names;
 use anyhow::{Context, bail, ensure};
@@ -92,13 +92,13 @@ pub(super) struct Job<'a> {
 
 /// The validation images.
 pub(super) struct Held<'a> {
-    pub set: &'a Dataset,
+    pub set: &'a dyn ImageSource,
     /// What the layers before the first trained one make of them, where these do not change.
     pub features: Option<&'a Features>,
 }
 
 impl Held<'_> {
-    fn score(&self, module: &Classifier, network: &Network, first: usize, device: &Device) -> Score {
+    fn score(&self, module: &Classifier, network: &Network, first: usize, device: &Device) -> anyhow::Result<Score> {
         let mut logits = Vec::new();
         for batch in Batches::in_order(self.set.len(), EVALUATION_BATCH) {
             logits.extend(to_vec(match self.features {
@@ -106,10 +106,10 @@ impl Held<'_> {
                     let x = feature_tensor(features.of(&batch), features.shape, device);
                     module.forward_from(x, first)
                 }
-                None => module.forward(input_tensor(network, self.set, &batch, device)),
+                None => module.forward(read_tensor(network, self.set, &batch, device)?),
             }));
         }
-        score(&logits, &self.set.targets)
+        Ok(score(&logits, self.set.targets()))
     }
 }
 
@@ -122,7 +122,7 @@ pub(super) fn fit<'a>(
 ) -> anyhow::Result<Outcome> {
     let Job { network, config, .. } = job;
     config.validate()?;
-    network.check_labels(&held.set.labels)?;
+    network.check_labels(held.set.labels())?;
     ensure!(!held.set.is_empty(), "there are no images to validate on");
     ensure!(source.batches() > 0, "there are no images to train on");
     let mut fit = Fit::new(job, source, held, hooks)?;
@@ -165,9 +165,9 @@ impl<'a, 'h> Fit<'a, 'h> {
         let Job { network, config, first, .. } = job;
         let device = device(&config.backend)?;
         let training_device = device.clone().autodiff();
-        let mut counts = vec![0; held.set.labels.len()];
+        let mut counts = vec![0; held.set.labels().len()];
         job.targets.iter().for_each(|&target| counts[target] += 1);
-        let criterion = Criterion::new(config, &held.set.labels, &counts)?;
+        let criterion = Criterion::new(config, held.set.labels(), &counts)?;
         let schedule = Schedule::new(config, source.batches())?;
         let mark = DataMark::of(job.targets, held.set);
         let text = hooks.disk.as_ref().map_or("", |disk| disk.config);
@@ -316,7 +316,7 @@ impl<'a, 'h> Fit<'a, 'h> {
         let epoch = self.state.epochs + 1;
         let weights = self.module.to_weights();
         let module = Classifier::new(self.network, &weights, &self.device)?;
-        let score = self.held.score(&module, self.network, self.first, &self.device);
+        let score = self.held.score(&module, self.network, self.first, &self.device)?;
         let state = &mut self.state;
         let row = HistoryRow {
             epoch,

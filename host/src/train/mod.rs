@@ -32,13 +32,14 @@ pub use loss::ClassWeights;
 pub use module::{Classifier, LayerOutput};
 pub use monitor::{EarlyStopping, Keep, Monitor};
 pub use schedule::{Plateau, StepDecay};
-pub use source::{Batch, Epoch, Inputs, Shuffled, Source};
+pub use source::{Batch, Epoch, Inputs, Source};
 
-use crate::data::Dataset;
+use crate::data::{Dataset, Feed, FeedOptions, ImageSource};
 use crate::network::{Network, Weights};
 use fit::{Held, Job, fit};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// Trains a network from fresh weights, without a run folder; the same seed gives the same weights.
@@ -52,7 +53,8 @@ pub fn train(
     validation: &Dataset,
     on_batch: &mut dyn FnMut(BatchReport),
 ) -> anyhow::Result<(Weights, History)> {
-    let source = Shuffled::new(training, config.batch_size, config.seed)?;
+    let options = FeedOptions { batch_size: config.batch_size, seed: config.seed, ..FeedOptions::default() };
+    let source = Feed::new(Arc::new(training.clone()), options);
     let hooks = Hooks { on_batch, stop: &AtomicBool::new(false), disk: None };
     let outcome = train_from(network, config, &source, &training.targets, validation, hooks)?;
     Ok((outcome.weights, outcome.history))
@@ -68,7 +70,7 @@ pub fn train_from(
     config: &TrainingConfig,
     source: &dyn Source,
     targets: &[usize],
-    validation: &Dataset,
+    validation: &dyn ImageSource,
     hooks: Hooks<'_>,
 ) -> anyhow::Result<Outcome> {
     config.validate()?;

@@ -1,7 +1,6 @@
 //! Where the batches of an epoch come from.
 
-use crate::data::Dataset;
-use anyhow::ensure;
+use crate::data::{self, Feed};
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -54,40 +53,19 @@ pub trait Source {
     fn epoch(&self, epoch: usize, skip: usize) -> Epoch<'_>;
 }
 
-/// A set in memory, shuffled anew for each epoch.
-#[derive(Clone, Copy, Debug)]
-pub struct Shuffled<'a> {
-    set: &'a Dataset,
-    batch_size: usize,
-    seed: u64,
-}
-
-impl<'a> Shuffled<'a> {
-    /// Batches of a set.
-    ///
-    /// # Errors
-    /// When there are no images.
-    pub fn new(set: &'a Dataset, batch_size: usize, seed: u64) -> anyhow::Result<Self> {
-        ensure!(!set.is_empty(), "there are no images to train on");
-        Ok(Self { set, batch_size: batch_size.max(1), seed })
-    }
-}
-
-impl Source for Shuffled<'_> {
+impl Source for Feed {
     fn images(&self) -> usize {
-        self.set.len()
+        self.images()
     }
 
     fn batches(&self) -> usize {
-        self.set.len().div_ceil(self.batch_size)
+        self.batches()
     }
 
     fn epoch(&self, epoch: usize, skip: usize) -> Epoch<'_> {
-        let batches = shuffled(self.set.len(), self.batch_size, self.seed, epoch).into_iter().skip(skip);
-        Box::new(batches.map(|indices| {
-            let pixels = indices.iter().flat_map(|&i| self.set.input(i)).copied().collect();
-            let targets = indices.iter().map(|&i| self.set.targets[i]).collect();
-            Ok(Batch { inputs: Inputs::Pixels(pixels), targets, mixed: Vec::new(), indices })
+        Box::new(self.epoch_from(epoch, skip).map(|batch| {
+            let data::Batch { images, targets, partners, indices } = batch?;
+            Ok(Batch { inputs: Inputs::Pixels(images), targets, mixed: partners.unwrap_or_default(), indices })
         }))
     }
 }
@@ -112,31 +90,36 @@ pub(super) fn mixed(seed: u64, n: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::halves;
     use super::*;
-    use ocelli::ir::Shape;
+    use crate::data::FeedOptions;
+    use std::sync::Arc;
 
     #[test]
-    fn an_epoch_can_be_taken_up_anywhere_and_holds_every_image_once() {
-        let set = Dataset {
-            labels: vec!["a".into(), "b".into()],
-            shape: Shape::new(1, 1, 1),
-            pixels: (0..10).collect(),
-            targets: (0..10).map(|i| i % 2).collect(),
-            names: vec![String::new(); 10],
-            skipped: vec![],
-        };
-        let source = Shuffled::new(&set, 3, 7).unwrap();
+    fn an_epoch_of_a_feed_can_be_taken_up_anywhere() {
+        let set = halves(10, 1);
+        let feed = Feed::new(Arc::new(set.clone()), FeedOptions { batch_size: 3, seed: 7, ..FeedOptions::default() });
+        let source: &dyn Source = &feed;
         let epoch = |epoch, skip| source.epoch(epoch, skip).map(Result::unwrap).collect::<Vec<_>>();
         let whole = epoch(2, 0);
-        assert_eq!(whole.len(), source.batches());
+        assert_eq!((whole.len(), source.batches(), source.images()), (4, 4, 10));
         assert_eq!(epoch(2, 2), whole[2..]);
         assert_ne!(epoch(1, 0), whole);
-        let mut seen: Vec<usize> = whole.iter().flat_map(|batch| batch.indices.clone()).collect();
+        for batch in whole {
+            let pixels = batch.indices.iter().flat_map(|&i| set.input(i)).copied().collect();
+            assert_eq!(batch.inputs, Inputs::Pixels(pixels));
+            assert!(batch.indices.iter().zip(&batch.targets).all(|(&i, &target)| set.targets[i] == target));
+        }
+    }
+
+    #[test]
+    fn orders_hold_every_image_once_and_change_with_the_epoch() {
+        let order = shuffled(10, 3, 7, 1);
+        assert_eq!(order.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 3, 1]);
+        assert_eq!(order, shuffled(10, 3, 7, 1));
+        assert_ne!(order, shuffled(10, 3, 7, 2));
+        let mut seen = order.concat();
         seen.sort_unstable();
         assert_eq!(seen, (0..10).collect::<Vec<_>>());
-        for batch in whole {
-            let Inputs::Pixels(pixels) = batch.inputs else { unreachable!() };
-            assert!(batch.indices.iter().zip(pixels).all(|(&i, pixel)| usize::from(pixel) == i));
-        }
     }
 }

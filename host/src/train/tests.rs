@@ -63,11 +63,16 @@ fn config(text: &str) -> TrainingConfig {
     toml::from_str(&format!("epochs = 4\nbatch_size = 8\nlearning_rate = 0.01\n{text}")).unwrap()
 }
 
+fn feed(set: &Dataset, config: &TrainingConfig) -> Feed {
+    let options = FeedOptions { batch_size: config.batch_size, seed: config.seed, ..FeedOptions::default() };
+    Feed::new(Arc::new(set.clone()), options)
+}
+
 /// Trains in a folder; stops after `stop` steps.
 fn run(folder: &Path, config: &TrainingConfig, resume: bool, stop: usize) -> anyhow::Result<Outcome> {
     let (training, validation) = (halves(60, 1), halves(24, 2));
     let flag = AtomicBool::new(false);
-    let source = Shuffled::new(&training, config.batch_size, config.seed)?;
+    let source = feed(&training, config);
     let last = folder.join(names::CHECKPOINTS).join(names::LAST);
     let resume = if resume { Some(Checkpoint::read(&last)?) } else { None };
     let mut on_batch = |report: BatchReport| flag.store(report.step >= stop, Ordering::Relaxed);
@@ -130,7 +135,7 @@ fn checkpoints_in_mid_epoch_come_every_so_many_steps() {
     let last = folder.path().join(names::CHECKPOINTS).join(names::LAST);
     let ended = std::panic::catch_unwind(|| {
         let (training, validation) = (halves(60, 1), halves(24, 2));
-        let source = Shuffled::new(&training, 8, config.seed).unwrap();
+        let source = feed(&training, &config);
         let mut on_batch = |report: BatchReport| assert!(report.step < 13, "killed");
         let disk = Some(Disk { folder: folder.path(), config: "", resume: None });
         let hooks = Hooks { on_batch: &mut on_batch, stop: &AtomicBool::new(false), disk };
@@ -166,7 +171,7 @@ fn another_training_is_not_taken_up_and_the_key_is_named() {
         let resume = Some(Checkpoint::read(&last).unwrap());
         let disk = Some(Disk { folder: folder.path(), config: "", resume });
         let hooks = Hooks { on_batch: &mut on_batch, stop: &AtomicBool::new(false), disk };
-        let source = Shuffled::new(training, 8, 1).unwrap();
+        let source = feed(training, &first);
         train_from(network, &first, &source, &training.targets, validation, hooks).unwrap_err().to_string()
     };
     let message = other(&network(), &halves(63, 1), &halves(24, 2));
