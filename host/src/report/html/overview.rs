@@ -9,6 +9,8 @@ use crate::report::words::{percent, thousands};
 use crate::run::names;
 use std::fmt::Write;
 
+/// Tables of the configuration, in the order in which they are shown.
+const KNOWN_TABLES: [&str; 4] = ["dataset", "training", "quantization", "target"];
 /// Classes that are named.
 const NAMED_CLASSES: usize = 24;
 
@@ -58,7 +60,11 @@ pub fn about(run: &RunView) -> String {
         }
         rows.push(("classes", named));
     }
-    for table in ["dataset", "training", "quantization", "target"] {
+    let known = KNOWN_TABLES.into_iter();
+    // tables of another version of the configuration come after those that are known
+    let others =
+        run.config.keys().map(String::as_str).filter(|table| !KNOWN_TABLES.contains(table) && *table != "network");
+    for table in known.chain(others) {
         let Some(settings) = run.config.get(table).and_then(toml::Value::as_table) else { continue };
         let settings = settings.iter().map(|(key, value)| format!("{key} {}", text_of(value)));
         rows.push((table, settings.collect::<Vec<_>>().join(", ")));
