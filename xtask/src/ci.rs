@@ -20,20 +20,26 @@ const DATA: &str = "data/mnist-10k";
 type Stage = (&'static str, fn() -> Result<()>);
 
 const STAGES: &[Stage] = &[
-    ("setup", || setup::ensure(&Needs::everything())),
+    ("setup", || {
+        setup::ensure(&Needs::everything())?;
+        browser::ensure_installed()
+    }),
     ("format", format),
     ("clippy", || {
         process::run(cargo().args(["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"]))
     }),
-    // a device test that cannot run must fail here
-    ("test", || process::run(cargo().args(["test", "--release", "--workspace"]).env("OCELLI_REQUIRE_DEVICE", "1"))),
+    // a test that needs a device or a browser and cannot run must fail here
+    ("test", || {
+        let mut test = cargo();
+        test.args(["test", "--release", "--workspace"])
+            .env("OCELLI_REQUIRE_DEVICE", "1")
+            .env("OCELLI_REQUIRE_BROWSER", "1");
+        process::run(&mut test)
+    }),
     // The development profile, with overflow checks and debug assertions: for the crate that reads untrusted files.
     ("overflow", || process::run(cargo().args(["test", "--package", "ocelli", "--features", "threads"]))),
     ("fuzz corpus", memory::corpus),
-    ("browser", || {
-        browser::ensure_installed()?;
-        browser::run(&browser::Args::default())
-    }),
+    ("browser", || browser::run(&browser::Args::default())),
     ("doc", || {
         process::run(cargo().args(["doc", "--release", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", "-Dwarnings"))
     }),

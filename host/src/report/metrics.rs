@@ -166,7 +166,7 @@ impl Predictions {
     /// Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, section 2: bin `m` of `M` holds the
     /// confidences in `((m - 1) / M, m / M]`.
     fn calibration(&self) -> Calibration {
-        let width = 1.0 / CALIBRATION_BINS as f64;
+        let edge = |bin: usize| bin as f64 / CALIBRATION_BINS as f64;
         let mut sums = [(0_usize, 0.0, 0_usize); CALIBRATION_BINS];
         for i in 0..self.len() {
             let confidence = self.confidence(i);
@@ -181,8 +181,8 @@ impl Predictions {
             .iter()
             .enumerate()
             .map(|(bin, &(images, confidence, right))| CalibrationBin {
-                from: bin as f64 * width,
-                to: (bin + 1) as f64 * width,
+                from: edge(bin),
+                to: edge(bin + 1),
                 images,
                 confidence: mean(confidence, images),
                 accuracy: mean(right as f64, images),

@@ -7,7 +7,7 @@ use std::fmt::Write;
 /// The drawing's size, in its own units; the page scales it.
 const SIZE: [f64; 2] = [360.0, 210.0];
 /// Left, top, right and bottom of the plot.
-const PLOT: [f64; 4] = [44.0, 8.0, 352.0, 184.0];
+const PLOT: [f64; 4] = [44.0, 8.0, 344.0, 184.0];
 /// Above this many points a line carries no dots.
 const MAX_DOTS: usize = 30;
 

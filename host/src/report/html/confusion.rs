@@ -57,7 +57,7 @@ fn numbers(evaluation: &Evaluation) -> String {
         }
         html.push_str("</tr>\n");
     }
-    html.push_str("</tbody><tfoot><tr><td class=\"z\"></td>");
+    html.push_str("</tbody><tfoot><tr><td class=\"corner\"></td>");
     let upright = labels.iter().all(|label| label.chars().count() <= UPRIGHT);
     for label in labels {
         let class = if upright { "" } else { " class=\"up\"" };

@@ -1,6 +1,10 @@
 //! Pieces of a page. Whatever comes from a file is escaped here, and nowhere else.
 
+use crate::report::words::percent;
 use std::fmt::Write;
+
+/// Tables of more rows than this scroll in a window of their own.
+const TALL: usize = 40;
 
 /// Text as it may stand between tags and in a quoted attribute.
 ///
@@ -55,6 +59,11 @@ impl Cell {
         Self { class: "n bar", style: format!("--s:{share:.3}"), ..Self::text(text) }
     }
 
+    /// A share, over a bar as long as what it lacks to 1 is of `most`.
+    pub fn lack(share: f64, most: f64) -> Self {
+        Self { class: "n bar lack", ..Self::bar(&percent(share), if most > 0.0 { (1.0 - share) / most } else { 0.0 }) }
+    }
+
     /// The name of a row.
     pub fn head(text: &str) -> Self {
         Self { head: true, ..Self::text(text) }
@@ -77,8 +86,9 @@ impl Cell {
 
 /// A table as wide as the page; `name` says what it is to a screen reader. Columns from `right` on are numbers.
 pub fn table(name: &str, header: &[&str], right: usize, rows: &[Vec<Cell>], foot: Option<&[Cell]>) -> String {
+    let tall = if rows.len() > TALL { " tall" } else { "" };
     let mut html = format!(
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{}\"><table class=\"wide\"><thead><tr>",
+        "<div class=\"scroll{tall}\" tabindex=\"0\" role=\"region\" aria-label=\"{}\"><table class=\"wide\"><thead><tr>",
         escape(name)
     );
     for (column, title) in header.iter().enumerate() {

@@ -5,10 +5,12 @@ use super::markup::{escape, facts, file, not_measured};
 use crate::network::summary::Summary;
 use crate::report::folder::{RunView, text_of};
 use crate::report::history::Curves;
-use crate::report::words::{day, percent, thousands};
+use crate::report::words::{percent, thousands};
 use crate::run::names;
 use std::fmt::Write;
 
+/// Tables of the configuration, in the order in which they are shown.
+const KNOWN_TABLES: [&str; 4] = ["dataset", "training", "quantization", "target"];
 /// Classes that are named.
 const NAMED_CLASSES: usize = 24;
 
@@ -22,21 +24,19 @@ pub fn lead(run: &RunView) -> String {
     let classes = run.network.classes().map_or_else(|_| "a classifier".to_owned(), |n| format!("{n} classes"));
     let mut parts = vec![format!("{classes}, {} \u{d7} {} {color}", shape.h, shape.w)];
     parts.extend(run.data().map(|data| format!("trained on {data}")));
-    parts.extend(run.trained.map(day));
     format!("<p class=\"lead\">{}</p>\n", escape(&parts.join(" \u{b7} ")))
 }
 
 /// The figures that matter.
 pub fn tiles(run: &RunView, summary: &Summary) -> String {
     let mut tiles: Vec<(&str, String)> = Vec::new();
-    let accuracy = |share: f64| format!("{:.2} <small>%</small>", 100.0 * share);
     if let Some(int8) = &run.figures.int8 {
-        tiles.push(("accuracy, int8", accuracy(int8.metrics.accuracy)));
+        tiles.push(("accuracy, int8", percent(int8.metrics.accuracy)));
     }
     if let Some(float) = &run.figures.float {
-        tiles.push(("accuracy, float", accuracy(float.metrics.accuracy)));
+        tiles.push(("accuracy, float", percent(float.metrics.accuracy)));
     } else if let Some((_, best)) = run.curves.as_ref().and_then(Curves::best_accuracy) {
-        tiles.push(("best validation accuracy", accuracy(best)));
+        tiles.push(("best validation accuracy", percent(best)));
     }
     let bytes = |n: u64| format!("{} <small>bytes</small>", thousands(n));
     let model = run.model.as_ref().map(|model| (model.flash_bytes, model.ram_bytes));
@@ -60,7 +60,11 @@ pub fn about(run: &RunView) -> String {
         }
         rows.push(("classes", named));
     }
-    for table in ["dataset", "training", "quantization", "target"] {
+    let known = KNOWN_TABLES.into_iter();
+    // tables of another version of the configuration come after those that are known
+    let others =
+        run.config.keys().map(String::as_str).filter(|table| !KNOWN_TABLES.contains(table) && *table != "network");
+    for table in known.chain(others) {
         let Some(settings) = run.config.get(table).and_then(toml::Value::as_table) else { continue };
         let settings = settings.iter().map(|(key, value)| format!("{key} {}", text_of(value)));
         rows.push((table, settings.collect::<Vec<_>>().join(", ")));
@@ -102,6 +106,6 @@ pub fn training(run: &RunView) -> String {
     html += &lines("Learning rate", &[series("of the epoch's last step", "a", "learning_rate", 1.0)], "");
     html += "</div>\n";
     let seconds = curves.points("seconds").last().map(|&(_, seconds)| format!(" in {seconds:.0} s"));
-    let _ = writeln!(html, "<p class=\"note\">{} epochs{}.</p>", curves.epochs(), seconds.unwrap_or_default());
+    let _ = writeln!(html, "<p class=\"note after\">{} epochs{}.</p>", curves.epochs(), seconds.unwrap_or_default());
     html
 }

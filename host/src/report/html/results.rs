@@ -61,7 +61,9 @@ pub fn figures(run: &RunView) -> String {
 /// Precision, recall and F1 of each class.
 pub fn classes(run: &RunView) -> String {
     let Some((evaluation, what)) = shown(run) else { return not_measured(EVALUATE) };
-    let share = |value: f64| Cell::bar(&percent(value), value);
+    let lacks = evaluation.metrics.classes.iter().flat_map(|class| [class.precision, class.recall, class.f1]);
+    let most = lacks.fold(0.0, |most: f64, share| most.max(1.0 - share));
+    let share = |share: f64| Cell::lack(share, most);
     let rows: Vec<Vec<Cell>> = evaluation
         .labels
         .iter()
@@ -87,7 +89,10 @@ pub fn classes(run: &RunView) -> String {
         Cell::text(""),
     ];
     let header = ["class", "precision", "recall", "F1", "images", "guessed"];
-    format!("<p class=\"note\">Of the {what}.</p>\n{}", table("Classes", &header, 1, &rows, Some(&foot)))
+    format!(
+        "<p class=\"note\">Of the {what}. The red bars are what a share lacks to 100 %.</p>\n{}",
+        table("Classes", &header, 1, &rows, Some(&foot))
+    )
 }
 
 /// The surest mistakes and the highest losses, with pictures.
@@ -137,7 +142,7 @@ fn pictures<'a>(examples: impl Iterator<Item = &'a Example>) -> String {
         let sure = 100.0 * example.confidence;
         let _ = writeln!(
             html,
-            "<span class=\"guess{ok}\">{guess}</span><span>true {label}</span><span class=\"sure\">{sure:.1} %</span></li>"
+            "<span class=\"guess{ok}\">{guess}</span><span class=\"sure\">{sure:.1} %</span><span>true {label}</span></li>"
         );
     }
     html + "</ul>\n"
