@@ -1,6 +1,6 @@
 //! The network as a Burn module: as it is trained, layer by layer, or as it runs afterwards, node by node.
 
-use super::ops::{Operators, activate};
+use super::ops::{Operators, activate, keep_memory};
 use super::parts::{Convolution, Dense, norm, norm_numbers, to_vec};
 use crate::network::{LayerKind, Network, NetworkError, Weights};
 use burn::module::{Module, Param, ParamId};
@@ -118,6 +118,7 @@ impl Classifier {
         items: impl Iterator<Item = Item<'a>>,
         device: &Device,
     ) -> Result<Self, NetworkError> {
+        keep_memory();
         let mut module = Self {
             convolutions: Vec::new(),
             denses: Vec::new(),

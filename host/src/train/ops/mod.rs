@@ -13,6 +13,7 @@ mod depthwise;
 mod geometry;
 mod lines;
 mod mask;
+mod memory;
 mod norm;
 mod pool;
 mod simd;
@@ -23,6 +24,7 @@ mod tile;
 
 use self::bridge::{Operand, Operands, channels_last, finish, image, in_order, operands, plain, values};
 use self::geometry::Geometry;
+pub(super) use self::memory::keep_memory;
 use burn::nn::BatchNorm;
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;

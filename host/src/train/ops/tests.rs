@@ -140,14 +140,14 @@ fn convolution_gradients_are_slopes() {
             let tensor = |i: usize| Tensor::<4>::from_data(data[i].clone(), &device);
             let bias = Tensor::<1>::from_data(data[2].clone(), &device);
             let y = Ours.conv2d(tensor(0), tensor(1), bias, &options, Activation::None);
-            let weights: Vec<f32> = noise(y.dims(), 99).try_to_vec::<f32>().unwrap();
+            let weights: Vec<f32> = noise(y.dims(), 99).try_to_vec().unwrap();
             to_vec(y).iter().zip(weights).map(|(&y, w)| f64::from(y) * f64::from(w)).sum()
         };
         for (input, gradient) in gradients.iter().enumerate() {
             for at in [0, gradient.len() / 2, gradient.len() - 1] {
                 let moved = |by: f32| {
                     let mut data = data.clone();
-                    let mut values: Vec<f32> = data[input].try_to_vec::<f32>().unwrap();
+                    let mut values: Vec<f32> = data[input].try_to_vec().unwrap();
                     values[at] += by;
                     data[input] = TensorData::new(values, data[input].shape().clone());
                     sum(&data)
