@@ -42,10 +42,12 @@ pub struct ModelFacts {
 }
 
 impl RunView {
-    /// Whether a folder is one of a run.
+    /// Whether a folder is one of a run: a network and a configuration alone may be what someone trains from.
     #[must_use]
     pub fn is_run(folder: &Path) -> bool {
-        folder.join(names::NETWORK).is_file() && folder.join(names::CONFIG).is_file()
+        let there = |name: &&str| folder.join(name).is_file();
+        [names::NETWORK, names::CONFIG].iter().all(there)
+            && [names::WEIGHTS, names::HISTORY, names::MODEL].iter().any(there)
     }
 
     /// Reads a run folder.
@@ -55,10 +57,11 @@ impl RunView {
     pub fn read(folder: &Path) -> anyhow::Result<Self> {
         ensure!(
             Self::is_run(folder),
-            "{} is not the folder of a run ({} and {} are in one): make one with `ocelli train --out FOLDER`",
+            "{} is not the folder of a run ({}, {} and {} are in one): make one with `ocelli train --out FOLDER`",
             folder.display(),
             names::NETWORK,
-            names::CONFIG
+            names::CONFIG,
+            names::WEIGHTS
         );
         let at = |name: &str| folder.join(name);
         let config = at(names::CONFIG);

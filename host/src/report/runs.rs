@@ -294,10 +294,14 @@ mod tests {
     #[test]
     fn runs_are_found_below_a_folder_but_not_below_a_run() {
         let root = tempfile::tempdir().unwrap();
+        // what one trains from is no run
+        for name in [crate::run::names::NETWORK, crate::run::names::CONFIG] {
+            std::fs::write(root.path().join(name), "").unwrap();
+        }
         for run in ["a", "deep/er/b", ".hidden/c", "a/inner"] {
             let folder = root.path().join(run);
             std::fs::create_dir_all(&folder).unwrap();
-            for name in [crate::run::names::NETWORK, crate::run::names::CONFIG] {
+            for name in [crate::run::names::NETWORK, crate::run::names::CONFIG, crate::run::names::WEIGHTS] {
                 std::fs::write(folder.join(name), "").unwrap();
             }
         }
