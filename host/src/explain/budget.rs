@@ -120,7 +120,12 @@ mod tests {
             .map(|t| {
                 let Values { shape, .. } = &inside.tensors[t];
                 let cells = (shape.h * shape.w) as usize * kept.maps[t];
-                if kept.whole[t] { base64(cells) + base64(4 * cells) } else { 2 * base64(cells) }
+                let float = match (inside.tensors[t].float.is_some(), kept.whole[t]) {
+                    (false, _) => 0,
+                    (true, true) => base64(4 * cells),
+                    (true, false) => base64(cells),
+                };
+                base64(cells) + float
             })
             .sum();
         let weights: usize = (0..inside.layers.len())
