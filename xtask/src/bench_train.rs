@@ -1,7 +1,7 @@
 //! `cargo xtask bench train`: images a second of training, ours beside Burn's own operators, Keras and PyTorch.
 
 use crate::bench_host::{cpu, target_folder};
-use crate::process::{self, cargo, root};
+use crate::process::{cargo, root};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use std::fs;
@@ -153,8 +153,9 @@ impl Program {
         Ok(line.trim().to_owned())
     }
 
-    /// The last line of the program's errors.
+    /// Ends the program; gives the last line of its errors.
     fn last_words(&mut self) -> String {
+        let _ = self.child.kill();
         let errors = self.child.stderr.take().map(|stderr| BufReader::new(stderr).lines().map_while(Result::ok));
         errors.into_iter().flatten().filter(|line| !line.trim().is_empty()).last().unwrap_or_default()
     }
