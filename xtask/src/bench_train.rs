@@ -153,8 +153,9 @@ impl Program {
         Ok(line.trim().to_owned())
     }
 
-    /// The last line of the program's errors.
+    /// Ends the program; gives the last line of its errors.
     fn last_words(&mut self) -> String {
+        let _ = self.child.kill();
         let errors = self.child.stderr.take().map(|stderr| BufReader::new(stderr).lines().map_while(Result::ok));
         errors.into_iter().flatten().filter(|line| !line.trim().is_empty()).last().unwrap_or_default()
     }
