@@ -56,7 +56,12 @@ impl Job<'_> {
         } else if has(kind_bit(kind::CONV2D)) {
             self.conv2d::<T>(parts, team);
         } else if has(kind_bit(kind::DEPTHWISE_CONV2D)) {
-            self.depthwise_conv2d::<T>(parts, team);
+            let [rows, columns] = record.kernel;
+            if usize::from(rows) * usize::from(columns) <= tiled::FEW_CELLS {
+                self.depthwise_conv2d::<T, { tiled::FEW_CELLS }>(parts, team);
+            } else {
+                self.depthwise_conv2d::<T, { tiled::MAX_CELLS }>(parts, team);
+            }
         } else if has(kind_bit(kind::MAX_POOL2D)) {
             self.windowed(parts, reference::max_pool2d_row);
         } else if has(kind_bit(kind::MIN_POOL2D)) {
@@ -194,14 +199,28 @@ impl Job<'_> {
     }
 
     #[inline(never)]
-    fn depthwise_conv2d<T: Team>(&self, parts: &mut Parts<'_>, team: &mut T) {
+    fn depthwise_conv2d<T: Team, const CELLS: usize>(&self, parts: &mut Parts<'_>, team: &mut T) {
         let Parts { input, second: scratch, output } = parts;
         let (window, rows) = (self.window(), self.rows(input));
         if T::CORES < 2 {
-            tiled::depthwise_conv2d_row::<Native>(&window, rows, [0, self.step], self.constants, scratch, output);
+            tiled::depthwise_conv2d_row::<Native, CELLS>(
+                &window,
+                rows,
+                [0, self.step],
+                self.constants,
+                scratch,
+                output,
+            );
         } else {
             self.share(team, window.c_in, scratch, output, |x, scratch, out| {
-                tiled::depthwise_conv2d_row::<Native>(&window, rows, [x, self.step], self.constants, scratch, out);
+                tiled::depthwise_conv2d_row::<Native, CELLS>(
+                    &window,
+                    rows,
+                    [x, self.step],
+                    self.constants,
+                    scratch,
+                    out,
+                );
             });
         }
     }
