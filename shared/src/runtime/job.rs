@@ -168,7 +168,8 @@ impl Job<'_> {
         Rows::new(source, to_usize(self.input.row_len()), self.input.rows, self.input.h)
     }
 
-    /// The operator's output row `step` from rows under its window.
+    /// The operator's output row `step` from rows under its window. Not in line: the window would be on the stack of every operator.
+    #[inline(never)]
     fn windowed(&self, parts: &mut Parts<'_>, row: impl FnOnce(&WindowParams, Rows<'_>, u32, &mut [i8])) {
         row(&self.window(), self.rows(parts.input), self.step, parts.output);
     }
