@@ -4,7 +4,7 @@ use crate::ir::Shape;
 use crate::kernels::Native;
 use crate::kernels::isa::Isa;
 use crate::model::records::{OpRecord, flag, kind};
-use crate::model::{LoadError, Model};
+use crate::model::{Constants, LoadError, Model};
 use crate::team::{Solo, Team};
 use crate::to_usize;
 use core::ops::Range;
@@ -278,7 +278,7 @@ impl<'m, 'a, const KINDS: u32> SessionOf<'m, 'a, KINDS> {
 
     /// Operator `op`'s step; in line, so that there is one copy of it on the stack.
     #[inline(always)]
-    fn job(&self, op: usize, step: u32) -> Option<Job<'m>> {
+    fn job<'j>(&self, op: usize, step: u32, constants: &'j Constants<'m>) -> Option<Job<'j>> {
         let graph = self.model.graph();
         let record = graph.ops.get(op)?;
         Some(Job {
@@ -287,7 +287,7 @@ impl<'m, 'a, const KINDS: u32> SessionOf<'m, 'a, KINDS> {
             input: graph.tensors.get(usize::from(record.inputs[0]))?,
             other: graph.tensors.get(usize::from(record.inputs[1])),
             output: graph.tensors.get(op + 1)?,
-            constants: self.model.try_constants(op)?,
+            constants,
             scratch: span(self.model.header().scratch, self.model.header().scratch_bytes),
             #[cfg(feature = "blocked")]
             level: self.level,
@@ -296,7 +296,8 @@ impl<'m, 'a, const KINDS: u32> SessionOf<'m, 'a, KINDS> {
 
     #[inline(always)]
     fn step_at<T: Team>(&mut self, op: usize, step: u32, team: &mut T) -> Made {
-        self.job(op, step)?.take::<KINDS, T>(self.arena, team)
+        let constants = self.model.try_constants(op);
+        self.job(op, step, constants.as_ref()?)?.take::<KINDS, T>(self.arena, team)
     }
 }
 

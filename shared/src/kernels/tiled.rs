@@ -173,8 +173,9 @@ impl Iterator for Parts {
     }
 }
 
-/// Kernel rows whose input rows are looked up once for an output row. A taller kernel's others are looked up again and again.
-const NEAR: usize = 5;
+/// Kernel rows whose input rows are looked up once for an output row. A taller kernel's others are looked up again and again, and all of
+/// them on the smallest chips, where the table's code and stack count more.
+const NEAR: usize = if cfg!(ocelli_isa = "armv6m") { 0 } else { 5 };
 
 /// The input rows of an output row.
 struct Window<'w, 'a> {
@@ -293,7 +294,7 @@ fn fill_tile<I: Isa>(column: &mut [I::Lane], first: usize, count: usize, pixels:
 ///
 /// # Arithmetic
 /// That of [`reference::depthwise_conv2d_row`](super::reference::depthwise_conv2d_row).
-pub fn depthwise_conv2d_row<I: Isa>(
+pub fn depthwise_conv2d_row<I: Isa, const CELLS: usize>(
     p: &WindowParams,
     rows: Rows<'_>,
     [x, y]: [u32; 2],
@@ -306,31 +307,14 @@ pub fn depthwise_conv2d_row<I: Isa>(
     let window = Window::new(p, &rows, y);
     let outside = bytemuck::cast_slice(outside);
     let count = p.kernel[0] * p.kernel[1];
-    let mut cells: [&[i8]; FEW_CELLS] = [&[]; FEW_CELLS];
-    match cells.get_mut(..count) {
-        Some(cells) => depthwise_cells::<I>(&window, to_usize(x), cells, constants, outside, out),
-        None => depthwise_of_many::<I>(&window, to_usize(x), count, constants, outside, out),
+    let mut cells: [&[i8]; CELLS] = [&[]; CELLS];
+    if let Some(cells) = cells.get_mut(..count) {
+        depthwise_cells::<I>(&window, to_usize(x), cells, constants, outside, out);
     }
 }
 
 /// Cells of the windows that most networks have; larger ones take more of the stack.
-const FEW_CELLS: usize = 9;
-
-/// A row by a window of more cells.
-#[inline(never)]
-fn depthwise_of_many<I: Isa>(
-    window: &Window<'_, '_>,
-    first: usize,
-    count: usize,
-    constants: &Constants<'_>,
-    outside: &[i8],
-    out: &mut [i8],
-) {
-    let mut cells: [&[i8]; MAX_CELLS] = [&[]; MAX_CELLS];
-    if let Some(cells) = cells.get_mut(..count) {
-        depthwise_cells::<I>(window, first, cells, constants, outside, out);
-    }
-}
+pub const FEW_CELLS: usize = 9;
 
 /// A row from pixel `first`; a cell outside the image reads from `outside`. In line with the cells: it needs no stack of its own.
 #[inline(always)]

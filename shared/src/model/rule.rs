@@ -55,6 +55,7 @@ rules! {
     InputTwice: "inputs: must be two tensors",
     InputCount: "inputs: another number than the operator takes",
     Window: "window of an operator that has none",
+    Wide: "window: a padded row or a stride has 2^31 values or more",
     Dilation: "dilation of a pool",
     Groups: "groups",
     WeightZeroPoint: "weight_zero_point",

@@ -213,6 +213,9 @@ impl<'m, const KINDS: u32> Operator<'m, KINDS> {
             ensure(one && (self.is(kinds::PAD) || record.pads == [0; 4]), Rule::Window)?;
         }
         ensure(convolution || record.dilation == [1; 2], Rule::Dilation)?;
+        if self.is(kinds::CONVOLUTIONS | kinds::POOLS | kinds::PAD) {
+            ensure(self.is_narrow(), Rule::Wide)?;
+        }
         ensure(record.groups == 1 || (record.groups != 0 && convolution), Rule::Groups)?;
         let widest = if self.is(kinds::WEIGHTED) { 255 } else { 0 };
         ensure(record.weight_zero_point.unsigned_abs() <= widest, Rule::WeightZeroPoint)?;
@@ -226,6 +229,14 @@ impl<'m, const KINDS: u32> Operator<'m, KINDS> {
             self.is(kinds::DEPTHWISE) && record.tile_channels == 0 && self.cells() <= MAX_CELLS as u32
         };
         ensure(symmetric && tiled && record.tile_values.is_multiple_of(4), Rule::TileValues)
+    }
+
+    /// Whether what kernels count along a padded row, in values, stays inside 31 bits: places of columns, steps of a stride.
+    fn is_narrow(&self) -> bool {
+        let Self { record, input, .. } = *self;
+        let padded = input.w + u32::from(record.pads[1]) + u32::from(record.pads[3]); // below 2^18
+        let widest = padded.max(record.stride[1].into()).max(1);
+        input.c <= i32::MAX as u32 / widest
     }
 
     /// The output's shape by the rules of [`Op::infer_shape`](crate::ir::Op::infer_shape), in short. A file that the
@@ -352,4 +363,44 @@ const fn has_two(record: &OpRecord) -> bool {
 
 fn same_scale(a: &Tensor, b: &Tensor) -> bool {
     a.scale.to_bits() == b.scale.to_bits() && a.zero_point == b.zero_point
+}
+
+#[cfg(all(test, feature = "alloc"))]
+mod tests {
+    use super::*;
+    use crate::model::LoadError;
+    use crate::model::write::{ModelFile, OpEntry};
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    /// A depthwise 1x1 of one pixel and `c` channels, its single output column `stride` columns wide.
+    fn depthwise(c: u32, pad_left: u16, stride: u16) -> Result<Vec<u8>, LoadError> {
+        let tensor =
+            |offset, last_reader| Tensor { h: 1, w: 1, c, rows: 1, offset, zero_point: 0, scale: 1.0, last_reader };
+        let mut record = OpRecord::new(kind::DEPTHWISE_CONV2D, 0);
+        (record.pads, record.stride) = ([0, pad_left, 0, 0], [1, stride]);
+        let count = to_usize(c);
+        let half = Multiplier { multiplier: 1 << 30, shift: 0 };
+        let (weights, bias, multipliers) = (vec![1; count], vec![0; count], vec![half; count]);
+        ModelFile {
+            tensors: vec![tensor(0, 0), tensor(c, 0)],
+            ops: vec![OpEntry { name: "wide".into(), record, weights, bias, multipliers }],
+            labels: vec![],
+            input: None,
+            arena_bytes: 2 * c + 64,
+            state: 2 * c,
+            scratch: [0, 0],
+            lane_bytes: 4,
+        }
+        .to_bytes()
+    }
+
+    #[test]
+    fn places_in_a_padded_row_that_do_not_fit_31_bits_are_refused() {
+        let refused = |file: Result<Vec<u8>, LoadError>| matches!(file, Err(LoadError::Op { op: 0, what }) if what.starts_with("window: a padded row"));
+        assert!(depthwise(1 << 17, 4, 8).is_ok());
+        assert!(refused(depthwise(1 << 17, 32_768, 65_535)), "2^32 + 2^17 values with the padding");
+        assert!(refused(depthwise(1 << 17, 0, 1 << 14)), "2^31 values to the next window");
+        assert!(depthwise(1 << 17, 0, (1 << 14) - 1).is_ok());
+    }
 }

@@ -73,7 +73,8 @@ impl<const KINDS: u32> SessionOf<'_, '_, KINDS> {
 
     /// Takes some steps of an operator whose weights lie in blocks.
     pub(super) fn blocked_steps(&mut self, op: usize, steps: Range<u32>) -> Made {
-        let (job, constants) = (self.job(op, steps.start)?, self.model.blocks(op)?);
+        let (plain, constants) = (self.model.try_constants(op)?, self.model.blocks(op)?);
+        let job = self.job(op, steps.start, &plain)?;
         match job.record.kind {
             kind::DENSE => job.blocked_dense(&constants, self.arena, &steps),
             kind::DEPTHWISE_CONV2D => job.blocked_depthwise(&constants, self.arena, &steps),
@@ -83,7 +84,8 @@ impl<const KINDS: u32> SessionOf<'_, '_, KINDS> {
 
     /// Adds several rows of two tensors of one shape; `None` where they are of two.
     fn add_steps(&mut self, op: usize, steps: &Range<u32>) -> Made {
-        let job = self.job(op, steps.start)?;
+        let constants = self.model.try_constants(op)?;
+        let job = self.job(op, steps.start, &constants)?;
         let other = job.other.filter(|other| other.shape() == job.output.shape())?;
         let (place, second) = (place_of(job.output, steps)?, place_of(other, steps)?);
         let params = job.add_params(other);

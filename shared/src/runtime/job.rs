@@ -22,7 +22,7 @@ pub(super) struct Job<'m> {
     pub(super) input: &'m Tensor,
     pub(super) other: Option<&'m Tensor>,
     pub(super) output: &'m Tensor,
-    pub(super) constants: Constants<'m>,
+    pub(super) constants: &'m Constants<'m>,
     pub(super) scratch: Range<usize>,
     #[cfg(feature = "blocked")]
     pub(super) level: Level,
@@ -46,11 +46,22 @@ impl Job<'_> {
         let (record, has) = (self.record, |kinds: u32| KINDS & kinds != 0 && kinds >> (self.record.kind & 31) & 1 != 0);
         let accumulates = pace(record) == Pace::Accumulate;
         let place = if accumulates { ring(self.output) } else { slot(self.output, self.step) };
-        let mut parts = self.parts(arena, place.clone())?;
-        if has(kind_bit(kind::CONV2D)) {
-            self.conv2d::<KINDS, T>(parts, team);
+        let mut parts = self.parts(arena, place.clone());
+        let parts = parts.as_mut()?; // where they are: a move would take their size of the stack again
+        let by_reference = KINDS & REFERENCE_KERNELS != 0 && record.tile_values == 0;
+        if by_reference && has(kind_bit(kind::CONV2D)) {
+            self.reference_conv2d(parts);
+        } else if by_reference && has(kind_bit(kind::DEPTHWISE_CONV2D)) {
+            self.reference_depthwise_conv2d(parts);
+        } else if has(kind_bit(kind::CONV2D)) {
+            self.conv2d::<T>(parts, team);
         } else if has(kind_bit(kind::DEPTHWISE_CONV2D)) {
-            self.depthwise_conv2d::<KINDS, T>(parts, team);
+            let [rows, columns] = record.kernel;
+            if usize::from(rows) * usize::from(columns) <= tiled::FEW_CELLS {
+                self.depthwise_conv2d::<T, { tiled::FEW_CELLS }>(parts, team);
+            } else {
+                self.depthwise_conv2d::<T, { tiled::MAX_CELLS }>(parts, team);
+            }
         } else if has(kind_bit(kind::MAX_POOL2D)) {
             self.windowed(parts, reference::max_pool2d_row);
         } else if has(kind_bit(kind::MIN_POOL2D)) {
@@ -88,7 +99,7 @@ impl Job<'_> {
                 reference::pad_row(row, p.pad[1] * p.c_in, p.input_zero_point as i8, out);
             });
         } else if has(kind_bit(kind::SOFTMAX)) {
-            self.softmax(&mut parts);
+            self.softmax(parts);
         }
         match accumulates {
             false => Some((self.step, place)),
@@ -157,43 +168,60 @@ impl Job<'_> {
         Rows::new(source, to_usize(self.input.row_len()), self.input.rows, self.input.h)
     }
 
-    /// The operator's output row `step` from rows under its window.
-    fn windowed(&self, parts: Parts<'_>, row: impl FnOnce(&WindowParams, Rows<'_>, u32, &mut [i8])) {
+    /// The operator's output row `step` from rows under its window. Not in line: the window would be on the stack of every operator.
+    #[inline(never)]
+    fn windowed(&self, parts: &mut Parts<'_>, row: impl FnOnce(&WindowParams, Rows<'_>, u32, &mut [i8])) {
         row(&self.window(), self.rows(parts.input), self.step, parts.output);
     }
 
     #[inline(never)]
-    fn conv2d<const KINDS: u32, T: Team>(&self, parts: Parts<'_>, team: &mut T) {
+    fn reference_conv2d(&self, parts: &mut Parts<'_>) {
+        self.windowed(parts, |p, rows, y, out| reference::conv2d_row(p, rows, y, self.constants, out));
+    }
+
+    #[inline(never)]
+    fn reference_depthwise_conv2d(&self, parts: &mut Parts<'_>) {
+        self.windowed(parts, |p, rows, y, out| reference::depthwise_conv2d_row(p, rows, y, self.constants, out));
+    }
+
+    #[inline(never)]
+    fn conv2d<T: Team>(&self, parts: &mut Parts<'_>, team: &mut T) {
         let tile = self.record.tile();
-        if KINDS & REFERENCE_KERNELS != 0 && tile.values == 0 {
-            return self.windowed(parts, |p, rows, y, out| reference::conv2d_row(p, rows, y, &self.constants, out));
-        }
         let Parts { input, second: scratch, output } = parts;
         let (window, rows) = (self.window(), self.rows(input));
         if T::CORES < 2 {
-            tiled::conv2d_row::<Native>(&window, tile, rows, [0, self.step], &self.constants, scratch, output);
+            tiled::conv2d_row::<Native>(&window, tile, rows, [0, self.step], self.constants, scratch, output);
         } else {
             let bytes = tile.scratch_bytes(size_of::<<Native as Isa>::Lane>());
             self.share(team, bytes, scratch, output, |x, scratch, out| {
-                tiled::conv2d_row::<Native>(&window, tile, rows, [x, self.step], &self.constants, scratch, out);
+                tiled::conv2d_row::<Native>(&window, tile, rows, [x, self.step], self.constants, scratch, out);
             });
         }
     }
 
     #[inline(never)]
-    fn depthwise_conv2d<const KINDS: u32, T: Team>(&self, parts: Parts<'_>, team: &mut T) {
-        if KINDS & REFERENCE_KERNELS != 0 && self.record.tile_values == 0 {
-            return self.windowed(parts, |p, rows, y, out| {
-                reference::depthwise_conv2d_row(p, rows, y, &self.constants, out);
-            });
-        }
+    fn depthwise_conv2d<T: Team, const CELLS: usize>(&self, parts: &mut Parts<'_>, team: &mut T) {
         let Parts { input, second: scratch, output } = parts;
         let (window, rows) = (self.window(), self.rows(input));
         if T::CORES < 2 {
-            tiled::depthwise_conv2d_row::<Native>(&window, rows, [0, self.step], &self.constants, scratch, output);
+            tiled::depthwise_conv2d_row::<Native, CELLS>(
+                &window,
+                rows,
+                [0, self.step],
+                self.constants,
+                scratch,
+                output,
+            );
         } else {
             self.share(team, window.c_in, scratch, output, |x, scratch, out| {
-                tiled::depthwise_conv2d_row::<Native>(&window, rows, [x, self.step], &self.constants, scratch, out);
+                tiled::depthwise_conv2d_row::<Native, CELLS>(
+                    &window,
+                    rows,
+                    [x, self.step],
+                    self.constants,
+                    scratch,
+                    out,
+                );
             });
         }
     }
@@ -220,8 +248,8 @@ impl Job<'_> {
     }
 
     #[inline(never)]
-    fn dense<const KINDS: u32>(&self, parts: Parts<'_>) {
-        let (sums, constants) = (words(parts.second), &self.constants);
+    fn dense<const KINDS: u32>(&self, parts: &mut Parts<'_>) {
+        let (sums, constants) = (words(parts.second), self.constants);
         let first = to_usize(self.step) * parts.input.len();
         let inputs = to_usize(self.input.h.wrapping_mul(self.input.row_len()));
         let zero_point = if KINDS & OF_UINT8 != 0 { i32::from(self.record.weight_zero_point) } else { 0 };
@@ -241,7 +269,7 @@ impl Job<'_> {
     }
 
     #[inline(never)]
-    fn mean(&self, parts: Parts<'_>) {
+    fn mean(&self, parts: &mut Parts<'_>) {
         if let Some((sums, pixels)) = self.summed(parts.input, parts.second) {
             let (zero_point, factor) = (self.input.zero_point, self.constants.multiplier(0));
             reference::mean_finish(sums, pixels, zero_point, factor, &self.stage(), parts.output);
@@ -249,7 +277,7 @@ impl Job<'_> {
     }
 
     #[inline(never)]
-    fn global_average_pool<const KINDS: u32>(&self, parts: Parts<'_>) {
+    fn global_average_pool<const KINDS: u32>(&self, parts: &mut Parts<'_>) {
         if let Some((sums, pixels)) = self.summed(parts.input, parts.second) {
             let ties_up = KINDS & OF_UINT8 != 0 && self.record.has(flag::TIES_UP);
             reference::average_finish(sums, pixels, ties_up, &self.stage(), parts.output);
@@ -257,7 +285,7 @@ impl Job<'_> {
     }
 
     pub(super) fn add_params(&self, other: &Tensor) -> AddParams {
-        let Constants { multipliers, shifts, .. } = self.constants;
+        let Constants { multipliers, shifts, .. } = *self.constants;
         let shifts = shifts.first_chunk().copied().unwrap_or_default();
         AddParams {
             input_zero_points: [self.input.zero_point, other.zero_point],
@@ -268,10 +296,10 @@ impl Job<'_> {
     }
 
     #[inline(never)]
-    fn add(&self, parts: Parts<'_>) {
+    fn add(&self, parts: &mut Parts<'_>) {
         let Some(other) = self.other else { return };
         let params = self.add_params(other);
-        let (mut rest, second): (&mut [i8], &[i8]) = (parts.output, bytemuck::cast_slice(parts.second));
+        let (mut rest, second): (&mut [i8], &[i8]) = (&mut *parts.output, bytemuck::cast_slice(parts.second));
         while let Some((row, others)) = rest.split_at_mut_checked(second.len()).filter(|_| !second.is_empty()) {
             #[cfg(feature = "blocked")]
             blocked::add_row(self.level, &params, row, second);
@@ -282,7 +310,7 @@ impl Job<'_> {
     }
 
     #[inline(never)]
-    fn mul(&self, parts: Parts<'_>) {
+    fn mul(&self, parts: &mut Parts<'_>) {
         let Some(other) = self.other else { return };
         let zero_points = [self.input.zero_point, other.zero_point];
         let factors = bytemuck::cast_slice(parts.second);

@@ -16,6 +16,12 @@ pub const CALIBRATION_INSTRUCTIONS: u32 = 40_000_000;
 pub struct Clock(());
 
 impl Clock {
+    /// A clock for a variable's first value: it has yet to be started.
+    #[allow(dead_code, reason = "not every program has one")]
+    pub const fn stopped() -> Self {
+        Self(())
+    }
+
     /// Starts the counter.
     pub fn start() -> Self {
         counter::start();

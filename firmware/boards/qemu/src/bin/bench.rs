@@ -47,62 +47,65 @@ type Ticks = [u32; config::OPS + 1];
 #[unsafe(export_name = "main")]
 extern "C" fn main() -> ! {
     let arena = once!(Arena<{ config::ARENA_BYTES }> = Arena::new()).bytes_mut();
-    let ticks = once!(Ticks = [0; config::OPS + 1]);
-    let code = if run(arena, ticks).is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    // Variables, not on the stack: that is measured for the runtime's sake.
+    let place = once!(Option<Session<'static, 'static>> = None);
+    let meter = once!(Meter = Meter::new());
+    let code = if run(arena, place, meter).is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     code.exit_process()
 }
 
 /// Runs every frame twice; `None` when the model is refused, a file cannot be read or written, or the stack overflows.
-fn run(arena: &mut [u8], ticks: &mut Ticks) -> Option<()> {
-    let clock = Clock::start();
-    let reading_ticks = clock.reading_ticks();
-    let calibration_ticks = clock.calibrate().wrapping_sub(reading_ticks);
-    // The compiler must not learn what is in the file: a board's model may be exchanged without it.
-    let model = core::hint::black_box(&MODEL.0);
-    let start = clock.now();
-    let mut loaded = load(model, arena);
-    let session = loaded.as_mut()?; // where it is: a move would take its size of the stack again
-    let load_ticks = clock.now().wrapping_sub(start).wrapping_sub(reading_ticks);
-    let (frames, results, count) = begin(session.output().len(), calibration_ticks, load_ticks, reading_ticks)?;
+fn run<'a>(arena: &'a mut [u8], place: &mut Option<Session<'static, 'a>>, meter: &mut Meter) -> Option<()> {
+    let Files { frames, results, count } = begin(arena, place, meter)?;
+    let session = place.as_mut()?;
     for pass in 0..count << 1 {
-        *ticks = [0; config::OPS + 1];
-        let meter =
-            Meter { clock, reading_ticks, last: Cell::new(0), ticks: Cell::from_mut(&mut *ticks).as_array_of_cells() };
-        run_frame(session, &frames, &meter, pass & 1 != 0)?;
-        results.write(bytemuck::bytes_of(ticks))?;
+        *meter.ticks.get_mut() = [0; config::OPS + 1];
+        run_frame(session, &frames, meter, pass & 1 != 0)?;
+        results.write(bytemuck::bytes_of(meter.ticks.get_mut()))?;
         results.write(bytemuck::cast_slice(session.output()))?;
     }
     results.write(&stack::deepest_bytes()?.to_le_bytes())
 }
 
-/// Opens both files, writes the results' head and reads how many frames there are. Apart: it needs no stack below the frames.
+/// The host's files, and how many frames there are.
+struct Files {
+    frames: HostFile,
+    results: HostFile,
+    count: u32,
+}
+
+/// Starts the clock, checks the model, opens both files and writes the results' head. Apart: it needs no stack below the frames.
 #[inline(never)]
-fn begin(
-    output_bytes: usize,
-    calibration_ticks: u32,
-    load_ticks: u32,
-    reading_ticks: u32,
-) -> Option<(HostFile, HostFile, u32)> {
+fn begin<'a>(arena: &'a mut [u8], place: &mut Option<Session<'static, 'a>>, meter: &mut Meter) -> Option<Files> {
+    meter.clock = Clock::start();
+    let clock = meter.clock;
+    meter.reading_ticks = clock.reading_ticks();
+    let calibration_ticks = clock.calibrate().wrapping_sub(meter.reading_ticks);
+    // The compiler must not learn what is in the file: a board's model may be exchanged without it.
+    let model = core::hint::black_box(&MODEL.0);
+    let start = clock.now();
+    load(model, arena, place);
+    let load_ticks = clock.now().wrapping_sub(start).wrapping_sub(meter.reading_ticks);
     let header = LayersHeader {
         ops: config::OPS as u32,
-        output_bytes: output_bytes as u32,
+        output_bytes: place.as_ref()?.output().len() as u32,
         calibration_instructions: CALIBRATION_INSTRUCTIONS,
         calibration_ticks,
         load_ticks,
-        reading_ticks,
+        reading_ticks: meter.reading_ticks,
     };
     let results = HostFile::open(RESULTS_FILE, OpenMode::WRONLY_TRUNC_BINARY)?;
     results.write(bytemuck::bytes_of(&header.to_words()))?;
     let frames = HostFile::open(LAYERS_FILE, OpenMode::RDONLY_BINARY)?;
     let mut head = [0; LayersInput::WORDS];
     frames.read(bytemuck::bytes_of_mut(&mut head))?;
-    Some((frames, results, LayersInput::from_words(head).ok()?.count))
+    Some(Files { frames, results, count: LayersInput::from_words(head).ok()?.count })
 }
 
 /// Checks the model. Apart from the loop over the frames, which then does not have the stack of the checks below its own.
 #[inline(never)]
-fn load<'m, 'a>(model: &'m [u8], arena: &'a mut [u8]) -> Option<Session<'m, 'a>> {
-    Session::load(model, arena).ok()
+fn load<'m, 'a>(model: &'m [u8], arena: &'a mut [u8], place: &mut Option<Session<'m, 'a>>) {
+    *place = Session::load(model, arena).ok();
 }
 
 /// Runs a frame, its rows read from `file`; the reading is not measured.
@@ -110,7 +113,7 @@ fn load<'m, 'a>(model: &'m [u8], arena: &'a mut [u8]) -> Option<Session<'m, 'a>>
 /// With `observe` the clock is read after every step, and the step goes to its operator; what comes before the first step of a row
 /// and after the last (looks at the schedule) goes to the input. Without it everything goes to the input: the frame's total.
 #[inline(never)]
-fn run_frame(session: &mut Session<'_, '_>, file: &HostFile, meter: &Meter<'_>, observe: bool) -> Option<()> {
+fn run_frame(session: &mut Session<'_, '_>, file: &HostFile, meter: &Meter, observe: bool) -> Option<()> {
     let mut read = Some(());
     for _ in 0..session.model().input_shape().h {
         meter.begin();
@@ -132,14 +135,18 @@ fn run_frame(session: &mut Session<'_, '_>, file: &HostFile, meter: &Meter<'_>, 
 }
 
 /// Measures intervals; what a reading of the clock takes is not in them.
-struct Meter<'t> {
+struct Meter {
     clock: Clock,
     reading_ticks: u32,
     last: Cell<u32>,
-    ticks: &'t [Cell<u32>],
+    ticks: Cell<Ticks>,
 }
 
-impl Meter<'_> {
+impl Meter {
+    const fn new() -> Self {
+        Self { clock: Clock::stopped(), reading_ticks: 0, last: Cell::new(0), ticks: Cell::new([0; config::OPS + 1]) }
+    }
+
     /// Begins an interval.
     fn begin(&self) {
         self.last.set(self.clock.now());
@@ -149,7 +156,7 @@ impl Meter<'_> {
     #[inline(never)]
     fn charge(&self, slot: usize) {
         let spent = self.clock.now().wrapping_sub(self.last.get()).wrapping_sub(self.reading_ticks);
-        if let Some(ticks) = self.ticks.get(slot) {
+        if let Some(ticks) = self.ticks.as_array_of_cells().get(slot) {
             ticks.set(ticks.get().wrapping_add(spent));
         }
         self.begin();
