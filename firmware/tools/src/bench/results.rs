@@ -121,7 +121,7 @@ mod tests {
         assert!(Measured::parse(&file, 1).is_err());
         assert!(Measured::parse(&file, 3).is_err());
         let mut other = file;
-        other[LayersHeader::BYTES + 4] ^= 1;
+        other[LayersHeader::BYTES + 8] ^= 1; // an output of the first pass
         let reason = Measured::parse(&other, 2).err();
         assert_eq!(reason.as_deref(), Some("frame 0: the two passes over it differ"));
     }
