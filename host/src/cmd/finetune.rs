@@ -1,6 +1,7 @@
 //! `ocelli finetune`
 
 use super::Verdict;
+use super::qat;
 use super::train::{finish, parse_keep, parse_monitor, set, stop_on_ctrl_c};
 use super::ui::{TrainingBar, load_training};
 use ocelli_host::config::Config;
@@ -98,8 +99,10 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let hooks = Hooks { on_batch: &mut |report| bar.update(report), stop: &stop, disk: None };
     let result = finetune(&grafted, &base.weights, plan, &config.training, &material, hooks);
     bar.finish();
-    let result = result?;
+    let mut result = result?;
+    let ranges = qat::train_on(&config, &grafted.network, &training, &material, &mut result.outcome, &stop)?;
     let verdict = finish(&folder, &config, &grafted.network, &training.labels, &result.outcome)?;
+    qat::keep(&folder, ranges.as_ref())?;
     println!("{} layers of {}, freeze = {}", grafted.base_layers, args.base.display(), args.freeze);
     if let Some(cached) = result.cached {
         println!(
