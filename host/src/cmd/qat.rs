@@ -8,7 +8,8 @@ use ocelli_host::network::Network;
 use ocelli_host::quantize::{Accuracies, Method, TrainedRanges, quantize};
 use ocelli_host::run::{RunFolder, names};
 use ocelli_host::train::{
-    AwareStart, BatchReport, End, Hooks, Material, Outcome, aware_phase, device, evaluate, int8_score, quantize_aware,
+    AwareStart, BatchReport, Best, End, Hooks, Keep, Material, Outcome, aware_phase, device, evaluate, int8_score,
+    quantize_aware,
 };
 use std::sync::atomic::AtomicBool;
 
@@ -49,7 +50,12 @@ pub fn train_on(
         outcome.end = End::Interrupted { epochs: before.0 + epochs, batches };
         return Ok(None);
     }
-    accuracy.qat = aware.history.rows.last().map_or(0.0, |row| row.val_accuracy);
+    accuracy.qat = aware.accuracy;
+    let later = aware.best.map(|best| Best { epoch: best.epoch + before.0, ..best });
+    let better = |later: Best| outcome.best.is_none_or(|best| phase.monitor.better(later.value, best.value, 0.0));
+    if later.is_some_and(|later| outcome.kept == Keep::Best || better(later)) {
+        outcome.best = later;
+    }
     outcome.history.rows.extend(aware.history.rows.into_iter().map(|mut row| {
         row.epoch += before.0;
         row.seconds += before.1;

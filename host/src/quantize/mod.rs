@@ -227,6 +227,24 @@ mod tests {
     use ocelli::ir::Shape;
 
     #[test]
+    fn a_configuration_is_read_and_wrong_values_are_refused() {
+        let read = |text: &str| toml::from_str::<QuantizationConfig>(text).map_err(|e| e.to_string());
+        let config = read("quantize = \"qat\"\nqat_learning_rate = 1e-4\nranges = \"learned\"").unwrap();
+        config.validate().unwrap();
+        assert_eq!((config.quantize, config.ranges, config.qat_epochs), (Method::Qat, RangeRule::Learned, 2));
+        for (text, expected) in [
+            ("qat_epochs = 0", "qat_epochs = 0 must be at least 1"),
+            ("qat_learning_rate = -1.0", "qat_learning_rate = -1 must be above 0"),
+            ("calibration_images = 0", "calibration_images must be at least 1"),
+        ] {
+            assert!(read(text).unwrap().validate().unwrap_err().to_string().contains(expected), "{text}");
+        }
+        for (text, expected) in [("quantize = \"int4\"", "ptq"), ("ranges = \"fixed\"", "averaged")] {
+            assert!(read(text).unwrap_err().contains(expected), "{text}");
+        }
+    }
+
+    #[test]
     fn a_plain_picture_quantizes_to_pixel_minus_128() {
         let spec = InputSpec {
             shape: Shape::new(1, 1, 1),

@@ -84,7 +84,7 @@ mod tests {
         for (from, to, expected) in [
             ("max = ", "max = -", "that holds 0"),
             ("max = ", "max = nan #", "that holds 0"),
-            ("max = ", "maximum = ", "maximum"),
+            ("max = ", "maximum = ", "max"),
             ("[ranges.", "[ranges.x", "has no [ranges."),
         ] {
             std::fs::write(&path, text.replacen(from, to, 1)).unwrap();

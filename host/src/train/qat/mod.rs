@@ -5,6 +5,8 @@
 //! which stay as they are; gain and offset are still trained, through the fold. Dropout is gone.
 
 mod exact;
+mod operator;
+mod rounding;
 mod simulate;
 mod state;
 #[cfg(test)]
@@ -12,6 +14,7 @@ mod tests;
 
 use self::simulate::Simulation;
 use self::state::Intervals;
+use super::checkpoint::Best;
 use super::config::{TrainingConfig, device};
 use super::evaluate::{Score, argmax};
 use super::finetune::Material;
@@ -58,6 +61,10 @@ pub struct Aware {
     pub calibration: Calibration,
     /// What happened; the losses and accuracies on the validation images are those of the int8 runtime.
     pub history: History,
+    /// The best epoch by the monitored metric, once there is one.
+    pub best: Option<Best>,
+    /// Accuracy on the validation images of the int8 network that is kept.
+    pub accuracy: f64,
     /// How it ended.
     pub end: End,
 }
@@ -175,7 +182,7 @@ impl<'a> Phase<'a> {
         let Hooks { on_batch, stop, .. } = hooks;
         let (began, plateau) = (Instant::now(), self.schedule.start());
         let mut history = History::default();
-        let mut best: Option<(f64, Weights, Calibration)> = None;
+        let mut best: Option<(Best, Weights, Calibration)> = None;
         let mut end = End::Done;
         'epochs: for epoch in 1..=self.config.epochs {
             let mut sums = Sums::default();
@@ -207,15 +214,19 @@ impl<'a> Phase<'a> {
             };
             history.rows.push(row);
             let value = self.config.monitor.of(&row);
-            if best.as_ref().is_none_or(|(least, ..)| self.config.monitor.better(value, *least, 0.0)) {
-                best = Some((value, weights, self.intervals.calibration.clone()));
+            if best.as_ref().is_none_or(|(best, ..)| self.config.monitor.better(value, best.value, 0.0)) {
+                best = Some((Best { epoch, value }, weights, self.intervals.calibration.clone()));
             }
         }
-        let (weights, calibration) = match best {
-            Some((_, weights, calibration)) if self.config.kept() == Keep::Best => (weights, calibration),
-            _ => (self.module.to_weights(), self.intervals.calibration.clone()),
+        let best_epoch = best.as_ref().map(|(best, ..)| *best);
+        let (kept, weights, calibration) = match best {
+            Some((best, weights, calibration)) if self.config.kept() == Keep::Best => {
+                (best.epoch, weights, calibration)
+            }
+            _ => (history.rows.len(), self.module.to_weights(), self.intervals.calibration.clone()),
         };
-        Ok(Aware { weights, calibration, history, end })
+        let accuracy = history.rows.iter().find(|row| row.epoch == kept).map_or(0.0, |row| row.val_accuracy);
+        Ok(Aware { weights, calibration, history, best: best_epoch, accuracy, end })
     }
 
     /// Trains on a batch.

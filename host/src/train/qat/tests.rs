@@ -222,8 +222,14 @@ fn taken(network: &Network, before: &Weights, after: &Weights) -> BTreeMap<Strin
 #[test]
 fn inside_the_range_gradients_are_those_of_the_float_network() {
     let network = Network::from_toml(SMALL, "net.toml").unwrap();
-    let weights = random(&network, 7);
-    let set = halves(12, 3);
+    let mut weights = random(&network, 7);
+    // most values well above zero: near it int8 and float do not agree on which side they are
+    vectors(&network, &mut weights, |name, values| {
+        if ["norm.beta", "second.bias"].contains(&name.as_str()) {
+            values.iter_mut().for_each(|v| *v += 2.0);
+        }
+    });
+    let set = halves(30, 3);
     let intervals = Intervals::new(calibrated(&network, &weights, &set), Calibrator::MinMax, RangeRule::Averaged);
     let (after, _) = gradients(&network, &weights, &intervals, &set);
     let found = taken(&network, &weights, &after);
@@ -235,7 +241,7 @@ fn inside_the_range_gradients_are_those_of_the_float_network() {
     for (name, found) in &found {
         let largest = found.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
         for at in (0..found.len()).step_by(3) {
-            let step = 1e-2;
+            let step = 2e-3_f32;
             let moved = |by: f32| {
                 let mut moved = weights.clone();
                 vectors(&network, &mut moved, |n, values| {
@@ -314,7 +320,7 @@ fn crowded() -> (Network, Weights, Dataset, Dataset) {
     let (training, validation) = (halves(120, 1), halves(150, 2));
     let (mut weights, _) = train(&network, &config, &training, &validation, &mut |_| {}).unwrap();
     let mut norm = weights.norm("norm").unwrap().clone();
-    (norm.gamma[0], norm.beta[0]) = (0.0, 600.0);
+    (norm.gamma[0], norm.beta[0]) = (0.0, 1000.0);
     weights.insert_norm("norm", norm);
     let mut second = weights.layer("second").unwrap().clone();
     second.kernel.iter_mut().step_by(4).for_each(|w| *w = 0.0);
@@ -337,7 +343,7 @@ fn accuracies(rule: RangeRule) -> [f64; 3] {
     let quantization = QuantizationConfig {
         quantize: Method::Qat,
         qat_epochs: 12,
-        qat_learning_rate: Some(0.01),
+        qat_learning_rate: Some(0.03),
         ranges: rule,
         ..QuantizationConfig::default()
     };
