@@ -194,7 +194,7 @@ impl Config {
             (0.0..1.0).contains(&fraction),
             "[dataset] validation_fraction = {fraction} must be at least 0 and below 1"
         );
-        ensure!(self.quantization.calibration_images > 0, "[quantization] calibration_images must be at least 1");
+        self.quantization.validate()?;
         if self.target.board != HOST {
             ocelli_firmware_tools::boards::find(&self.target.board).context("[target] board (or host)")?;
         }

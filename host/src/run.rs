@@ -6,7 +6,7 @@ use crate::files::{relative_to, write_atomically};
 use crate::interchange::{onnx, qdq};
 use crate::model::ModelBytes;
 use crate::network::{Network, Weights};
-use crate::quantize::QuantizedNetwork;
+use crate::quantize::{QuantizedNetwork, TrainedRanges};
 use anyhow::{Context, ensure};
 use prost::Message;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,8 @@ pub mod names {
     pub const LABELS: &str = "labels.txt";
     /// Trained weights.
     pub const WEIGHTS: &str = "weights.safetensors";
+    /// Intervals of activations that the network was trained with, where it was trained for int8.
+    pub const RANGES: &str = "ranges.toml";
     /// The float network for others.
     pub const ONNX: &str = "model.onnx";
     /// The quantized network for others; what tract judges the model file by.
@@ -114,7 +116,9 @@ impl RunFolder {
         self.write_config(config)?;
         let onnx = onnx::export(network, weights, labels)?;
         write_atomically(&self.file(names::ONNX), &onnx.encode_to_vec())?;
-        for stale in [names::MODEL, names::QDQ].map(|name| self.file(name)).iter().filter(|path| path.exists()) {
+        for stale in
+            [names::MODEL, names::QDQ, names::RANGES].map(|name| self.file(name)).iter().filter(|path| path.exists())
+        {
             std::fs::remove_file(stale).with_context(|| format!("cannot remove the outdated {}", stale.display()))?;
         }
         Ok(())
@@ -166,6 +170,8 @@ pub struct Trained {
     pub labels: Vec<String>,
     /// How it was made.
     pub config: Config,
+    /// Intervals of activations that it was trained with, where it was trained for int8.
+    pub ranges: Option<TrainedRanges>,
 }
 
 impl Trained {
@@ -177,7 +183,9 @@ impl Trained {
         let (network, weights) = network_and_weights(folder, TRAINED)?;
         let labels = read_labels(&required(folder, names::LABELS, TRAINED)?)?;
         let config = Config::read(&required(folder, names::CONFIG, TRAINED)?)?;
-        Ok(Self { network, weights, labels, config })
+        let ranges = folder.join(names::RANGES);
+        let ranges = if ranges.exists() { Some(TrainedRanges::read(&ranges, &network)?) } else { None };
+        Ok(Self { network, weights, labels, config, ranges })
     }
 
     /// Refuses a dataset of other classes than those that the network was trained on.

@@ -18,7 +18,7 @@ pub(crate) use layers::observe;
 pub use layers::{LayerCheck, OBSERVED_IMAGES};
 pub use report::{Row, Status};
 
-use crate::data::Dataset;
+use crate::data::{Dataset, ImageSource};
 use crate::interchange::onnx::INPUT;
 use crate::interchange::qdq::int8_name;
 use crate::model::{ModelBytes, classify, probabilities, quantize_pixels};
@@ -173,7 +173,7 @@ fn check_ends(bundle: &Bundle, data: &Dataset, scores: &[Vec<i8>]) -> anyhow::Re
 ///
 /// # Errors
 /// When the model is refused or the images do not fit it.
-pub fn scores(model: &ModelBytes, data: &Dataset) -> anyhow::Result<Vec<i8>> {
+pub fn scores(model: &ModelBytes, data: &dyn ImageSource) -> anyhow::Result<Vec<i8>> {
     let chunk = data.len().div_ceil(rayon::current_num_threads()).max(1);
     let indices: Vec<usize> = (0..data.len()).collect();
     let parts: Vec<Vec<i8>> = indices
@@ -181,8 +181,10 @@ pub fn scores(model: &ModelBytes, data: &Dataset) -> anyhow::Result<Vec<i8>> {
         .map(|part| {
             model.with_session(|session| {
                 let mut scores = Vec::new();
+                let mut pixels = vec![0; data.image_len()];
                 for &i in part {
-                    scores.extend(classify(session, data.input(i))?);
+                    data.pixels(i, &mut pixels)?;
+                    scores.extend(classify(session, &pixels)?);
                 }
                 Ok(scores)
             })

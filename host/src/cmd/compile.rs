@@ -1,23 +1,26 @@
 //! `ocelli compile`
 
 use super::Verdict;
+use super::qat::in_words;
 use super::ui::{load_training, percent, spinner, thousands, write_page};
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use ocelli_firmware_tools::boards::find;
 use ocelli_host::check::{Trial, choose};
 use ocelli_host::compile::{LayerCost, Options, Planned, Target, assemble, cost, planned};
 use ocelli_host::config::HOST;
 use ocelli_host::data::Dataset;
 use ocelli_host::network::{Network, Weights};
-use ocelli_host::quantize::{Calibrator, Observation, QuantizationConfig, QuantizedNetwork, quantize};
+use ocelli_host::quantize::{Calibration, Calibrator, Observation, QuantizationConfig, QuantizedNetwork, quantize};
 use ocelli_host::run::{RunFolder, Trained, names};
-use ocelli_host::train::device;
+use ocelli_host::train::{device, evaluate, int8_score};
 use std::path::PathBuf;
 
 /// Quantize and compile a trained network to model.ocelli
 ///
 /// Quantize a trained network (calibration on training images only) and compile it: writes model.ocelli and model.qdq.onnx
 /// into the run folder.
+///
+/// A network that was trained with quantize = "qat" keeps the intervals that it was trained with, unless --calibrator is given.
 ///
 /// Refuses a network that does not fit the board.
 #[derive(Debug, clap::Args)]
@@ -62,12 +65,26 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let chip = Chip::find(&config.target.board, &args.limits)?;
     let folder = RunFolder::create(&args.run)?;
     // the images set aside for validation stay aside
-    let (training, _) = load_training(&config.dataset, network, config.training.seed)?;
+    let (training, validation) = load_training(&config.dataset, network, config.training.seed)?;
     trained.check_labels(&training.labels)?;
-    let quantized = quantize_with(network, weights, &training, &config.quantization)?;
+    let ranges = trained.ranges.as_ref().filter(|_| args.calibrator.is_none());
+    let quantized = match ranges {
+        Some(ranges) => quantize(network, weights, &ranges.calibration, &training.labels)?,
+        None => quantize_with(network, weights, &training, &config.quantization)?,
+    };
     let plan = write_checked(&folder, &quantized, &chip)?;
     folder.write_config(config)?;
     write_page(folder.path());
+    if !args.json {
+        match ranges {
+            Some(ranges) => println!("{}", in_words(&ranges.accuracy)),
+            None => println!(
+                "accuracy on the validation images: float {}, int8 {}",
+                percent(evaluate(network, weights, &validation, &device("flex")?)?.score.accuracy),
+                percent(int8_score(&quantized, &validation)?.accuracy)
+            ),
+        }
+    }
     report(&folder, &chip, &plan, args.json)
 }
 
@@ -81,15 +98,26 @@ pub fn quantize_with(
     training: &Dataset,
     config: &QuantizationConfig,
 ) -> anyhow::Result<QuantizedNetwork> {
+    let (calibration, _) = calibrate(network, weights, training, config)?;
+    quantize(network, weights, &calibration, &training.labels)
+}
+
+/// The intervals of activations on training images, and what made them; says which calibrator was taken.
+pub fn calibrate(
+    network: &Network,
+    weights: &Weights,
+    training: &Dataset,
+    config: &QuantizationConfig,
+) -> anyhow::Result<(Calibration, Calibrator)> {
     let spinner = spinner("calibrating");
     let images = training.take(config.calibration_images, config.seed);
     let observation = Observation::collect(network, weights, &images, &device("flex")?)?;
     if let Some(calibrator) = config.calibrator {
         spinner.finish_and_clear();
-        return quantize(network, weights, &observation.calibration(calibrator), &training.labels);
+        return Ok((observation.calibration(calibrator), calibrator));
     }
     let judged = training.take(JUDGED, config.seed.wrapping_add(1));
-    let (quantized, trials) = choose(network, weights, &observation, &judged)?;
+    let (_, trials) = choose(network, weights, &observation, &judged)?;
     spinner.finish_and_clear();
     let taken = trials.iter().min_by(|a, b| a.divergence.total_cmp(&b.divergence)).map(|trial| trial.calibrator);
     for trial in &trials {
@@ -98,7 +126,8 @@ pub fn quantize_with(
         let Trial { calibrator, divergence, .. } = trial;
         eprintln!("calibrator {calibrator}: divergence {divergence:.5} nats, same class {agreement}{taken}");
     }
-    Ok(quantized)
+    let taken = taken.context("no calibrator was tried")?;
+    Ok((observation.calibration(taken), taken))
 }
 
 /// What a model is compiled for: a board's core and memory, or this computer.

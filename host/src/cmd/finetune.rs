@@ -1,11 +1,12 @@
 //! `ocelli finetune`
 
 use super::Verdict;
+use super::qat;
 use super::train::{finish, parse_keep, parse_monitor, set, stop_on_ctrl_c};
 use super::ui::{TrainingBar, feed, load_images};
 use ocelli_host::augment::AugmentationConfig;
 use ocelli_host::config::Config;
-use ocelli_host::data::ImageSource;
+use ocelli_host::data::{ImageSet, ImageSource};
 use ocelli_host::run::{RunFolder, Trained};
 use ocelli_host::train::{
     EarlyStopping, FinetuneConfig, Freeze, Grafted, Hooks, Keep, Material, Monitor, TrainingConfig, finetune,
@@ -93,12 +94,13 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     grafted.first_trained(args.freeze)?;
     let folder = RunFolder::create(&args.out)?;
     let (training, validation) = load_images(&config.dataset, &grafted.network, config.training.seed)?;
-    let training: Arc<dyn ImageSource> = Arc::new(training);
-    let source = feed(&config, &grafted.network, &training)?;
+    let training = Arc::new(training);
+    let images: Arc<dyn ImageSource> = Arc::<ImageSet>::clone(&training);
+    let source = feed(&config, &grafted.network, &images)?;
     let material = Material {
         source: &source,
         // augmented images change from epoch to epoch
-        plain: if config.augmentation.is_none() { Some(&training) } else { None },
+        plain: if config.augmentation.is_none() { Some(&images) } else { None },
         targets: training.targets(),
         validation: &validation,
     };
@@ -107,8 +109,11 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let hooks = Hooks { on_batch: &mut |report| bar.update(report), stop: &stop, disk: None };
     let result = finetune(&grafted, &base.weights, plan, &config.training, &material, hooks);
     bar.finish();
-    let result = result?;
+    let mut result = result?;
+    let ranges =
+        qat::train_on(&config, &grafted.network, training.in_memory_set(), &material, &mut result.outcome, &stop)?;
     let verdict = finish(&folder, &config, &grafted.network, training.labels(), &result.outcome)?;
+    qat::keep(&folder, ranges.as_ref())?;
     println!("{} layers of {}, freeze = {}", grafted.base_layers, args.base.display(), args.freeze);
     if let Some(cached) = result.cached {
         println!(

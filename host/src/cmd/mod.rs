@@ -10,6 +10,7 @@ mod filter;
 mod finetune;
 mod import;
 mod predict;
+mod qat;
 mod report;
 mod runs;
 mod summary;

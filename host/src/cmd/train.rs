@@ -4,12 +4,14 @@ use super::Verdict;
 use super::ui::{TrainingBar, feed, load_images, percent, table};
 use anyhow::{Context, ensure};
 use ocelli_host::config::Config;
-use ocelli_host::data::{Dataset, ImageSource};
+use ocelli_host::data::{Dataset, ImageSet, ImageSource};
 use ocelli_host::network::{Network, Weights, zoo};
+use ocelli_host::quantize::{Method, RangeRule};
 use ocelli_host::report::plots::curves_png;
 use ocelli_host::run::{RunFolder, names};
 use ocelli_host::train::{
-    Checkpoint, Disk, EarlyStopping, End, History, Hooks, Keep, Monitor, Outcome, TrainingConfig, train, train_from,
+    Checkpoint, Disk, EarlyStopping, End, History, Hooks, Keep, Material, Monitor, Outcome, TrainingConfig, train,
+    train_from,
 };
 use signal_hook::consts::SIGINT;
 use signal_hook::flag;
@@ -24,6 +26,9 @@ use std::sync::atomic::AtomicBool;
 ///
 /// Ctrl-C ends it after the running batch, with exit code 130; --resume FOLDER goes on from the last checkpoint, after a crash too, to
 /// the same result as an unbroken run. All keys of [training] can be given in a config.toml, the most common as flags.
+///
+/// With --quantize qat the network is trained on in int8 after its float epochs, and ranges.toml holds the intervals of activations that
+/// `ocelli compile` then takes. --resume with it does this to a training that was done before.
 ///
 /// The dataset is found by what its folder holds: MNIST idx files (gz or not), CIFAR-10 binary files, or class folders with
 /// pictures (optionally below train/ and validation/ or test/). The same seed gives the same weights. A model compiled from an
@@ -101,6 +106,18 @@ pub struct Args {
     /// Training images observed for calibration when the network is compiled [default: 512].
     #[arg(long)]
     calibration_images: Option<usize>,
+    /// ptq, or qat: after the float training, train on in int8 [default: ptq].
+    #[arg(long, value_parser = parse_method)]
+    quantize: Option<Method>,
+    /// Epochs in int8, with --quantize qat [default: 2].
+    #[arg(long)]
+    qat_epochs: Option<usize>,
+    /// Their first learning rate, which falls to zero [default: a tenth of --learning-rate].
+    #[arg(long)]
+    qat_learning_rate: Option<f64>,
+    /// How intervals of activations move meanwhile: averaged or learned [default: averaged].
+    #[arg(long, value_parser = parse_ranges)]
+    ranges: Option<RangeRule>,
     /// The board that it is for [default: qemu-m4].
     #[arg(long)]
     board: Option<String>,
@@ -139,6 +156,22 @@ pub fn parse_keep(text: &str) -> Result<Keep, String> {
         "best" => Ok(Keep::Best),
         "last" => Ok(Keep::Last),
         _ => Err("it is not one of best, last".to_owned()),
+    }
+}
+
+fn parse_method(text: &str) -> Result<Method, String> {
+    match text {
+        "ptq" => Ok(Method::Ptq),
+        "qat" => Ok(Method::Qat),
+        _ => Err("it is not one of ptq, qat".to_owned()),
+    }
+}
+
+fn parse_ranges(text: &str) -> Result<RangeRule, String> {
+    match text {
+        "averaged" => Ok(RangeRule::Averaged),
+        "learned" => Ok(RangeRule::Learned),
+        _ => Err("it is not one of averaged, learned".to_owned()),
     }
 }
 
@@ -182,12 +215,13 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         checkpoint.check_augmentation(&config.augmentation)?;
     }
     let (training, validation) = load_images(&config.dataset, &network, config.training.seed)?;
-    let training: Arc<dyn ImageSource> = Arc::new(training);
+    let training = Arc::new(training);
+    let images: Arc<dyn ImageSource> = Arc::<ImageSet>::clone(&training);
     let network = for_classes(network, &config, training.labels().len())?;
     if let Some((epochs, batches)) = resume.as_ref().map(Checkpoint::position) {
         eprintln!("going on after {epochs} epochs and {batches} batches");
     }
-    let source = feed(&config, &network, &training)?;
+    let source = feed(&config, &network, &images)?;
     let stop = stop_on_ctrl_c()?;
     let bar = TrainingBar::new(config.training.epochs, training.len());
     let hooks = Hooks {
@@ -197,7 +231,16 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     };
     let outcome = train_from(&network, &config.training, &source, training.targets(), &validation, hooks);
     bar.finish();
-    finish(&folder, &config, &network, training.labels(), &outcome?)
+    let mut outcome = outcome?;
+    if config.quantization.quantize == Method::Qat && !outcome.history.rows.is_empty() {
+        // what is there when the epochs in int8 are cut short
+        write(&folder, &config, &network, training.labels(), (&outcome.weights, &outcome.history))?;
+    }
+    let material = Material { source: &source, plain: None, targets: training.targets(), validation: &validation };
+    let ranges = super::qat::train_on(&config, &network, training.in_memory_set(), &material, &mut outcome, &stop)?;
+    let verdict = finish(&folder, &config, &network, training.labels(), &outcome)?;
+    super::qat::keep(&folder, ranges.as_ref())?;
+    Ok(verdict)
 }
 
 /// Writes what a training leaves behind, and says what it was.
@@ -335,6 +378,10 @@ impl Args {
         set(&mut training.seed, self.seed.as_ref());
         set(&mut training.backend, self.backend.as_ref());
         set(&mut quantization.calibration_images, self.calibration_images.as_ref());
+        set(&mut quantization.quantize, self.quantize.as_ref());
+        set(&mut quantization.qat_epochs, self.qat_epochs.as_ref());
+        quantization.qat_learning_rate = self.qat_learning_rate.or(quantization.qat_learning_rate);
+        set(&mut quantization.ranges, self.ranges.as_ref());
         set(&mut target.board, self.board.as_ref());
         config.validate()?;
         Ok(config)

@@ -163,6 +163,12 @@ impl Network {
         Ok(fold::fold(self)?.into_iter().map(|folded| folded.node).collect())
     }
 
+    /// The operators as [`nodes`](Self::nodes) has them, each with the layers that became it.
+    pub(crate) fn folded_nodes(&self) -> Result<Vec<(Node, Vec<&Layer>)>, NetworkError> {
+        let layers = |folded: &fold::Folded| folded.layers.iter().filter_map(|&index| self.layers.get(index)).collect();
+        Ok(fold::fold(self)?.into_iter().map(|folded| (folded.node.clone(), layers(&folded))).collect())
+    }
+
     /// Number of classes: the values of the flat output.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// The interval of a tensor's values; it always holds 0.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Range {
     /// Smallest value or 0.
     pub min: f32,
@@ -64,6 +64,17 @@ pub enum Calibrator {
 impl Calibrator {
     /// All of them, the plainest first.
     pub const ALL: [Self; 4] = [Self::MinMax, Self::Percentile9999, Self::Percentile999, Self::LeastError];
+
+    /// The interval that it makes of some values, which are finite.
+    pub(crate) fn range_of(self, values: &[f32]) -> Range {
+        let whole = values.iter().fold(Range::default(), |range, &value| range.with(value));
+        if self == Self::MinMax || whole == Range::default() {
+            return whole;
+        }
+        let mut histogram = Histogram::over(whole);
+        histogram.add(values);
+        self.range(&histogram)
+    }
 
     fn range(self, histogram: &Histogram) -> Range {
         match self {
@@ -121,7 +132,7 @@ impl Observation {
 }
 
 /// The interval of each operator's output.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Calibration {
     ranges: BTreeMap<String, Range>,
 }
@@ -153,6 +164,23 @@ impl Calibration {
     pub fn constant(network: &Network, range: Range) -> anyhow::Result<Self> {
         let ranges = network.nodes()?.into_iter().map(|node| (node.name, range)).collect();
         Ok(Self { ranges })
+    }
+
+    /// A calibration with these intervals.
+    #[must_use]
+    pub const fn of(ranges: BTreeMap<String, Range>) -> Self {
+        Self { ranges }
+    }
+
+    /// The intervals by layer.
+    #[must_use]
+    pub const fn ranges(&self) -> &BTreeMap<String, Range> {
+        &self.ranges
+    }
+
+    /// The interval of a layer, to change it.
+    pub(crate) fn range_mut(&mut self, layer: &str) -> Option<&mut Range> {
+        self.ranges.get_mut(layer)
     }
 
     /// The interval of a layer's output.

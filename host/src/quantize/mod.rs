@@ -3,15 +3,39 @@
 mod calibrate;
 mod histogram;
 mod network;
+mod ranges;
 
 pub use calibrate::{Calibration, Calibrator, Observation, Range};
 pub use network::{QuantParams, QuantizedLayer, QuantizedNetwork, QuantizedWeights, pixel_lut};
+pub use ranges::{Accuracies, TrainedRanges};
 
 use crate::network::{Network, NetworkError, Node, Weights, channel_of};
 use anyhow::ensure;
 use ocelli::image::InputSpec;
 use ocelli::ir::{Op, Unary};
 use serde::{Deserialize, Serialize};
+
+/// When a network learns of its quantization.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// After its training.
+    #[default]
+    Ptq,
+    /// In epochs after its float training, in which it runs as it will in int8.
+    Qat,
+}
+
+/// How the intervals of activations move in quantization-aware training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RangeRule {
+    /// A running mean of what the calibrator makes of each batch.
+    #[default]
+    Averaged,
+    /// By gradient.
+    Learned,
+}
 
 /// How to quantize.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -25,11 +49,43 @@ pub struct QuantizationConfig {
     pub calibrator: Option<Calibrator>,
     /// Seed of their choice.
     pub seed: u64,
+    /// `"ptq"`, or `"qat"` for quantization-aware training.
+    pub quantize: Method,
+    /// Epochs of quantization-aware training, after those of the float training.
+    pub qat_epochs: usize,
+    /// Their first learning rate, which falls along half a cosine; a tenth of `[training]`'s when it is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qat_learning_rate: Option<f64>,
+    /// `"averaged"` or `"learned"`: how the intervals of activations move in quantization-aware training.
+    pub ranges: RangeRule,
+}
+
+impl QuantizationConfig {
+    /// Refuses values that cannot work.
+    ///
+    /// # Errors
+    /// Names key, value and what is allowed.
+    pub fn validate(&self) -> anyhow::Result<()> {
+        ensure!(self.calibration_images > 0, "[quantization] calibration_images must be at least 1");
+        ensure!(self.qat_epochs > 0, "[quantization] qat_epochs = 0 must be at least 1");
+        if let Some(rate) = self.qat_learning_rate {
+            ensure!(rate.is_finite() && rate > 0.0, "[quantization] qat_learning_rate = {rate} must be above 0");
+        }
+        Ok(())
+    }
 }
 
 impl Default for QuantizationConfig {
     fn default() -> Self {
-        Self { calibration_images: 512, calibrator: None, seed: 1 }
+        Self {
+            calibration_images: 512,
+            calibrator: None,
+            seed: 1,
+            quantize: Method::Ptq,
+            qat_epochs: 2,
+            qat_learning_rate: None,
+            ranges: RangeRule::Averaged,
+        }
     }
 }
 
@@ -169,6 +225,24 @@ mod tests {
     use super::*;
     use ocelli::image::{ColorOrder, Resize};
     use ocelli::ir::Shape;
+
+    #[test]
+    fn a_configuration_is_read_and_wrong_values_are_refused() {
+        let read = |text: &str| toml::from_str::<QuantizationConfig>(text).map_err(|e| e.to_string());
+        let config = read("quantize = \"qat\"\nqat_learning_rate = 1e-4\nranges = \"learned\"").unwrap();
+        config.validate().unwrap();
+        assert_eq!((config.quantize, config.ranges, config.qat_epochs), (Method::Qat, RangeRule::Learned, 2));
+        for (text, expected) in [
+            ("qat_epochs = 0", "qat_epochs = 0 must be at least 1"),
+            ("qat_learning_rate = -1.0", "qat_learning_rate = -1 must be above 0"),
+            ("calibration_images = 0", "calibration_images must be at least 1"),
+        ] {
+            assert!(read(text).unwrap().validate().unwrap_err().to_string().contains(expected), "{text}");
+        }
+        for (text, expected) in [("quantize = \"int4\"", "ptq"), ("ranges = \"fixed\"", "averaged")] {
+            assert!(read(text).unwrap_err().contains(expected), "{text}");
+        }
+    }
 
     #[test]
     fn a_plain_picture_quantizes_to_pixel_minus_128() {

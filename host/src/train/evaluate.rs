@@ -1,9 +1,9 @@
 //! A network in float on a set: loss and accuracy, dropout off.
 
-use super::batches::{Batches, input_tensor, read_tensor};
+use super::batches::{Batches, read_tensor};
 use super::module::Classifier;
 use super::parts::to_vec;
-use crate::data::{Dataset, ImageSource};
+use crate::data::ImageSource;
 use crate::network::{Network, Weights};
 use anyhow::{Context, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -33,16 +33,21 @@ pub struct Evaluation {
 /// Runs a network in float, without dropout.
 ///
 /// # Errors
-/// When weights are missing or the set is empty.
-pub fn evaluate(network: &Network, weights: &Weights, set: &Dataset, device: &Device) -> anyhow::Result<Evaluation> {
+/// When weights are missing, the set is empty, or an image cannot be read.
+pub fn evaluate(
+    network: &Network,
+    weights: &Weights,
+    set: &dyn ImageSource,
+    device: &Device,
+) -> anyhow::Result<Evaluation> {
     ensure!(!set.is_empty(), "there are no images to evaluate on");
-    network.check_labels(&set.labels)?;
+    network.check_labels(set.labels())?;
     let module = Classifier::new(network, weights, device).context("cannot build the network")?;
     let mut logits = Vec::new();
     for batch in Batches::in_order(set.len(), EVALUATION_BATCH) {
-        logits.extend(to_vec(module.forward(input_tensor(network, set, &batch, device))));
+        logits.extend(to_vec(module.forward(read_tensor(network, set, &batch, device)?)));
     }
-    Ok(Evaluation { score: score(&logits, &set.targets), logits })
+    Ok(Evaluation { score: score(&logits, set.targets()), logits })
 }
 
 /// What layers that are not trained made of a set, image after image.

@@ -14,6 +14,7 @@ mod monitor;
 mod ops;
 mod optimizer;
 mod parts;
+mod qat;
 mod rule;
 mod schedule;
 mod source;
@@ -31,6 +32,7 @@ pub use history::{BatchReport, History, HistoryRow};
 pub use loss::ClassWeights;
 pub use module::{Classifier, LayerOutput};
 pub use monitor::{EarlyStopping, Keep, Monitor};
+pub use qat::{Aware, AwareStart, aware_phase, int8_score, quantize_aware};
 pub use schedule::{Plateau, StepDecay};
 pub use source::{Batch, Epoch, Inputs, Source};
 

@@ -273,6 +273,16 @@ impl Classifier {
         self.stages.iter().filter_map(|stage| Some((stage.name.as_str(), id(&stage.work)?))).collect()
     }
 
+    /// The trained tensors of a layer.
+    pub(super) fn part(&self, name: &str) -> Option<Part<'_>> {
+        self.stages.iter().filter(|stage| stage.name == name).find_map(|stage| match stage.work {
+            Work::Convolution { index, .. } => Some(Part::Convolution(&self.convolutions[index])),
+            Work::Dense { index, .. } => Some(Part::Dense(&self.denses[index])),
+            Work::Norm(index) => Some(Part::Norm(&self.norms[index])),
+            _ => None,
+        })
+    }
+
     /// Stops the training of layers: those that `frozen` names get no gradients, and batch norms that `still` names keep their
     /// statistics.
     #[must_use]
@@ -398,22 +408,31 @@ impl Classifier {
     }
 }
 
+/// The trained tensors of a layer.
+pub(super) enum Part<'a> {
+    Convolution(&'a Convolution),
+    Dense(&'a Dense),
+    Norm(&'a BatchNorm),
+}
+
 /// Sees the output of every stage.
 type Observer<'o> = &'o mut dyn FnMut(&Stage, &Tensor<4>);
 
 /// Why a layer cannot be built.
-enum Problem {
+#[derive(Debug)]
+pub(super) enum Problem {
     NoWeights,
     Shape(ShapeError),
 }
 
 /// Padding before and after the rows and the columns.
-fn pads(window: &Window, input: Shape) -> Result<[(usize, usize); 2], Problem> {
+pub(super) fn pads(window: &Window, input: Shape) -> Result<[(usize, usize); 2], Problem> {
     let [top, left, bottom, right] = window.resolve(input).map_err(Problem::Shape)?.pads.map(usize::from);
     Ok([(top, bottom), (left, right)])
 }
 
-fn apply(x: Tensor<4>, function: Unary) -> Tensor<4> {
+/// A function of single values by Burn's operators.
+pub(super) fn apply(x: Tensor<4>, function: Unary) -> Tensor<4> {
     match function {
         Unary::Relu => activate(x, Activation::Relu),
         Unary::Relu6 => activate(x, Activation::Relu6),

@@ -9,6 +9,7 @@
 
 mod bridge;
 mod conv;
+mod custom;
 mod depthwise;
 mod geometry;
 mod lines;
@@ -21,6 +22,8 @@ mod sum;
 #[cfg(test)]
 mod tests;
 mod tile;
+
+pub(super) use self::custom::custom;
 
 use self::bridge::{Operand, Operands, channels_last, finish, image, in_order, operands, plain, values};
 use self::geometry::Geometry;
