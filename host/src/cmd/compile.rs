@@ -2,14 +2,17 @@
 
 use super::Verdict;
 use super::ui::{load_training, percent, spinner, thousands, write_page};
-use anyhow::ensure;
+use anyhow::{Context, ensure};
+use ocelli::model::records::{packed_nibbles, padded};
 use ocelli_firmware_tools::boards::find;
-use ocelli_host::check::{Trial, choose};
+use ocelli_host::check::{Judge, Judgement, Trial, choose};
 use ocelli_host::compile::{LayerCost, Options, Planned, Target, assemble, cost, planned};
 use ocelli_host::config::HOST;
 use ocelli_host::data::Dataset;
 use ocelli_host::network::{Network, Weights};
-use ocelli_host::quantize::{Calibrator, Observation, QuantizationConfig, QuantizedNetwork, quantize};
+use ocelli_host::quantize::{
+    Calibrator, Int4, LARGE_WEIGHTS, Observation, QuantizationConfig, QuantizedNetwork, quantize, quantize_int4,
+};
 use ocelli_host::run::{RunFolder, Trained, names};
 use ocelli_host::train::device;
 use std::path::PathBuf;
@@ -39,6 +42,10 @@ pub struct Args {
     /// the one is taken that keeps the network nearest to its float self).
     #[arg(long, value_parser = parse_calibrator)]
     calibrator: Option<Calibrator>,
+    /// Weights of four bits for this dense layer, or for all large ones (more than 65,536 weights): half their flash. Prints what it
+    /// costs. May be given several times.
+    #[arg(long, value_name = "NAME|large")]
+    int4: Vec<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -54,6 +61,9 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         config.quantization.calibration_images = images;
     }
     config.quantization.calibrator = args.calibrator.or(config.quantization.calibrator);
+    if !args.int4.is_empty() {
+        config.quantization.int4 = Int4::new(args.int4.clone());
+    }
     if let Some(board) = &args.board {
         config.target.board.clone_from(board);
     }
@@ -84,21 +94,74 @@ pub fn quantize_with(
     let spinner = spinner("calibrating");
     let images = training.take(config.calibration_images, config.seed);
     let observation = Observation::collect(network, weights, &images, &device("flex")?)?;
-    if let Some(calibrator) = config.calibrator {
+    let judged = training.take(JUDGED, config.seed.wrapping_add(1));
+    if let (Some(calibrator), true) = (config.calibrator, config.int4.is_empty()) {
         spinner.finish_and_clear();
         return quantize(network, weights, &observation.calibration(calibrator), &training.labels);
     }
-    let judged = training.take(JUDGED, config.seed.wrapping_add(1));
-    let (quantized, trials) = choose(network, weights, &observation, &judged)?;
+    let judge = Judge::new(network, weights, &judged)?;
+    let (int8, calibrator) = match config.calibrator {
+        Some(calibrator) => {
+            (quantize(network, weights, &observation.calibration(calibrator), &training.labels)?, calibrator)
+        }
+        None => {
+            let (quantized, trials) = choose(network, weights, &observation, &judge)?;
+            let taken = trials.iter().min_by(|a, b| a.divergence.total_cmp(&b.divergence));
+            let taken = taken.map(|trial| trial.calibrator).context("no calibrator was tried")?;
+            spinner.suspend(|| print_trials(&trials, taken));
+            (quantized, taken)
+        }
+    };
+    if config.int4.is_empty() {
+        spinner.finish_and_clear();
+        return Ok(int8);
+    }
+    let calibration = observation.calibration(calibrator);
+    let int4 = quantize_int4(network, weights, &calibration, &training.labels, &config.int4)?;
+    let judgements = [judge.judge(&int8)?, judge.judge(&int4)?];
     spinner.finish_and_clear();
-    let taken = trials.iter().min_by(|a, b| a.divergence.total_cmp(&b.divergence)).map(|trial| trial.calibrator);
-    for trial in &trials {
-        let taken = if Some(trial.calibrator) == taken { " (taken)" } else { "" };
+    print_int4(&int4, &config.int4, judge.images(), &judgements);
+    Ok(int4)
+}
+
+fn print_trials(trials: &[Trial], taken: Calibrator) {
+    for trial in trials {
+        let taken = if trial.calibrator == taken { " (taken)" } else { "" };
         let agreement = percent(trial.agreement);
         let Trial { calibrator, divergence, .. } = trial;
         eprintln!("calibrator {calibrator}: divergence {divergence:.5} nats, same class {agreement}{taken}");
     }
-    Ok(quantized)
+}
+
+/// Says which layers have weights of four bits, what that saves, and what it costs on images of the training set.
+fn print_int4(network: &QuantizedNetwork, int4: &Int4, images: usize, [int8, with_int4]: &[Judgement; 2]) {
+    let layers = network.layers.iter().filter(|layer| int4.takes(&layer.node));
+    let packed: Vec<_> = layers.filter_map(|layer| Some((&layer.node.name, layer.weights.as_ref()?))).collect();
+    if packed.is_empty() {
+        eprintln!("int4: no dense layer has more than {} weights: all stay int8", thousands(LARGE_WEIGHTS as u64));
+        return;
+    }
+    let bytes = |row: fn(usize) -> usize| -> usize {
+        packed.iter().map(|(_, weights)| weights.shape[0] * row(weights.shape[3])).sum()
+    };
+    let (before, after) = (bytes(padded), bytes(packed_nibbles));
+    let names: Vec<&str> = packed.iter().map(|(name, _)| name.as_str()).collect();
+    eprintln!(
+        "int4: {}: {} bytes of weights in place of {}, {} saved",
+        names.join(", "),
+        thousands(after as u64),
+        thousands(before as u64),
+        thousands(before.saturating_sub(after) as u64)
+    );
+    for (name, judgement) in [("int8", int8), ("int4", with_int4)] {
+        let Judgement { divergence, agreement, accuracy } = judgement;
+        eprintln!(
+            "  {name}: accuracy {} on {images} training images, divergence from float {divergence:.5} nats, same class {}",
+            percent(*accuracy),
+            percent(*agreement)
+        );
+    }
+    eprintln!("  int4 moves the accuracy by {:+.2} points", 100.0 * (with_int4.accuracy - int8.accuracy));
 }
 
 /// What a model is compiled for: a board's core and memory, or this computer.

@@ -5,7 +5,7 @@ use super::ui::{TrainingBar, feed, load_images, percent, table};
 use anyhow::{Context, ensure};
 use ocelli_host::config::Config;
 use ocelli_host::data::{Dataset, ImageSource};
-use ocelli_host::network::{Network, Weights, zoo};
+use ocelli_host::network::{Network, Weights};
 use ocelli_host::report::plots::curves_png;
 use ocelli_host::run::{RunFolder, names};
 use ocelli_host::train::{
@@ -44,9 +44,6 @@ pub struct Args {
     /// A net.toml, or the name of a built-in network (a wrong name lists them).
     #[arg(long)]
     network: Option<String>,
-    /// Rows and columns of the pictures that the network takes, for instance 96x96, in place of its own.
-    #[arg(long, value_name = "HxW", value_parser = parse_size)]
-    input: Option<(u32, u32)>,
     /// Passes over the training images [default: 10].
     #[arg(long)]
     epochs: Option<usize>,
@@ -112,22 +109,6 @@ pub struct Args {
     resume: Option<Option<PathBuf>>,
 }
 
-/// A built-in network gets as many classes as the dataset has; one of the user's own is taken as it is.
-pub fn for_classes(network: Network, config: &Config, classes: usize) -> anyhow::Result<Network> {
-    if zoo::find(&config.network.file).is_none() || network.classes()? == classes {
-        return Ok(network);
-    }
-    eprintln!("note: {} is trained with {classes} classes, those of the dataset", network.name);
-    Ok(network.with_classes(classes)?)
-}
-
-fn parse_size(text: &str) -> Result<(u32, u32), String> {
-    let sizes = text.split_once('x').and_then(|(h, w)| Some((h.parse().ok()?, w.parse().ok()?)));
-    sizes
-        .filter(|&(h, w)| h > 0 && w > 0)
-        .ok_or_else(|| format!("'{text}' is no size: write rows x columns, for instance 96x96"))
-}
-
 pub fn parse_monitor(text: &str) -> Result<Monitor, String> {
     let known = [Monitor::ValLoss, Monitor::ValAccuracy, Monitor::Loss, Monitor::Accuracy];
     let found = known.into_iter().find(|monitor| monitor.to_string() == text);
@@ -169,13 +150,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     );
     let network = match &resume {
         Some(checkpoint) if args.config.is_none() && args.network.is_none() => checkpoint.network()?,
-        _ => {
-            let network = Network::open(&config.network.file)?;
-            match args.input {
-                Some((height, width)) => network.with_input(height, width)?,
-                None => network,
-            }
-        }
+        _ => Network::open(&config.network.file)?,
     };
     let folder = RunFolder::create(&out)?;
     if let Some(checkpoint) = &resume {
@@ -183,7 +158,6 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     }
     let (training, validation) = load_images(&config.dataset, &network, config.training.seed)?;
     let training: Arc<dyn ImageSource> = Arc::new(training);
-    let network = for_classes(network, &config, training.labels().len())?;
     if let Some((epochs, batches)) = resume.as_ref().map(Checkpoint::position) {
         eprintln!("going on after {epochs} epochs and {batches} batches");
     }
@@ -212,7 +186,6 @@ pub fn finish(
     let Outcome { weights, history, .. } = outcome;
     if !history.rows.is_empty() {
         write(folder, config, network, labels, (weights, history))?;
-        super::ui::write_page(folder.path());
         print_history(history);
         println!("{}", kept(outcome, &config.training));
     }
