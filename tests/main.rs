@@ -8,6 +8,7 @@ mod datasets;
 mod device;
 mod format_by_hand;
 mod graphs;
+mod int4;
 mod layouts;
 mod model_file;
 mod networks;

@@ -1,6 +1,7 @@
 //! Model files: the committed one, those of other versions, and those that somebody damaged.
 
 use crate::graphs::quantized_every_layer;
+use crate::int4::odd_rows;
 use crate::support::{OpFields, repository, reseal};
 use ocelli::image::{ColorOrder, InputSpec, Resize};
 use ocelli::ir::Shape;
@@ -122,8 +123,10 @@ fn models_with_every_operator_are_still_read() {
     let path = |name: &str| repository("tests/golden").join(name);
     let (every_operator_file, uint8_file) = (path("every-operator-v2.ocelli"), path("mobile-uint8-v2.ocelli"));
     let blocks_file = path("blocks-v2.ocelli"); // layout 1
+    let int4_file = path("int4-v2.ocelli");
     if std::env::var_os("OCELLI_WRITE_GOLDEN").is_some() {
         std::fs::write(&every_operator_file, every_operator()).unwrap();
+        std::fs::write(&int4_file, odd_rows()).unwrap();
         for (name, target, to) in [("mobile_uint8", WIDEST, &uint8_file), ("gated_int8", Target::HOST, &blocks_file)] {
             let file = std::fs::read(repository(&format!("tests/models/{name}.tflite"))).unwrap();
             let Imported::Quantized(network) = import(&file, &ImportOptions::default()).unwrap() else {
@@ -133,7 +136,7 @@ fn models_with_every_operator_are_still_read() {
         }
     }
     let mut kinds = BTreeSet::new();
-    for (path, classes) in [(every_operator_file, 10), (uint8_file, 5), (blocks_file, 6)] {
+    for (path, classes) in [(every_operator_file, 10), (uint8_file, 5), (blocks_file, 6), (int4_file, 10)] {
         let model = ModelBytes::read(&path).unwrap();
         kinds.extend(model.model().unwrap().graph().ops.iter().map(|op| op.kind));
         let scores = |pixel: i8| model.with_session(|s| Ok(s.run(|_, row| row.fill(pixel)).to_vec())).unwrap();

@@ -9,13 +9,14 @@ use ocelli_host::interchange::qdq::{self, int8_name};
 use std::path::PathBuf;
 
 /// Operators that have cases in tests/vectors, and how many at least.
-const OPERATORS: [(&str, usize); 23] = [
+const OPERATORS: [(&str, usize); 24] = [
     ("add", 24),
     ("average_pool2d", 16),
     ("concat", 16),
     ("conv1d", 8),
     ("conv2d", 32),
-    ("dense", 24),
+    ("dense", 36),
+    ("dense_int4", 12),
     ("depthwise_conv2d", 16),
     ("hard_swish", 8),
     ("leaky_relu", 8),
@@ -32,7 +33,7 @@ const OPERATORS: [(&str, usize); 23] = [
     ("softmax", 16),
     ("tanh", 8),
     ("uint8", 192),
-    ("", 568),
+    ("", 580),
 ];
 
 fn cases() -> Vec<PathBuf> {

@@ -53,6 +53,9 @@ pub const REFERENCE_KERNELS: u32 = 1;
 /// have a zero point, means whose ties round up.
 pub const OF_UINT8: u32 = 1 << 31;
 
+/// The bit of a kernel set for dense layers whose weights have four bits.
+pub const INT4: u32 = 1 << 30;
+
 /// The bit of a kernel set for operators of a [`kind`].
 #[must_use]
 pub const fn kind_bit(kind: u8) -> u32 {
@@ -62,10 +65,16 @@ pub const fn kind_bit(kind: u8) -> u32 {
 /// The kernel set that a model needs, for a [`SessionOf`] without the others.
 #[must_use]
 pub fn kinds_of(model: &Model<'_>) -> u32 {
-    model.graph().ops.iter().fold(0, |kinds, op| kinds | kinds_of_op(op))
+    model.graph().ops.iter().fold(0, |kinds, op| kinds | kinds_of_op(op) | int4_of_op(op))
 }
 
-/// What an operator needs of a kernel set; its kind is one of those that there are.
+/// What the weights of an operator need of a kernel set. Apart from [`kinds_of_op`], which every firmware holds: one without the kernel
+/// knows no such flag.
+const fn int4_of_op(op: &OpRecord) -> u32 {
+    if op.has(flag::INT4) { INT4 } else { 0 }
+}
+
+/// What an operator needs of a kernel set, but for [`INT4`]; its kind is one of those that there are.
 pub(crate) fn kinds_of_op(op: &OpRecord) -> u32 {
     let convolution = matches!(op.kind, kind::CONV2D | kind::DEPTHWISE_CONV2D);
     let by_reference = if convolution && op.tile_values == 0 { REFERENCE_KERNELS } else { 0 };
@@ -117,7 +126,7 @@ impl<'m, 'a, const KINDS: u32> SessionOf<'m, 'a, KINDS> {
     /// kernels that are not in the set, or was compiled for another core.
     pub fn with_model(model: Model<'m>, arena: &'a mut [u8]) -> Result<Self, LoadError> {
         for (index, op) in (0_u16..).zip(model.graph().ops) {
-            if kinds_of_op(op) & !KINDS != 0 {
+            if (kinds_of_op(op) | int4_of_op(op)) & !KINDS != 0 {
                 return Err(LoadError::Op { op: index, what: "kind: this firmware was built without its kernel" });
             }
         }
@@ -296,7 +305,7 @@ impl<'m, 'a, const KINDS: u32> SessionOf<'m, 'a, KINDS> {
 
     #[inline(always)]
     fn step_at<T: Team>(&mut self, op: usize, step: u32, team: &mut T) -> Made {
-        let constants = self.model.try_constants(op);
+        let constants = self.model.try_constants::<KINDS>(op);
         self.job(op, step, constants.as_ref()?)?.take::<KINDS, T>(self.arena, team)
     }
 }

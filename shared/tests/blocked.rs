@@ -4,11 +4,14 @@
 
 use ocelli::kernels::blocked::{
     Blocked, InstructionSet, Layout, Level, add_row, conv2d_row, conv2d_rows, conv2d_rows_scratch_bytes,
-    conv2d_scratch_bytes, dense, dense_scratch_bytes, depthwise_row, depthwise_scratch_bytes, layout,
+    conv2d_scratch_bytes, dense, dense_scratch_bytes, depthwise_row, depthwise_scratch_bytes, dot_nibbles, layout,
 };
 use ocelli::kernels::isa::{AddParams, Requantization};
 use ocelli::kernels::portable::add_one;
+use ocelli::kernels::reference::{dense_accumulate_nibbles, nibble};
 use ocelli::kernels::{Rows, WindowParams};
+use ocelli::model::Constants;
+use ocelli::model::records::packed_nibbles;
 use ocelli::quant::{Multiplier, OutputStage, requantize};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -288,6 +291,36 @@ proptest! {
             let mut out = vec![0; outputs];
             dense(level, &input, &constants, &mut vec![0xa5; dense_scratch_bytes(inputs)], &mut out);
             prop_assert!(out == expected, "{level:?}\n{out:?}\n{expected:?}");
+        }
+    }
+
+    #[test]
+    fn dense_of_four_bits_is_the_plain_sum_at_every_level(
+        row_len in 1..300_usize, rows in 1..5_usize, outputs in 1..20_usize, seed in any::<u64>(), extreme in any::<bool>(),
+    ) {
+        let mut noise = Noise(seed | 1);
+        let inputs = row_len * rows;
+        let input = noise.bytes(inputs, extreme, -128);
+        // every byte is a pair of weights: with only the outermost, all of 0 and 15
+        let packed: Vec<i8> = noise.bytes(outputs * packed_nibbles(inputs), false, -128).into_iter()
+            .map(|pair| if extreme { [0, -1, 0x0f, -16][usize::from(pair.cast_unsigned() & 3)] } else { pair }).collect();
+        let bias: Vec<i32> = (0..outputs).map(|_| noise.below(1 << 16) as i32 - (1 << 15)).collect();
+        let constants = Constants { weights: &packed, bias: &bias, ..Constants::EMPTY };
+        let expected: Vec<i32> = packed.chunks_exact(packed_nibbles(inputs)).zip(&bias).map(|(weights, bias)| {
+            bias + input.iter().enumerate().map(|(i, &x)| i32::from(x) * (nibble(weights, i) - 8)).sum::<i32>()
+        }).collect();
+        for level in levels() {
+            let mut sums = vec![0; outputs];
+            for (y, row) in input.chunks_exact(row_len).enumerate() {
+                let dot = |values: &[i8], packed: &[i8]| dot_nibbles(level, values, packed);
+                dense_accumulate_nibbles(row, y * row_len, inputs, &constants, &mut sums, dot);
+            }
+            prop_assert!(sums == expected, "{level:?}\n{sums:?}\n{expected:?}");
+            // slices that do not match: the shorter one counts
+            let [long, short] = [input.len(), input.len() / 2];
+            let whole = dot_nibbles(level, &input[..short], &packed[..packed_nibbles(short) / 4 * 4]);
+            prop_assert_eq!(dot_nibbles(level, &input[..short], &packed), whole);
+            prop_assert_eq!(dot_nibbles(level, &input[..long], &packed[..short / 8 * 4]), dot_nibbles(level, &input[..short / 8 * 8], &packed));
         }
     }
 

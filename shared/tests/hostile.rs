@@ -14,6 +14,7 @@ use proptest::test_runner::RngSeed;
 const FILES: &[&[u8]] = &[
     include_bytes!("../../tests/golden/every-operator-v2.ocelli"),
     include_bytes!("../../tests/golden/mobile-uint8-v2.ocelli"),
+    include_bytes!("../../tests/golden/int4-v2.ocelli"),
     #[cfg(feature = "blocked")]
     include_bytes!("../../tests/golden/blocks-v2.ocelli"),
 ];

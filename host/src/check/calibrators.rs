@@ -1,4 +1,4 @@
-//! Which calibrator keeps a network nearest to its float self: all are tried.
+//! How near a quantized network is to its float self, and which calibrator keeps it nearest: all are tried.
 
 use super::scores;
 use crate::compile::{Options, Target, assemble, planned};
@@ -21,30 +21,74 @@ pub struct Trial {
     pub agreement: f64,
 }
 
-/// Quantizes a network with every calibrator and keeps the one of least divergence on `judged`, the first among equals.
+/// What became of a network when it was quantized.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Judgement {
+    /// Mean Kullback-Leibler divergence of the quantized network's probabilities from the float network's, in nats.
+    pub divergence: f64,
+    /// Share of images on which both name the same class.
+    pub agreement: f64,
+    /// Share of images of which the quantized network names the class.
+    pub accuracy: f64,
+}
+
+/// Images, and what the float network makes of them.
+#[derive(Debug)]
+pub struct Judge<'a> {
+    images: &'a Dataset,
+    float: Vec<Vec<f32>>,
+}
+
+impl<'a> Judge<'a> {
+    /// Runs the float network.
+    ///
+    /// # Errors
+    /// When it cannot be run, or there are no images.
+    pub fn new(network: &Network, weights: &Weights, images: &'a Dataset) -> anyhow::Result<Self> {
+        ensure!(!images.is_empty(), "there are no images to judge a quantization by");
+        let logits = evaluate(network, weights, images, &device("flex")?)?.logits;
+        Ok(Self { images, float: logits.chunks_exact(images.labels.len()).map(softmax).collect() })
+    }
+
+    /// Images that it judges by.
+    #[must_use]
+    pub const fn images(&self) -> usize {
+        self.float.len()
+    }
+
+    /// Runs the quantized network on this computer, and compares.
+    ///
+    /// # Errors
+    /// When it cannot be compiled or run.
+    pub fn judge(&self, quantized: &QuantizedNetwork) -> anyhow::Result<Judgement> {
+        let plan = planned(quantized, Options::for_target(Target::HOST))?;
+        let scores = scores(&ModelBytes::new(&assemble(&plan.file)?), self.images)?;
+        let quantized: Vec<Vec<f32>> = scores.chunks_exact(self.images.labels.len()).map(probabilities).collect();
+        let pairs = || self.float.iter().zip(&quantized);
+        let mean = |sum: f64| sum / self.images.len() as f64;
+        let right = quantized.iter().zip(&self.images.targets).filter(|(scores, target)| argmax(scores) == **target);
+        Ok(Judgement {
+            divergence: mean(pairs().map(|(float, int8)| divergence(float, int8)).sum()),
+            agreement: mean(pairs().filter(|(float, int8)| argmax(float) == argmax(int8)).count() as f64),
+            accuracy: mean(right.count() as f64),
+        })
+    }
+}
+
+/// Quantizes a network with every calibrator and keeps the one of least divergence, the first among equals.
 ///
 /// # Errors
-/// When the network cannot be quantized or run, or there are no images.
+/// When the network cannot be quantized or run.
 pub fn choose(
     network: &Network,
     weights: &Weights,
     observation: &Observation,
-    judged: &Dataset,
+    judge: &Judge<'_>,
 ) -> anyhow::Result<(QuantizedNetwork, Vec<Trial>)> {
-    ensure!(!judged.is_empty(), "there are no images to judge calibrators by");
-    let logits = evaluate(network, weights, judged, &device("flex")?)?.logits;
-    let classes = judged.labels.len();
-    let float: Vec<Vec<f32>> = logits.chunks_exact(classes).map(softmax).collect();
     let (mut trials, mut best): (Vec<Trial>, Option<(f64, QuantizedNetwork)>) = (Vec::new(), None);
     for calibrator in Calibrator::ALL {
-        let quantized = quantize(network, weights, &observation.calibration(calibrator), &judged.labels)?;
-        let plan = planned(&quantized, Options::for_target(Target::HOST))?;
-        let scores = scores(&ModelBytes::new(&assemble(&plan.file)?), judged)?;
-        let int8: Vec<Vec<f32>> = scores.chunks_exact(classes).map(probabilities).collect();
-        let pairs = || float.iter().zip(&int8);
-        let mean = |sum: f64| sum / judged.len() as f64;
-        let divergence = mean(pairs().map(|(float, int8)| divergence(float, int8)).sum());
-        let agreement = mean(pairs().filter(|(float, int8)| argmax(float) == argmax(int8)).count() as f64);
+        let quantized = quantize(network, weights, &observation.calibration(calibrator), &judge.images.labels)?;
+        let Judgement { divergence, agreement, .. } = judge.judge(&quantized)?;
         trials.push(Trial { calibrator, divergence, agreement });
         if best.as_ref().is_none_or(|(least, _)| divergence < *least) {
             best = Some((divergence, quantized));

@@ -10,7 +10,7 @@ mod report;
 pub mod tract;
 pub mod vectors;
 
-pub use calibrators::{Trial, choose};
+pub use calibrators::{Judge, Judgement, Trial, choose};
 pub use constants::ConstantsCheck;
 pub use device::{DeviceCheck, DeviceOutcome, not_available, run_device, run_firmware};
 pub use float::FloatCheck;

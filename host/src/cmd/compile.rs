@@ -4,13 +4,17 @@ use super::Verdict;
 use super::qat::in_words;
 use super::ui::{load_training, percent, spinner, thousands, write_page};
 use anyhow::{Context, ensure};
+use ocelli::model::records::{packed_nibbles, padded};
 use ocelli_firmware_tools::boards::find;
-use ocelli_host::check::{Trial, choose};
+use ocelli_host::check::{Judge, Judgement, Trial, choose};
 use ocelli_host::compile::{LayerCost, Options, Planned, Target, assemble, cost, planned};
 use ocelli_host::config::HOST;
 use ocelli_host::data::Dataset;
 use ocelli_host::network::{Network, Weights};
-use ocelli_host::quantize::{Calibration, Calibrator, Observation, QuantizationConfig, QuantizedNetwork, quantize};
+use ocelli_host::quantize::{
+    Calibration, Calibrator, Int4, LARGE_WEIGHTS, Observation, QuantizationConfig, QuantizedNetwork, quantize,
+    quantize_int4,
+};
 use ocelli_host::run::{RunFolder, Trained, names};
 use ocelli_host::train::{device, evaluate, int8_score};
 use std::path::PathBuf;
@@ -42,6 +46,10 @@ pub struct Args {
     /// the one is taken that keeps the network nearest to its float self).
     #[arg(long, value_parser = parse_calibrator)]
     calibrator: Option<Calibrator>,
+    /// Weights of four bits for this dense layer, or for all large ones (more than 65,536 weights): half their flash. Prints what it
+    /// costs. May be given several times.
+    #[arg(long, value_name = "NAME|large")]
+    int4: Vec<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -57,6 +65,9 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         config.quantization.calibration_images = images;
     }
     config.quantization.calibrator = args.calibrator.or(config.quantization.calibrator);
+    if !args.int4.is_empty() {
+        config.quantization.int4 = Int4::new(args.int4.clone());
+    }
     if let Some(board) = &args.board {
         config.target.board.clone_from(board);
     }
@@ -69,7 +80,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     trained.check_labels(&training.labels)?;
     let ranges = trained.ranges.as_ref().filter(|_| args.calibrator.is_none());
     let quantized = match ranges {
-        Some(ranges) => quantize(network, weights, &ranges.calibration, &training.labels)?,
+        Some(ranges) => quantize_by(network, weights, &ranges.calibration, &training, &config.quantization)?,
         None => quantize_with(network, weights, &training, &config.quantization)?,
     };
     let plan = write_checked(&folder, &quantized, &chip)?;
@@ -99,7 +110,26 @@ pub fn quantize_with(
     config: &QuantizationConfig,
 ) -> anyhow::Result<QuantizedNetwork> {
     let (calibration, _) = calibrate(network, weights, training, config)?;
-    quantize(network, weights, &calibration, &training.labels)
+    quantize_by(network, weights, &calibration, training, config)
+}
+
+/// Quantizes with known intervals; says what weights of four bits cost, where some are wanted.
+fn quantize_by(
+    network: &Network,
+    weights: &Weights,
+    calibration: &Calibration,
+    training: &Dataset,
+    config: &QuantizationConfig,
+) -> anyhow::Result<QuantizedNetwork> {
+    let int8 = quantize(network, weights, calibration, &training.labels)?;
+    if config.int4.is_empty() {
+        return Ok(int8);
+    }
+    let int4 = quantize_int4(network, weights, calibration, &training.labels, &config.int4)?;
+    let judged = training.take(JUDGED, config.seed.wrapping_add(1));
+    let judge = Judge::new(network, weights, &judged)?;
+    print_int4(&int4, &config.int4, judge.images(), &[judge.judge(&int8)?, judge.judge(&int4)?]);
+    Ok(int4)
 }
 
 /// The intervals of activations on training images, and what made them; says which calibrator was taken.
@@ -117,17 +147,48 @@ pub fn calibrate(
         return Ok((observation.calibration(calibrator), calibrator));
     }
     let judged = training.take(JUDGED, config.seed.wrapping_add(1));
-    let (_, trials) = choose(network, weights, &observation, &judged)?;
+    let (_, trials) = choose(network, weights, &observation, &Judge::new(network, weights, &judged)?)?;
     spinner.finish_and_clear();
     let taken = trials.iter().min_by(|a, b| a.divergence.total_cmp(&b.divergence)).map(|trial| trial.calibrator);
+    let taken = taken.context("no calibrator was tried")?;
     for trial in &trials {
-        let taken = if Some(trial.calibrator) == taken { " (taken)" } else { "" };
+        let mark = if trial.calibrator == taken { " (taken)" } else { "" };
         let agreement = percent(trial.agreement);
         let Trial { calibrator, divergence, .. } = trial;
-        eprintln!("calibrator {calibrator}: divergence {divergence:.5} nats, same class {agreement}{taken}");
+        eprintln!("calibrator {calibrator}: divergence {divergence:.5} nats, same class {agreement}{mark}");
     }
-    let taken = taken.context("no calibrator was tried")?;
     Ok((observation.calibration(taken), taken))
+}
+
+/// Says which layers have weights of four bits, what that saves, and what it costs on images of the training set.
+fn print_int4(network: &QuantizedNetwork, int4: &Int4, images: usize, [int8, with_int4]: &[Judgement; 2]) {
+    let layers = network.layers.iter().filter(|layer| int4.takes(&layer.node));
+    let packed: Vec<_> = layers.filter_map(|layer| Some((&layer.node.name, layer.weights.as_ref()?))).collect();
+    if packed.is_empty() {
+        eprintln!("int4: no dense layer has more than {} weights: all stay int8", thousands(LARGE_WEIGHTS as u64));
+        return;
+    }
+    let bytes = |row: fn(usize) -> usize| -> usize {
+        packed.iter().map(|(_, weights)| weights.shape[0] * row(weights.shape[3])).sum()
+    };
+    let (before, after) = (bytes(padded), bytes(packed_nibbles));
+    let names: Vec<&str> = packed.iter().map(|(name, _)| name.as_str()).collect();
+    eprintln!(
+        "int4: {}: {} bytes of weights in place of {}, {} saved",
+        names.join(", "),
+        thousands(after as u64),
+        thousands(before as u64),
+        thousands(before.saturating_sub(after) as u64)
+    );
+    for (name, judgement) in [("int8", int8), ("int4", with_int4)] {
+        let Judgement { divergence, agreement, accuracy } = judgement;
+        eprintln!(
+            "  {name}: accuracy {} on {images} training images, divergence from float {divergence:.5} nats, same class {}",
+            percent(*accuracy),
+            percent(*agreement)
+        );
+    }
+    eprintln!("  int4 moves the accuracy by {:+.2} points", 100.0 * (with_int4.accuracy - int8.accuracy));
 }
 
 /// What a model is compiled for: a board's core and memory, or this computer.

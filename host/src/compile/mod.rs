@@ -3,6 +3,7 @@
 pub mod blocks;
 mod check_layer;
 mod lower;
+mod nibbles;
 pub mod pack;
 pub mod passes;
 mod plan;
@@ -11,6 +12,7 @@ pub mod unary;
 
 pub use check_layer::check_layer;
 pub use lower::{lower, multiplier};
+pub use nibbles::{pack_nibbles, unpacked};
 pub use passes::Passes;
 pub use plan::{plan, ring_rows, with_heights, work_in_place};
 pub use tile::Target;
@@ -79,6 +81,9 @@ pub fn planned(network: &QuantizedNetwork, options: Options) -> anyhow::Result<P
     );
     let network = passes::simplify(network.clone(), options.passes);
     let mut file = lower(&network, &options.target, options.passes.tiles)?;
+    if options.passes.nibbles {
+        pack_nibbles(&mut file)?;
+    }
     let Options { target, passes } = options;
     let packing = if target.blocks && passes.tiles && passes.gates {
         blocks::plan_layers(&mut file, passes, &target)?

@@ -19,6 +19,8 @@ pub struct Passes {
     pub tiles: bool,
     /// Late operators may wait for whole tensors, so that their memory is used twice.
     pub gates: bool,
+    /// Weights of a dense layer that four bits hold are stored so.
+    pub nibbles: bool,
 }
 
 impl Passes {
@@ -30,6 +32,7 @@ impl Passes {
         in_place: true,
         tiles: true,
         gates: true,
+        nibbles: true,
     };
     /// None of them.
     pub const NONE: Self = Self {
@@ -39,6 +42,7 @@ impl Passes {
         in_place: false,
         tiles: false,
         gates: false,
+        nibbles: false,
     };
 }
 

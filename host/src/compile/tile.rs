@@ -5,7 +5,7 @@ use ocelli::ir::Shape;
 use ocelli::kernels::isa::PIXELS;
 use ocelli::kernels::tiled::{MAX_CELLS, Tile};
 use ocelli::model::Model;
-use ocelli::model::records::{OpRecord, Tensor, kind, layout, padded};
+use ocelli::model::records::{OpRecord, Tensor, flag, kind, layout, padded};
 use ocelli::schedule::Graph;
 use ocelli_firmware_tools::Board;
 
@@ -43,7 +43,10 @@ impl Target {
     pub fn of_model(model: &Model<'_>) -> Self {
         let header = model.header();
         let Graph { ops, tensors } = model.graph();
-        let blocks = header.layout == layout::BLOCKS;
+        // (a model for a PC of nothing but dense layers in four bits has no blocks)
+        let is_layered =
+            tensors.iter().all(|tensor| tensor.rows == tensor.h) && ops.iter().all(|op| op.has(flag::WAITS));
+        let blocks = header.layout == layout::BLOCKS || (is_layered && ops.iter().any(|op| op.has(flag::INT4)));
         let each = most_scratch_bytes(ops.iter(), tensors, header.lane_bytes).next_multiple_of(REGION_ALIGN).max(1);
         let cores = if blocks { 1 } else { u8::try_from(header.scratch_bytes / each).unwrap_or(1).max(1) };
         Self { lane_bytes: header.lane_bytes, scratch_bytes: header.scratch_bytes / u32::from(cores), blocks, cores }

@@ -1,10 +1,11 @@
 //! The weights of a model file in one plain order, whatever core the file was compiled for.
 
 use super::Numbers;
+use crate::compile::unpacked;
 use crate::network::LayerWeights;
 use anyhow::{Context, ensure};
 use ocelli::kernels::blocked::layout::BLOCK;
-use ocelli::model::records::{OpRecord, Tensor, flag, kind, padded};
+use ocelli::model::records::{OpRecord, Tensor, flag, kind, packed_nibbles, padded};
 use ocelli::model::{Constants, Model, blocks};
 use ocelli::quant::Multiplier;
 
@@ -75,6 +76,9 @@ fn plain(
             .collect();
     }
     let row = if record.kind == kind::DENSE { depth } else { kw * depth };
+    if record.has(flag::INT4) {
+        return weights.chunks_exact(packed_nibbles(row).max(1)).flat_map(|line| unpacked(line, row)).collect();
+    }
     weights.chunks_exact(padded(row).max(1)).flat_map(|line| &line[..row]).copied().collect()
 }
 

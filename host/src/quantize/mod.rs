@@ -2,10 +2,12 @@
 
 mod calibrate;
 mod histogram;
+mod int4;
 mod network;
 mod ranges;
 
 pub use calibrate::{Calibration, Calibrator, Observation, Range};
+pub use int4::{Int4, LARGE_WEIGHTS, MAX as INT4_MAX};
 pub use network::{QuantParams, QuantizedLayer, QuantizedNetwork, QuantizedWeights, pixel_lut};
 pub use ranges::{Accuracies, TrainedRanges};
 
@@ -13,6 +15,7 @@ use crate::network::{Network, NetworkError, Node, Weights, channel_of};
 use anyhow::ensure;
 use ocelli::image::InputSpec;
 use ocelli::ir::{Op, Unary};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// When a network learns of its quantization.
@@ -47,6 +50,9 @@ pub struct QuantizationConfig {
     /// nearest to its float self.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calibrator: Option<Calibrator>,
+    /// Dense layers whose weights get four bits.
+    #[serde(skip_serializing_if = "Int4::is_empty")]
+    pub int4: Int4,
     /// Seed of their choice.
     pub seed: u64,
     /// `"ptq"`, or `"qat"` for quantization-aware training.
@@ -80,6 +86,7 @@ impl Default for QuantizationConfig {
         Self {
             calibration_images: 512,
             calibrator: None,
+            int4: Int4::default(),
             seed: 1,
             quantize: Method::Ptq,
             qat_epochs: 2,
@@ -105,15 +112,30 @@ pub fn quantize(
     calibration: &Calibration,
     labels: &[String],
 ) -> anyhow::Result<QuantizedNetwork> {
+    quantize_int4(network, weights, calibration, labels, &Int4::default())
+}
+
+/// As [`quantize`], with weights of four bits for some dense layers: symmetric, -7 to 7, a scale an output channel. All else is as it was.
+///
+/// # Errors
+/// As [`quantize`], and when `int4` names no dense layer.
+pub fn quantize_int4(
+    network: &Network,
+    weights: &Weights,
+    calibration: &Calibration,
+    labels: &[String],
+    int4: &Int4,
+) -> anyhow::Result<QuantizedNetwork> {
     network.check_labels(labels)?;
     let weights = weights.folded(network)?;
     let nodes = network.nodes()?;
+    int4.check(&nodes)?;
     let input = input_params(&network.input);
     let params = tensor_params(&nodes, input, calibration)?;
     let mut layers: Vec<QuantizedLayer> = Vec::new();
     for (index, node) in nodes.into_iter().enumerate() {
         let weights = match node.op.weight_shape(node.input()) {
-            Some(_) => Some(quantize_weights(network, &weights, &node, params[node.inputs[0]])?),
+            Some(_) => Some(quantize_weights(network, &weights, &node, params[node.inputs[0]], int4.takes(&node))?),
             None => None,
         };
         layers.push(QuantizedLayer { output: params[index + 1], node, weights, unsigned: false });
@@ -185,6 +207,7 @@ fn quantize_weights(
     weights: &Weights,
     node: &Node,
     input: QuantParams,
+    is_int4: bool,
 ) -> anyhow::Result<QuantizedWeights> {
     let layer = weights.layer(&node.name).ok_or_else(|| NetworkError::Invalid {
         name: network.name.clone(),
@@ -201,9 +224,16 @@ fn quantize_weights(
     }
     let fallback = largest_of.iter().copied().fold(0.0_f32, f32::max).max(f32::MIN_POSITIVE * 1e6);
     let (mut scales, mut biases) = (Vec::with_capacity(channels), Vec::with_capacity(channels));
-    for (&largest, &bias) in largest_of.iter().zip(&layer.bias) {
+    let most = if is_int4 { INT4_MAX } else { 127 };
+    let fitted: Vec<f32> = if is_int4 {
+        let rows: Vec<&[f32]> = layer.kernel.chunks_exact((layer.kernel.len() / channels.max(1)).max(1)).collect();
+        rows.into_par_iter().map(int4::least_error_scale).collect()
+    } else {
+        largest_of.iter().map(|largest| largest / 127.0).collect()
+    };
+    for ((&largest, &fitted), &bias) in largest_of.iter().zip(&fitted).zip(&layer.bias) {
         // a dead channel takes the layer's scale, so that its bias still has one
-        let mut scale = if largest > fallback * 1e-6 { largest } else { fallback } / 127.0;
+        let mut scale = if largest > fallback * 1e-6 { fitted } else { fallback / f32::from(most) };
         // the bias must fit 30 bits, to leave room for the sum
         let bias_limit = f64::from(1 << 30);
         let bias_steps = |scale: f32| f64::from(bias) / (f64::from(input.scale) * f64::from(scale));
@@ -214,7 +244,7 @@ fn quantize_weights(
         biases.push(bias_steps(scale).round().clamp(-bias_limit, bias_limit) as i32);
     }
     let steps = |(at, weight): (usize, &f32)| {
-        (weight / scales[channel_of(layer.shape, axis, at)]).round().clamp(-127.0, 127.0) as i8
+        (weight / scales[channel_of(layer.shape, axis, at)]).round().clamp(-f32::from(most), f32::from(most)) as i8
     };
     let kernel = layer.kernel.iter().enumerate().map(steps).collect();
     Ok(QuantizedWeights { shape: layer.shape, kernel, zero_point: 0, scales, bias: biases })

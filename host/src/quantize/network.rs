@@ -1,5 +1,6 @@
 //! A network in int8: operators, scales and constants. What training has no part in; importers make one, the compiler takes it.
 
+use super::INT4_MAX;
 use crate::network::Node;
 use anyhow::{Context, ensure};
 use ocelli::image::InputSpec;
@@ -36,6 +37,12 @@ impl QuantizedWeights {
     pub fn scale(&self, channel: usize) -> f32 {
         let index = if self.scales.len() == 1 { 0 } else { channel };
         self.scales.get(index).copied().unwrap_or(0.0)
+    }
+
+    /// Whether four bits hold every weight.
+    #[must_use]
+    pub fn fits_int4(&self) -> bool {
+        self.zero_point == 0 && self.kernel.iter().all(|weight| (-INT4_MAX..=INT4_MAX).contains(weight))
     }
 
     /// Holds shape, weights, scales and biases to what an operator needs over an input.

@@ -137,6 +137,26 @@ pub trait Isa {
     /// The sum of products of two equally long slices. Neither needs an alignment.
     fn dot(a: &[i8], b: &[i8]) -> i32;
 
+    /// The sum of products of values with weights of four bits, as [`nibble`](super::reference::nibble) reads them.
+    ///
+    /// # Shapes
+    /// `packed`: four bytes for each eight values; values beyond the last eight are left out. Neither needs an alignment.
+    ///
+    /// # Arithmetic
+    /// `sum of values[i] * nibble(packed, i)`: each weight plus 8, 0 to 15. Fewer than 2^16 values give less than `2^27`.
+    #[inline]
+    fn dot_nibbles(values: &[i8], packed: &[i8]) -> i32 {
+        let mut sum = 0;
+        for (values, packed) in values.as_chunks::<8>().0.iter().zip(packed.as_chunks::<4>().0) {
+            let (low, high) = values.split_at(4);
+            for ((&low, &high), &pair) in low.iter().zip(high).zip(packed) {
+                let pair = i32::from(pair.cast_unsigned());
+                sum += i32::from(low) * (pair & 15) + i32::from(high) * (pair >> 4);
+            }
+        }
+        sum
+    }
+
     /// Adds `b` to `a`, in place: `a[i] = clamp(rescaled(a[i]) + rescaled(b[i]))`.
     fn add(params: &AddParams, a: &mut [i8], b: &[i8]);
 }

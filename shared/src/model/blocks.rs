@@ -55,6 +55,7 @@ pub fn takes(record: &OpRecord, input: &Tensor) -> bool {
     let few = taps(record, input).is_some_and(|taps| taps < MAX_TAPS);
     few && input.c < MAX_CHANNELS
         && record.weight_zero_point == 0
+        && !record.has(flag::INT4)
         && match record.kind {
             kind::CONV2D | kind::DEPTHWISE_CONV2D => record.groups == 1,
             // all values at once: they must all be there

@@ -1,14 +1,12 @@
 //! A borrowing view of a model file, checked once.
 
-#[cfg(feature = "blocked")]
-use super::records::flag;
-use super::records::{ALIGN, Header, MAGIC, NONE, OpRecord, Tensor, VERSION, kind};
+use super::records::{ALIGN, Header, MAGIC, NONE, OpRecord, Tensor, VERSION, flag, kind};
 use super::{LoadError, Strings, crc32, validate};
 use crate::image::{ColorOrder, InputSpec, Resize};
 use crate::ir::Shape;
 use crate::kernels::isa::Requantization;
 use crate::quant::{Multiplier, OutputStage};
-use crate::runtime::EVERY_KIND;
+use crate::runtime::{EVERY_KIND, INT4};
 use crate::schedule::Graph;
 use crate::to_usize;
 
@@ -177,12 +175,12 @@ impl<'m> Model<'m> {
     /// The constant tables of operator `op`.
     #[must_use]
     pub fn constants(&self, op: usize) -> Constants<'m> {
-        self.try_constants(op).unwrap_or(Constants::EMPTY)
+        self.try_constants::<EVERY_KIND>(op).unwrap_or(Constants::EMPTY)
     }
 
-    /// The same; `None` where there is no such operator, or no such tables in the file.
+    /// The same, for a model of kernels of the set `KINDS`; `None` where there is no such operator, or no such tables in the file.
     #[inline(never)]
-    pub(crate) fn try_constants(&self, op: usize) -> Option<Constants<'m>> {
+    pub(crate) fn try_constants<const KINDS: u32>(&self, op: usize) -> Option<Constants<'m>> {
         let record = self.ops.get(op)?;
         let input = self.tensors.get(usize::from(record.inputs[0]))?;
         let channels = self.tensors.get(op + 1)?.c;
@@ -192,7 +190,7 @@ impl<'m> Model<'m> {
         let biases = channels;
         let (weights, bias, factors) = match record.kind {
             kind::CONV2D | kind::DEPTHWISE_CONV2D | kind::DENSE => {
-                (weight_bytes(record, input, channels)?, biases, channels)
+                (weight_bytes::<KINDS>(record, input, channels)?, biases, channels)
             }
             kind::LOOKUP => (256, 0, 0),
             kind::ADD => (0, 0, 3),
@@ -261,7 +259,7 @@ pub(super) fn taps(record: &OpRecord, input: &Tensor) -> Option<u32> {
 }
 
 /// Bytes of the weights of an operator with `c_out` output channels; what its [`taps`] say is known to be below 2^16.
-fn weight_bytes(record: &OpRecord, input: &Tensor, c_out: u32) -> Option<u32> {
+fn weight_bytes<const KINDS: u32>(record: &OpRecord, input: &Tensor, c_out: u32) -> Option<u32> {
     #[cfg(feature = "blocked")]
     if record.has(flag::BLOCKED) {
         return u32::try_from(super::blocks::weight_bytes(record, input, to_usize(c_out))?).ok();
@@ -270,6 +268,10 @@ fn weight_bytes(record: &OpRecord, input: &Tensor, c_out: u32) -> Option<u32> {
     let aligned = |values: u32| values.wrapping_add(ALIGN as u32 - 1) & !(ALIGN as u32 - 1);
     // The first factor is small by the taps. Where the second wraps, the bias does not fit the file either.
     let (small, large) = match record.kind {
+        // (eight weights in four bytes; a shift, for the product may have wrapped)
+        kind::DENSE if KINDS & INT4 != 0 && record.has(flag::INT4) => {
+            (aligned(input.h.wrapping_mul(input.row_len()).wrapping_add(1) >> 1), c_out)
+        }
         kind::DENSE => (aligned(input.h.wrapping_mul(input.row_len())), c_out),
         kind::DEPTHWISE_CONV2D => (kh.wrapping_mul(kw), aligned(c_out)),
         _ => (aligned(kw.wrapping_mul(input.c / u32::from(record.groups.max(1)))).wrapping_mul(kh), c_out),

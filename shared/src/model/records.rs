@@ -182,8 +182,10 @@ pub mod flag {
     pub const BLOCKED: u8 = 16;
     /// No weight of a blocked operator is -128.
     pub const SYMMETRIC: u8 = 32;
+    /// The weights of a dense layer have four bits each ([`packed_nibbles`](super::packed_nibbles)).
+    pub const INT4: u8 = 64;
     /// All of them.
-    pub const ALL: u8 = WAITS | IN_PLACE | TIES_UP | ROUND_ONCE | BLOCKED | SYMMETRIC;
+    pub const ALL: u8 = WAITS | IN_PLACE | TIES_UP | ROUND_ONCE | BLOCKED | SYMMETRIC | INT4;
 }
 
 /// `layout` values: how the weights of conv2d and depthwise_conv2d lie. Dense is `[out, in]`, rows padded as below.
@@ -199,6 +201,13 @@ pub mod layout {
 #[must_use]
 pub const fn padded(values: usize) -> usize {
     values.next_multiple_of(ALIGN)
+}
+
+/// Bytes of a row of `values` weights of four bits: four for each eight of them.
+#[inline]
+#[must_use]
+pub const fn packed_nibbles(values: usize) -> usize {
+    values.div_ceil(8) * 4
 }
 
 const _: () = assert!(size_of::<Header>() == 88 && size_of::<Tensor>() == 32 && size_of::<OpRecord>() == 56);

@@ -4,15 +4,17 @@
 
 use super::read::taps;
 use super::records::{
-    ALIGN, MAX_OPS, MAX_SCHEDULE, MAX_WORK, NO_INPUT, NONE, OpRecord, Tensor, flag, kind, layout, padded,
+    ALIGN, MAX_OPS, MAX_SCHEDULE, MAX_WORK, NO_INPUT, NONE, OpRecord, Tensor, flag, kind, layout, packed_nibbles,
+    padded,
 };
 use super::rule::{Refusal, Rule, ensure};
 use super::{Constants, Model, text};
 use crate::image::{ColorOrder, Resize};
 use crate::ir::{Shape, window_outputs};
+use crate::kernels::reference::nibble;
 use crate::kernels::tiled::{MAX_CELLS, Tile};
 use crate::quant::{Multiplier, SHIFT_RANGE};
-use crate::runtime::{REFERENCE_KERNELS, kinds_of_op};
+use crate::runtime::{INT4, REFERENCE_KERNELS, kinds_of_op};
 use crate::to_usize;
 
 /// Kinds of operators that have something in common, a bit for each.
@@ -176,6 +178,12 @@ impl<'m, const KINDS: u32> Operator<'m, KINDS> {
         Ok(inputs.max(outputs * u64::from(products)))
     }
 
+    /// Whether the weights have four bits.
+    #[inline]
+    const fn is_int4(&self) -> bool {
+        KINDS & INT4 != 0 && self.record.has(flag::INT4)
+    }
+
     /// Cells of the window.
     fn cells(&self) -> u32 {
         u32::from(self.record.kernel[0]) * u32::from(self.record.kernel[1])
@@ -187,6 +195,8 @@ impl<'m, const KINDS: u32> Operator<'m, KINDS> {
         let mut known = flag::WAITS | flag::IN_PLACE;
         known |= if averages { flag::TIES_UP } else { 0 };
         known |= if self.is(kinds::DENSE) { flag::ROUND_ONCE } else { 0 };
+        // (a firmware without their kernel knows no such flag)
+        known |= if KINDS & INT4 != 0 && self.is(kinds::DENSE) { flag::INT4 } else { 0 };
         #[cfg(feature = "blocked")]
         if record.has(flag::BLOCKED) {
             known |= flag::BLOCKED | flag::SYMMETRIC;
@@ -217,7 +227,7 @@ impl<'m, const KINDS: u32> Operator<'m, KINDS> {
             ensure(self.is_narrow(), Rule::Wide)?;
         }
         ensure(record.groups == 1 || (record.groups != 0 && convolution), Rule::Groups)?;
-        let widest = if self.is(kinds::WEIGHTED) { 255 } else { 0 };
+        let widest = if self.is(kinds::WEIGHTED) && !self.is_int4() { 255 } else { 0 };
         ensure(record.weight_zero_point.unsigned_abs() <= widest, Rule::WeightZeroPoint)?;
         if record.tile_values == 0 {
             return ensure(record.tile_channels == 0, Rule::TileChannels);
@@ -291,7 +301,7 @@ impl<'m, const KINDS: u32> Operator<'m, KINDS> {
 
     fn check_constants(&self, model: &Model<'_>, taps: u32) -> Result<(), Rule> {
         let Self { record, input, .. } = *self;
-        let constants = model.try_constants(self.index).ok_or(Rule::Constants)?;
+        let constants = model.try_constants::<KINDS>(self.index).ok_or(Rule::Constants)?;
         let (is_add, is_mean) = (record.kind == kind::ADD, record.kind == kind::MEAN);
         for (&multiplier, &shift) in constants.multipliers.iter().zip(constants.shifts) {
             let factor = Multiplier { multiplier, shift: i32::from(shift) };
@@ -325,9 +335,11 @@ impl<'m, const KINDS: u32> Operator<'m, KINDS> {
     ///
     /// With `n` products, inputs `|x| <= 128`, weights `|w - weight_zero_point| <= 128 + |weight_zero_point|` and the bias `b`, every
     /// partial sum is at most `n * 128 * (128 + |weight_zero_point|) + |b|`. Below 2^30 it can be doubled without leaving 32 bits, which
-    /// the requantization of fast kernels does. `check_padding` sees to it that padded weights add nothing.
+    /// the requantization of fast kernels does. `check_padding` sees to it that padded weights add nothing. Weights of four bits
+    /// are `|w| <= 8`, in place of 128.
     fn check_sums(&self, constants: &Constants<'_>, taps: u32) -> Result<(), Rule> {
-        let largest_weight = 128 + u32::from(self.record.weight_zero_point.unsigned_abs());
+        let widest = 128 + u32::from(self.record.weight_zero_point.unsigned_abs());
+        let largest_weight = if self.is_int4() { 8 } else { widest };
         let products = taps * 128 * largest_weight; // below 2^16 * 2^7 * 2^9
         let room = (1_u32 << 30).saturating_sub(products);
         // (of a blocked operator the sums of the weights follow the biases)
@@ -338,6 +350,15 @@ impl<'m, const KINDS: u32> Operator<'m, KINDS> {
 
     /// Weights that only pad a row must be zero.
     fn check_padding(&self, constants: &Constants<'_>, taps: u32) -> Result<(), Rule> {
+        if self.is_int4() {
+            let (row, mut rest) = (to_usize(taps), constants.weights);
+            while let Some((weights, others)) = rest.split_at_checked(packed_nibbles(row)).filter(|_| !rest.is_empty())
+            {
+                ensure((row..2 * weights.len()).all(|i| nibble(weights, i) == 8), Rule::WeightPadding)?;
+                rest = others;
+            }
+            return Ok(());
+        }
         let row = if self.is(kinds::DEPTHWISE) {
             constants.bias.len()
         } else if self.is(kinds::DENSE) {

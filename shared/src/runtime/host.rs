@@ -73,7 +73,7 @@ impl<const KINDS: u32> SessionOf<'_, '_, KINDS> {
 
     /// Takes some steps of an operator whose weights lie in blocks.
     pub(super) fn blocked_steps(&mut self, op: usize, steps: Range<u32>) -> Made {
-        let (plain, constants) = (self.model.try_constants(op)?, self.model.blocks(op)?);
+        let (plain, constants) = (self.model.try_constants::<KINDS>(op)?, self.model.blocks(op)?);
         let job = self.job(op, steps.start, &plain)?;
         match job.record.kind {
             kind::DENSE => job.blocked_dense(&constants, self.arena, &steps),
@@ -84,7 +84,7 @@ impl<const KINDS: u32> SessionOf<'_, '_, KINDS> {
 
     /// Adds several rows of two tensors of one shape; `None` where they are of two.
     fn add_steps(&mut self, op: usize, steps: &Range<u32>) -> Made {
-        let constants = self.model.try_constants(op)?;
+        let constants = self.model.try_constants::<KINDS>(op)?;
         let job = self.job(op, steps.start, &constants)?;
         let other = job.other.filter(|other| other.shape() == job.output.shape())?;
         let (place, second) = (place_of(job.output, steps)?, place_of(other, steps)?);

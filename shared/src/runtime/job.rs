@@ -1,6 +1,6 @@
 //! One step of an operator: where it reads and writes, and the kernel that it calls.
 
-use super::{Made, OF_UINT8, REFERENCE_KERNELS, kind_bit};
+use super::{INT4, Made, OF_UINT8, REFERENCE_KERNELS, kind_bit};
 #[cfg(feature = "blocked")]
 use crate::kernels::blocked::{self, Level};
 use crate::kernels::isa::{AddParams, Isa, PIXELS};
@@ -252,8 +252,16 @@ impl Job<'_> {
         let (sums, constants) = (words(parts.second), self.constants);
         let first = to_usize(self.step) * parts.input.len();
         let inputs = to_usize(self.input.h.wrapping_mul(self.input.row_len()));
-        let zero_point = if KINDS & OF_UINT8 != 0 { i32::from(self.record.weight_zero_point) } else { 0 };
-        reference::dense_accumulate::<Native>(parts.input, first, inputs, zero_point, constants, sums);
+        if KINDS & INT4 != 0 && self.record.has(flag::INT4) {
+            #[cfg(feature = "blocked")]
+            let dot = |values: &[i8], packed: &[i8]| blocked::dot_nibbles(self.level, values, packed);
+            #[cfg(not(feature = "blocked"))]
+            let dot = Native::dot_nibbles;
+            reference::dense_accumulate_nibbles(parts.input, first, inputs, constants, sums, dot);
+        } else {
+            let zero_point = if KINDS & OF_UINT8 != 0 { i32::from(self.record.weight_zero_point) } else { 0 };
+            reference::dense_accumulate::<Native>(parts.input, first, inputs, zero_point, constants, sums);
+        }
         if self.is_last() {
             let once = KINDS & OF_UINT8 != 0 && self.record.has(flag::ROUND_ONCE);
             reference::dense_finish(sums, constants, once, &self.stage(), parts.output);

@@ -321,7 +321,7 @@ fn crowded() -> (Network, Weights, Dataset, Dataset) {
     let (training, validation) = (halves(120, 1), halves(150, 2));
     let (mut weights, _) = train(&network, &config, &training, &validation, &mut |_| {}).unwrap();
     let mut norm = weights.norm("norm").unwrap().clone();
-    (norm.gamma[0], norm.beta[0]) = (0.0, 1000.0);
+    (norm.gamma[0], norm.beta[0]) = (0.0, 3000.0);
     weights.insert_norm("norm", norm);
     let mut second = weights.layer("second").unwrap().clone();
     second.kernel.iter_mut().step_by(4).for_each(|w| *w = 0.0);

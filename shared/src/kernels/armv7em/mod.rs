@@ -25,6 +25,7 @@ mod column;
 mod depthwise;
 mod depthwise_run;
 mod dot;
+mod dot_nibbles;
 mod requantize;
 
 use super::isa::{AddParams, Isa, PIXELS, Requantization};
@@ -109,6 +110,10 @@ impl Isa for Armv7em {
 
     fn dot(a: &[i8], b: &[i8]) -> i32 {
         dot::dot(a, b)
+    }
+
+    fn dot_nibbles(values: &[i8], packed: &[i8]) -> i32 {
+        dot_nibbles::dot_nibbles(values, packed)
     }
 
     fn add(params: &AddParams, a: &mut [i8], b: &[i8]) {

@@ -23,7 +23,7 @@ pub use layout::Layout;
 pub use level::{InstructionSet, Level};
 pub use tables::Blocked;
 
-use super::isa::AddParams;
+use super::isa::{AddParams, Isa};
 use super::{Rows, WindowParams};
 use layout::{BLOCK, GROUP_BYTES};
 use plan::{DepthwisePlan, Plan};
@@ -235,6 +235,22 @@ pub fn add_row(level: Level, params: &AddParams, a: &mut [i8], b: &[i8]) {
         #[cfg(target_arch = "aarch64")]
         InstructionSet::NeonDot | InstructionSet::Neon => aarch64::rows::add(params, a, b),
         _ => portable::add(params, a, b),
+    }
+}
+
+/// The sum of products of values with weights of four bits.
+///
+/// # Shapes
+/// As [`Isa::dot_nibbles`].
+///
+/// # Arithmetic
+/// As [`Isa::dot_nibbles`].
+#[must_use]
+pub fn dot_nibbles(level: Level, values: &[i8], packed: &[i8]) -> i32 {
+    match level.instruction_set() {
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx512Vnni | InstructionSet::Avx2 => x86_64::nibbles::dot(values, packed),
+        _ => super::portable::Portable::dot_nibbles(values, packed),
     }
 }
 

@@ -81,13 +81,14 @@ impl Memory {
 extern "C" fn main() -> ! {
     let memory = once!(Memory = Memory::new());
     let mut rng = Rng(0x0CE1_1106_2025_1003);
-    let suite: [(&str, Case); 7] = [
+    let suite: [(&str, Case); 8] = [
         ("gather, fill, gather_tile, accumulate", cases::accumulate),
         ("one value among equal ones", cases::accumulate_one),
         ("requantize", cases::requantize),
         ("depthwise", cases::depthwise),
         ("depthwise run", cases::depthwise_run),
         ("dot", cases::dot),
+        ("dot of four bits", cases::dot_nibbles),
         ("add", cases::add),
     ];
     for (name, case) in suite {

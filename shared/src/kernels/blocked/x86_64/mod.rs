@@ -6,6 +6,7 @@ pub(super) mod avx2_rows;
 pub(super) mod avx512;
 pub(super) mod avx512_rows;
 mod avx512_scaling;
+pub(super) mod nibbles;
 
 use core::arch::x86_64::*;
 

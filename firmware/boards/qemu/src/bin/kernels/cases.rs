@@ -235,6 +235,19 @@ pub fn dot(m: &mut Memory, rng: &mut Rng) -> Outcome {
     equal(&[Native::dot(a, b)], &[Portable::dot(a, b)])
 }
 
+/// [`Isa::dot_nibbles`].
+pub fn dot_nibbles(m: &mut Memory, rng: &mut Rng) -> Outcome {
+    let packed: &mut [i8] = &mut cast_slice_mut(&mut m.weights)[..MAX_VALUES];
+    rng.fill(&mut m.values);
+    rng.fill(packed);
+    let (a, b) = (rng.below(8), rng.below(8));
+    let most = if rng.one_in(4) { MAX_VALUES - 8 } else { 80 };
+    let count = rng.below(most);
+    // not a byte more than there must be
+    let (values, packed) = (&m.values[a..a + count], &packed[b..b + count / 8 * 4]);
+    equal(&[Native::dot_nibbles(values, packed)], &[Portable::dot_nibbles(values, packed)])
+}
+
 /// [`Isa::add`].
 pub fn add(m: &mut Memory, rng: &mut Rng) -> Outcome {
     let params = rng.add_params();

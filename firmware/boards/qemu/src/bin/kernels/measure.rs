@@ -96,6 +96,9 @@ pub fn measure(m: &mut Memory, rng: &mut Rng, clock: Clock) {
     meter.print("dot 512", 512, "a MAC", || {
         black_box(Native::dot(black_box(&values[..512]), &weights[..512]));
     });
+    meter.print("dot of four bits 512", 512, "a MAC", || {
+        black_box(Native::dot_nibbles(black_box(&values[..512]), &weights[..256]));
+    });
 }
 
 /// Counts instructions.
