@@ -10,9 +10,9 @@ pub use semihosting::sys::arm_compat::OpenMode;
 pub struct HostFile(usize);
 
 impl HostFile {
-    /// No file: for a variable's first value.
+    /// No file: for a variable's first value. (Zeros: another value would be in the image.)
     pub const fn closed() -> Self {
-        Self(usize::MAX)
+        Self(0)
     }
 
     /// Opens a file. Where that fails, so does its first use.

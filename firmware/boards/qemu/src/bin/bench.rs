@@ -102,7 +102,10 @@ fn begin<'a>(arena: &'a mut [u8], place: &mut Option<Session<'static, 'a>>, mete
 /// Checks the model. Apart from the loop over the frames, which then does not have the stack of the checks below its own.
 #[inline(never)]
 fn load<'m, 'a>(model: &'m [u8], arena: &'a mut [u8], place: &mut Option<Session<'m, 'a>>) {
-    *place = Session::load(model, arena).ok();
+    // (with `ok()` a refusal would be copied as well)
+    if let Ok(session) = Session::load(model, arena) {
+        *place = Some(session);
+    }
 }
 
 /// Runs a frame, its rows read from `file`; the reading is not measured.
