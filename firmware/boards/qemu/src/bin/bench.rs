@@ -114,9 +114,10 @@ fn load<'m, 'a>(model: &'m [u8], arena: &'a mut [u8], place: &mut Option<Session
 /// and after the last (looks at the schedule) goes to the input. Without it everything goes to the input: the frame's total.
 #[inline(never)]
 fn run_frame(session: &mut Session<'_, '_>, meter: &Meter, observe: bool) {
-    for _ in 0..session.model().input_shape().h {
+    let mut is_last = false;
+    while !is_last {
         meter.begin();
-        session.push_row_observed(
+        let scores = session.push_row_observed(
             |row| {
                 meter.charge(0);
                 meter.frames.read(bytemuck::cast_slice_mut(row));
@@ -128,6 +129,7 @@ fn run_frame(session: &mut Session<'_, '_>, meter: &Meter, observe: bool) {
                 }
             },
         );
+        is_last = scores.is_some();
         meter.charge(0);
     }
 }
