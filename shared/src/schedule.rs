@@ -103,8 +103,8 @@ impl Graph<'_> {
         let mut oldest = self.height(index);
         while index < self.ops.len() {
             let Some(tensor) = self.tensors.get(index) else { break };
-            let mut heir = None;
-            for reader in index..=to_usize(tensor.last_reader) {
+            let mut heir = 0; // none: no operator makes the input
+            for reader in index..self.ops.len().min(to_usize(tensor.last_reader) + 1) {
                 let Some(op) = self.ops.get(reader) else { break };
                 let Some(input) = op.inputs.iter().position(|&read| usize::from(read) == index) else { continue };
                 let step = state.get(reader + 1).map_or(0, |&v| u32::from(v));
@@ -112,11 +112,13 @@ impl Graph<'_> {
                     oldest = oldest.min(self.input_rows(reader, input, step).0);
                 }
                 if input == 0 && op.has(flag::IN_PLACE) {
-                    heir = Some(reader + 1);
+                    heir = reader + 1;
                 }
             }
-            let Some(tensor) = heir else { return oldest };
-            index = tensor;
+            if heir == 0 {
+                return oldest;
+            }
+            index = heir;
         }
         0 // the network's output stays
     }

@@ -128,7 +128,7 @@ fn holder(graph: &Graph<'_>, mut tensor: usize) -> usize {
 /// `state` has a counter for the input and one for each operator, `lives` an entry for each tensor and each operator. Returns whether a
 /// frame can be finished.
 pub fn lives_of(graph: &Graph<'_>, state: &mut [u16], lives: &mut [Life]) -> bool {
-    lives.fill([0, 0]);
+    bytemuck::cast_slice_mut::<_, u8>(lives).fill(0);
     let tensors = graph.tensors.len();
     let mut time = 0_u32;
     let complete = graph.simulate(state, |_, worked| {

@@ -110,7 +110,7 @@ fn check_tensors(model: &Model<'_>) -> Result<(), Rule> {
         ensure(tensor.rows != 0 && tensor.rows <= tensor.h, Rule::TensorRows)?;
         let zero_point = matches!(tensor.zero_point, -128..=127);
         ensure(zero_point && is_positive(tensor.scale), Rule::TensorScale)?;
-        let last = graph.ops.iter().rposition(|op| op.reads().any(|input| input == index));
+        let last = graph.ops.iter().rposition(|op| op.inputs.contains(&(index as u16))); // at most MAX_OPS: no NO_INPUT
         let last = if index == graph.ops.len() { Some(index - 1) } else { last };
         ensure(last == Some(to_usize(tensor.last_reader)), Rule::LastReader)?;
     }
@@ -206,8 +206,7 @@ impl<'m, const KINDS: u32> Operator<'m, KINDS> {
         ensure(record.flags & !known == 0, Rule::Flags)?;
         if record.has(flag::IN_PLACE) {
             let elementwise = self.is(kinds::SUMS_OR_PRODUCTS | kinds::LOOKUP);
-            let first = usize::from(record.inputs[0]);
-            let alone = model.graph().ops.iter().filter(|op| op.reads().any(|read| read == first)).count() == 1;
+            let alone = model.graph().ops.iter().filter(|op| op.inputs.contains(&record.inputs[0])).count() == 1;
             let place = input.offset == output.offset && input.rows == output.rows;
             ensure(elementwise && alone && place, Rule::InPlace)?;
         }

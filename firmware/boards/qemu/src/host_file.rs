@@ -1,34 +1,46 @@
 //! Files in the emulator's working directory, a semihosting call each: the crate's own `File` brings its options and errors along.
 
 use core::ffi::CStr;
+use semihosting::process::ExitCode;
 use semihosting::sys::arm_compat::syscall::{OperationNumber, ParamRegW, syscall};
 
 pub use semihosting::sys::arm_compat::OpenMode;
 
-/// An open file, by its handle. It is closed when the program ends.
+/// A file, by its handle. It is closed when the program ends.
 pub struct HostFile(usize);
 
 impl HostFile {
-    /// Opens a file; `None` when it cannot be opened so.
-    pub fn open(path: &CStr, mode: OpenMode) -> Option<Self> {
-        let handle =
-            call(OperationNumber::SYS_OPEN, path.as_ptr().expose_provenance(), mode as usize, path.count_bytes());
-        (handle != usize::MAX).then_some(Self(handle))
+    /// No file: for a variable's first value. (Zeros: another value would be in the image.)
+    pub const fn closed() -> Self {
+        Self(0)
     }
 
-    /// Reads as many bytes as `bytes` has; `None` when there are not as many.
-    #[inline(never)]
-    pub fn read(&self, bytes: &mut [u8]) -> Option<()> {
-        let missing = call(OperationNumber::SYS_READ, self.0, bytes.as_mut_ptr().expose_provenance(), bytes.len());
-        (missing == 0).then_some(())
+    /// Opens a file. Where that fails, so does its first use.
+    pub fn open(path: &CStr, mode: OpenMode) -> Self {
+        Self(call(OperationNumber::SYS_OPEN, path.as_ptr().expose_provenance(), mode as usize, path.count_bytes()))
     }
 
-    /// Writes all bytes; `None` when that fails.
-    #[inline(never)]
-    pub fn write(&self, bytes: &[u8]) -> Option<()> {
-        let missing = call(OperationNumber::SYS_WRITE, self.0, bytes.as_ptr().expose_provenance(), bytes.len());
-        (missing == 0).then_some(())
+    /// Reads as many bytes as `bytes` has; ends the program when there are not as many.
+    pub fn read(&self, bytes: &mut [u8]) {
+        self.transfer(OperationNumber::SYS_READ, bytes.as_mut_ptr().expose_provenance(), bytes.len());
     }
+
+    /// Writes all bytes; ends the program when that fails.
+    pub fn write(&self, bytes: &[u8]) {
+        self.transfer(OperationNumber::SYS_WRITE, bytes.as_ptr().expose_provenance(), bytes.len());
+    }
+
+    #[inline(never)]
+    fn transfer(&self, number: OperationNumber, address: usize, len: usize) {
+        if call(number, self.0, address, len) != 0 {
+            fail() // some bytes are missing
+        }
+    }
+}
+
+/// Ends the program: it went wrong.
+pub fn fail() -> ! {
+    ExitCode::FAILURE.exit_process()
 }
 
 /// A semihosting call with three parameters.

@@ -20,7 +20,7 @@ mod stack;
 
 use clock::{CALIBRATION_INSTRUCTIONS, Clock};
 use core::cell::Cell;
-use host_file::{HostFile, OpenMode};
+use host_file::{HostFile, OpenMode, fail};
 use ocelli::model::Aligned;
 use ocelli::runtime::{Arena, SessionOf};
 use ocelli_app::bench::RESULTS_FILE;
@@ -50,33 +50,27 @@ extern "C" fn main() -> ! {
     // Variables, not on the stack: that is measured for the runtime's sake.
     let place = once!(Option<Session<'static, 'static>> = None);
     let meter = once!(Meter = Meter::new());
-    let code = if run(arena, place, meter).is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-    code.exit_process()
+    run(arena, place, meter);
+    ExitCode::SUCCESS.exit_process()
 }
 
-/// Runs every frame twice; `None` when the model is refused, a file cannot be read or written, or the stack overflows.
-fn run<'a>(arena: &'a mut [u8], place: &mut Option<Session<'static, 'a>>, meter: &mut Meter) -> Option<()> {
-    let Files { frames, results, count } = begin(arena, place, meter)?;
-    let session = place.as_mut()?;
-    for pass in 0..count << 1 {
+/// Runs every frame twice. Ends the program when the model is refused, a file cannot be read or written, or the stack overflows.
+fn run<'a>(arena: &'a mut [u8], place: &mut Option<Session<'static, 'a>>, meter: &mut Meter) {
+    begin(arena, place, meter);
+    let Some(session) = place else { fail() };
+    for pass in 0..meter.count << 1 {
         *meter.ticks.get_mut() = [0; config::OPS + 1];
-        run_frame(session, &frames, meter, pass & 1 != 0)?;
-        results.write(bytemuck::bytes_of(meter.ticks.get_mut()))?;
-        results.write(bytemuck::cast_slice(session.output()))?;
+        run_frame(session, meter, pass & 1 != 0);
+        meter.results.write(bytemuck::bytes_of(meter.ticks.get_mut()));
+        meter.results.write(bytemuck::cast_slice(session.output()));
     }
-    results.write(&stack::deepest_bytes()?.to_le_bytes())
-}
-
-/// The host's files, and how many frames there are.
-struct Files {
-    frames: HostFile,
-    results: HostFile,
-    count: u32,
+    let Some(deepest) = stack::deepest_bytes() else { fail() };
+    meter.results.write(&deepest.to_le_bytes());
 }
 
 /// Starts the clock, checks the model, opens both files and writes the results' head. Apart: it needs no stack below the frames.
 #[inline(never)]
-fn begin<'a>(arena: &'a mut [u8], place: &mut Option<Session<'static, 'a>>, meter: &mut Meter) -> Option<Files> {
+fn begin<'a>(arena: &'a mut [u8], place: &mut Option<Session<'static, 'a>>, meter: &mut Meter) {
     meter.clock = Clock::start();
     let clock = meter.clock;
     meter.reading_ticks = clock.reading_ticks();
@@ -86,26 +80,32 @@ fn begin<'a>(arena: &'a mut [u8], place: &mut Option<Session<'static, 'a>>, mete
     let start = clock.now();
     load(model, arena, place);
     let load_ticks = clock.now().wrapping_sub(start).wrapping_sub(meter.reading_ticks);
+    let Some(session) = place else { fail() };
     let header = LayersHeader {
         ops: config::OPS as u32,
-        output_bytes: place.as_ref()?.output().len() as u32,
+        output_bytes: session.output().len() as u32,
         calibration_instructions: CALIBRATION_INSTRUCTIONS,
         calibration_ticks,
         load_ticks,
         reading_ticks: meter.reading_ticks,
     };
-    let results = HostFile::open(RESULTS_FILE, OpenMode::WRONLY_TRUNC_BINARY)?;
-    results.write(bytemuck::bytes_of(&header.to_words()))?;
-    let frames = HostFile::open(LAYERS_FILE, OpenMode::RDONLY_BINARY)?;
+    meter.results = HostFile::open(RESULTS_FILE, OpenMode::WRONLY_TRUNC_BINARY);
+    meter.results.write(bytemuck::bytes_of(&header.to_words()));
+    meter.frames = HostFile::open(LAYERS_FILE, OpenMode::RDONLY_BINARY);
     let mut head = [0; LayersInput::WORDS];
-    frames.read(bytemuck::bytes_of_mut(&mut head))?;
-    Some(Files { frames, results, count: LayersInput::from_words(head).ok()?.count })
+    meter.frames.read(bytemuck::bytes_of_mut(&mut head));
+    // The magic is not looked at: the host that wrote the file checks the results.
+    let [.., count] = head;
+    meter.count = count;
 }
 
 /// Checks the model. Apart from the loop over the frames, which then does not have the stack of the checks below its own.
 #[inline(never)]
 fn load<'m, 'a>(model: &'m [u8], arena: &'a mut [u8], place: &mut Option<Session<'m, 'a>>) {
-    *place = Session::load(model, arena).ok();
+    // (with `ok()` a refusal would be copied as well)
+    if let Ok(session) = Session::load(model, arena) {
+        *place = Some(session);
+    }
 }
 
 /// Runs a frame, its rows read from `file`; the reading is not measured.
@@ -113,14 +113,14 @@ fn load<'m, 'a>(model: &'m [u8], arena: &'a mut [u8], place: &mut Option<Session
 /// With `observe` the clock is read after every step, and the step goes to its operator; what comes before the first step of a row
 /// and after the last (looks at the schedule) goes to the input. Without it everything goes to the input: the frame's total.
 #[inline(never)]
-fn run_frame(session: &mut Session<'_, '_>, file: &HostFile, meter: &Meter, observe: bool) -> Option<()> {
-    let mut read = Some(());
-    for _ in 0..session.model().input_shape().h {
+fn run_frame(session: &mut Session<'_, '_>, meter: &Meter, observe: bool) {
+    let mut is_last = false;
+    while !is_last {
         meter.begin();
-        session.push_row_observed(
+        let scores = session.push_row_observed(
             |row| {
                 meter.charge(0);
-                read = read.and(file.read(bytemuck::cast_slice_mut(row)));
+                meter.frames.read(bytemuck::cast_slice_mut(row));
                 meter.begin();
             },
             |step| {
@@ -129,14 +129,18 @@ fn run_frame(session: &mut Session<'_, '_>, file: &HostFile, meter: &Meter, obse
                 }
             },
         );
+        is_last = scores.is_some();
         meter.charge(0);
     }
-    read
 }
 
 /// Measures intervals; what a reading of the clock takes is not in them.
 struct Meter {
     clock: Clock,
+    frames: HostFile,
+    results: HostFile,
+    /// Frames that there are.
+    count: u32,
     reading_ticks: u32,
     last: Cell<u32>,
     ticks: Cell<Ticks>,
@@ -144,7 +148,15 @@ struct Meter {
 
 impl Meter {
     const fn new() -> Self {
-        Self { clock: Clock::stopped(), reading_ticks: 0, last: Cell::new(0), ticks: Cell::new([0; config::OPS + 1]) }
+        Self {
+            clock: Clock::stopped(),
+            frames: HostFile::closed(),
+            results: HostFile::closed(),
+            count: 0,
+            reading_ticks: 0,
+            last: Cell::new(0),
+            ticks: Cell::new([0; config::OPS + 1]),
+        }
     }
 
     /// Begins an interval.
