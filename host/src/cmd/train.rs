@@ -115,7 +115,7 @@ pub struct Args {
     /// Their first learning rate, which falls to zero [default: a tenth of --learning-rate].
     #[arg(long)]
     qat_learning_rate: Option<f64>,
-    /// How intervals of activations move meanwhile: averaged or learned [default: averaged].
+    /// How intervals of activations move meanwhile: averaged or learned [default: learned].
     #[arg(long, value_parser = parse_ranges)]
     ranges: Option<RangeRule>,
     /// The board that it is for [default: qemu-m4].

@@ -91,7 +91,7 @@ impl Default for QuantizationConfig {
             quantize: Method::Ptq,
             qat_epochs: 2,
             qat_learning_rate: None,
-            ranges: RangeRule::Averaged,
+            ranges: RangeRule::Learned,
         }
     }
 }
