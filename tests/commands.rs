@@ -304,7 +304,11 @@ fn operator_cases_are_run_from_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     let vectors = repository("tests/vectors");
     let out = done(&["check", "--vectors", vectors.to_str().unwrap()], folder.path());
-    assert_eq!(out.trim(), "568 passed, 0 failed");
+    let count = std::fs::read_dir(&vectors)
+        .unwrap()
+        .filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|x| x == "json"))
+        .count();
+    assert_eq!(out.trim(), format!("{count} passed, 0 failed"));
     let case = std::fs::read_to_string(vectors.join("softmax_00.json")).unwrap();
     std::fs::write(folder.path().join("good.json"), &case).unwrap();
     std::fs::write(folder.path().join("bad.json"), case.replacen("[-128, -128,", "[-127, -128,", 1)).unwrap();
