@@ -4,16 +4,16 @@ mod duo;
 
 use crate::bench_host::{self, Host};
 use crate::bench_train::{self, Train};
-use crate::process::{self, cargo};
+use crate::process::cargo;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use ocelli_firmware_tools::bench::{BenchOptions, BenchReport, bench, noise};
 use ocelli_firmware_tools::boards::{Board, Optimize, find};
 use ocelli_firmware_tools::toolchain::Toolchain;
 use serde_json::{Value, json};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::{fmt, fs};
 use tempfile::TempDir;
 
 /// What to measure.
@@ -97,6 +97,18 @@ pub fn measure(model: &Path, board: &'static Board, frames: usize, optimize: Opt
     Ok(bench(board, &toolchain, model, &noise(model, frames)?, &options)?)
 }
 
+/// A board cannot hold a model; in the words of the import.
+#[derive(Debug)]
+pub struct DoesNotFit(String);
+
+impl fmt::Display for DoesNotFit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for DoesNotFit {}
+
 /// A compiled model: the file given, or one made of it.
 pub enum CompiledModel {
     /// A file that was compiled before.
@@ -118,7 +130,11 @@ impl CompiledModel {
         // A process of its own: this task does not compile Burn for a model that needs no import.
         let mut import = cargo();
         import.args(["run", "--release", "--quiet", "--package", "ocelli-host", "--", "import"]).arg(path);
-        process::run(import.args(["--board", board.name, "--out"]).arg(&out))?;
+        let output = import.args(["--board", board.name, "--out"]).arg(&out).output().context("cargo")?;
+        if !output.status.success() {
+            let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(if words.contains("does not fit") { DoesNotFit(words).into() } else { anyhow::anyhow!(words) });
+        }
         Ok(Self::Imported { path: out, _dir: dir })
     }
 

@@ -2,7 +2,7 @@
 
 mod table;
 
-use crate::bench::{CompiledModel, measure};
+use crate::bench::{CompiledModel, DoesNotFit, measure};
 use crate::process::root;
 use anyhow::{Context, Result, bail};
 use ocelli_firmware_tools::bench::BenchError;
@@ -73,7 +73,11 @@ fn measure_all() -> Result<Vec<Row>> {
 
 /// What a model takes on a board; `None` when it does not fit.
 fn sizes(model: &Path, board: &'static Board) -> Result<Option<Sizes>> {
-    let model = CompiledModel::of(model, board)?;
+    let model = match CompiledModel::of(model, board) {
+        Ok(model) => model,
+        Err(error) if error.is::<DoesNotFit>() => return Ok(None),
+        Err(error) => return Err(error),
+    };
     let report = match measure(model.path(), board, 1, None) {
         Ok(report) => report,
         Err(error) => match error.downcast_ref() {
