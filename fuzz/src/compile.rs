@@ -6,6 +6,8 @@ pub mod blocks;
 pub mod check_layer;
 #[path = "../../host/src/compile/lower.rs"]
 pub mod lower;
+#[path = "../../host/src/compile/nibbles.rs"]
+pub mod nibbles;
 #[path = "../../host/src/compile/pack.rs"]
 pub mod pack;
 #[path = "../../host/src/compile/passes.rs"]

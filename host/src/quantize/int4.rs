@@ -1,5 +1,6 @@
 //! Weights of four bits for dense layers: which layers take them, and the scale that loses least.
 
+use super::INT4_MAX;
 use crate::network::Node;
 use anyhow::ensure;
 use ocelli::ir::Op;
@@ -9,8 +10,6 @@ use serde::{Deserialize, Serialize};
 const LARGE: &str = "large";
 /// Weights above which a dense layer is large.
 pub const LARGE_WEIGHTS: usize = 64 * 1024;
-/// The largest weight of four bits; the smallest is its negative.
-pub const MAX: i8 = 7;
 
 /// The dense layers whose weights get four bits: their names, or `large` for all with more than [`LARGE_WEIGHTS`] weights.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -87,10 +86,10 @@ pub(super) fn least_error_scale(weights: &[f32]) -> f32 {
     if largest == 0.0 {
         return 0.0;
     }
-    let candidates = (5..=50).map(|share| largest * share as f32 / (50.0 * f32::from(MAX)));
+    let candidates = (5..=50).map(|share| largest * share as f32 / (50.0 * f32::from(INT4_MAX)));
     let errors = candidates.map(|scale| (Fit::of(weights, scale), scale));
     let best = errors.min_by(|a, b| a.0.error.total_cmp(&b.0.error));
-    let Some((mut fit, mut scale)) = best else { return largest / f32::from(MAX) };
+    let Some((mut fit, mut scale)) = best else { return largest / f32::from(INT4_MAX) };
     for _ in 0..8 {
         let next = fit.slope();
         let better = Fit::of(weights, next);
@@ -121,7 +120,7 @@ impl Fit {
             let (mut error, mut product, mut square) = (0.0_f32, 0.0_f32, 0.0_f32);
             for weight in run {
                 let weight = weight.abs();
-                let step = ((weight * inverse + 0.5).min(f32::from(MAX) + 0.5) as i32) as f32;
+                let step = ((weight * inverse + 0.5).min(f32::from(INT4_MAX) + 0.5) as i32) as f32;
                 let difference = weight - step * scale;
                 error += difference * difference;
                 product += weight * step;

@@ -7,8 +7,8 @@ mod network;
 mod ranges;
 
 pub use calibrate::{Calibration, Calibrator, Observation, Range};
-pub use int4::{Int4, LARGE_WEIGHTS, MAX as INT4_MAX};
-pub use network::{QuantParams, QuantizedLayer, QuantizedNetwork, QuantizedWeights, pixel_lut};
+pub use int4::{Int4, LARGE_WEIGHTS};
+pub use network::{INT4_MAX, QuantParams, QuantizedLayer, QuantizedNetwork, QuantizedWeights, pixel_lut};
 pub use ranges::{Accuracies, TrainedRanges};
 
 use crate::network::{Network, NetworkError, Node, Weights, channel_of};

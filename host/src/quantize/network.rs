@@ -1,11 +1,13 @@
 //! A network in int8: operators, scales and constants. What training has no part in; importers make one, the compiler takes it.
 
-use super::INT4_MAX;
 use crate::network::Node;
 use anyhow::{Context, ensure};
 use ocelli::image::InputSpec;
 use ocelli::ir::{Op, Shape};
 use serde::Serialize;
+
+/// The largest weight of four bits; the smallest is its negative.
+pub const INT4_MAX: i8 = 7;
 
 /// Scale and zero point of a tensor: `real = scale * (q - zero_point)`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]

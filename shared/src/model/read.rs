@@ -144,6 +144,7 @@ impl<'m> Model<'m> {
 
     /// The record of the network's output.
     #[must_use]
+    #[cfg_attr(ocelli_isa = "armv6m", inline(never))]
     pub fn output(&self) -> Option<&'m Tensor> {
         self.tensors.last()
     }
@@ -259,6 +260,7 @@ pub(super) fn taps(record: &OpRecord, input: &Tensor) -> Option<u32> {
 }
 
 /// Bytes of the weights of an operator with `c_out` output channels; what its [`taps`] say is known to be below 2^16.
+#[cfg_attr(ocelli_isa = "armv6m", inline(never))]
 fn weight_bytes<const KINDS: u32>(record: &OpRecord, input: &Tensor, c_out: u32) -> Option<u32> {
     #[cfg(feature = "blocked")]
     if record.has(flag::BLOCKED) {

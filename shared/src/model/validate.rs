@@ -214,6 +214,7 @@ impl<'m, const KINDS: u32> Operator<'m, KINDS> {
     }
 
     /// Fields that only some operators may use.
+    #[cfg_attr(ocelli_isa = "armv6m", inline(never))]
     fn check_parameters(&self) -> Result<(), Rule> {
         let record = self.record;
         let convolution = self.is(kinds::CONVOLUTIONS);
