@@ -1,7 +1,7 @@
 //! Training steps on demand, for `cargo xtask bench train`: forward, backward and Adam's step on batches of noise.
 //!
 //! `train NETWORK BATCH ours|burn` says "ready", then answers each line of its input, a number of steps, with a line: the seconds they took.
-//! Answering on demand lets the caller interleave it with other programs.
+//! `train NETWORK toml` prints the network as a net.toml, for the others. Answering on demand lets the caller interleave it with other programs.
 
 use anyhow::{Context, bail};
 use burn::nn::loss::CrossEntropyLossConfig;
@@ -17,6 +17,12 @@ use std::time::Instant;
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if let [name, what] = arguments.as_slice()
+        && what == "toml"
+    {
+        print!("{}", Network::open(name)?.to_toml());
+        return Ok(());
+    }
     let [name, batch, operators] = arguments.as_slice() else {
         println!("nothing measured: this one is run by `cargo xtask bench train`");
         return Ok(());

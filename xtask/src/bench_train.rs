@@ -92,7 +92,10 @@ fn measure(args: &Train, bench: &Path, network: &str) -> Result<Vec<Row>> {
         command.args([network, &batch, operators]).env("RAYON_NUM_THREADS", &threads);
         command
     };
-    let net = root().join("host/src/network/zoo").join(format!("{network}.toml"));
+    let folder = tempfile::tempdir()?;
+    let net = folder.path().join("net.toml");
+    let text = Command::new(bench).args([network, "toml"]).output().context("cannot run the bench")?.stdout;
+    fs::write(&net, text).with_context(|| net.display().to_string())?;
     let python = |framework: &str, python: &Path| {
         let mut command = Command::new(python);
         command.arg(root().join("tools/bench_train.py")).arg(framework).arg(&net).args([&batch, &threads]);
