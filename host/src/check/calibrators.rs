@@ -75,7 +75,7 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// Quantizes a network with every calibrator and keeps the one of least divergence, the first among equals.
+/// Quantizes a network with every calibrator: the one of least divergence, the first among equals, and what became of each.
 ///
 /// # Errors
 /// When the network cannot be quantized or run.
@@ -84,18 +84,16 @@ pub fn choose(
     weights: &Weights,
     observation: &Observation,
     judge: &Judge<'_>,
-) -> anyhow::Result<(QuantizedNetwork, Vec<Trial>)> {
-    let (mut trials, mut best): (Vec<Trial>, Option<(f64, QuantizedNetwork)>) = (Vec::new(), None);
-    for calibrator in Calibrator::ALL {
+) -> anyhow::Result<(Calibrator, Vec<Trial>)> {
+    let trial = |calibrator| -> anyhow::Result<Trial> {
         let quantized = quantize(network, weights, &observation.calibration(calibrator), &judge.images.labels)?;
         let Judgement { divergence, agreement, .. } = judge.judge(&quantized)?;
-        trials.push(Trial { calibrator, divergence, agreement });
-        if best.as_ref().is_none_or(|(least, _)| divergence < *least) {
-            best = Some((divergence, quantized));
-        }
-    }
-    let (_, quantized) = best.ok_or_else(|| anyhow::anyhow!("no calibrator was tried"))?;
-    Ok((quantized, trials))
+        Ok(Trial { calibrator, divergence, agreement })
+    };
+    let trials = Calibrator::ALL.into_iter().map(trial).collect::<anyhow::Result<Vec<_>>>()?;
+    let least = trials.iter().min_by(|a, b| a.divergence.total_cmp(&b.divergence));
+    let taken = least.map(|trial| trial.calibrator).ok_or_else(|| anyhow::anyhow!("no calibrator was tried"))?;
+    Ok((taken, trials))
 }
 
 fn softmax(logits: &[f32]) -> Vec<f32> {

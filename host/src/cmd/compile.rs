@@ -3,7 +3,7 @@
 use super::Verdict;
 use super::qat::in_words;
 use super::ui::{load_training, percent, spinner, thousands, write_page};
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use ocelli::model::records::{packed_nibbles, padded};
 use ocelli_firmware_tools::boards::find;
 use ocelli_host::check::{Judge, Judgement, Trial, choose};
@@ -87,10 +87,11 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     folder.write_config(config)?;
     write_page(folder.path());
     if !args.json {
-        match ranges {
+        // what QAT recorded holds for weights of eight bits
+        match ranges.filter(|_| config.quantization.int4.is_empty()) {
             Some(ranges) => println!("{}", in_words(&ranges.accuracy)),
             None => println!(
-                "accuracy on the validation images: float {}, int8 {}",
+                "accuracy on the validation images: float {}, quantized {}",
                 percent(evaluate(network, weights, &validation, &device("flex")?)?.score.accuracy),
                 percent(int8_score(&quantized, &validation)?.accuracy)
             ),
@@ -147,10 +148,8 @@ pub fn calibrate(
         return Ok((observation.calibration(calibrator), calibrator));
     }
     let judged = training.take(JUDGED, config.seed.wrapping_add(1));
-    let (_, trials) = choose(network, weights, &observation, &Judge::new(network, weights, &judged)?)?;
+    let (taken, trials) = choose(network, weights, &observation, &Judge::new(network, weights, &judged)?)?;
     spinner.finish_and_clear();
-    let taken = trials.iter().min_by(|a, b| a.divergence.total_cmp(&b.divergence)).map(|trial| trial.calibrator);
-    let taken = taken.context("no calibrator was tried")?;
     for trial in &trials {
         let mark = if trial.calibrator == taken { " (taken)" } else { "" };
         let agreement = percent(trial.agreement);
