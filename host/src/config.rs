@@ -1,7 +1,7 @@
 //! `config.toml`: dataset, network, training, quantization, target. Enough to repeat a run.
 
 use crate::augment::AugmentationConfig;
-use crate::data::{DataSource, OpenOptions};
+use crate::data::{DataSource, Holdout, OpenOptions};
 use crate::quantize::QuantizationConfig;
 use crate::train::{FinetuneConfig, TrainingConfig};
 use anyhow::{Context, ensure};
@@ -50,6 +50,10 @@ pub struct DatasetConfig {
     pub labels: Option<PathBuf>,
     /// Share of the training images that is set aside for validation when the dataset has no validation or test set.
     pub validation_fraction: f64,
+    /// Share of the training images that is validated on in any case, the last ones as the dataset has them (Keras' `validation_split`); a
+    /// test set is then left alone while training.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_split: Option<f64>,
     /// CIFAR-100's 20 coarse labels in place of its 100 fine ones.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub coarse_labels: bool,
@@ -89,6 +93,15 @@ impl DatasetConfig {
         Ok(source)
     }
 
+    /// Which training images are validated on, where the dataset leaves that open.
+    #[must_use]
+    pub fn holdout(&self, seed: u64) -> Holdout {
+        match self.validation_split {
+            Some(share) => Holdout::Last(share),
+            None => Holdout::Drawn { fraction: self.validation_fraction, seed },
+        }
+    }
+
     /// The limit of [`memory`](Self::memory) in bytes.
     ///
     /// # Errors
@@ -116,6 +129,7 @@ impl Default for DatasetConfig {
             path: PathBuf::new(),
             labels: None,
             validation_fraction: 0.1,
+            validation_split: None,
             coarse_labels: false,
             mode: Mode::Sparse,
             memory: "4G".to_owned(),
@@ -194,6 +208,9 @@ impl Config {
             (0.0..1.0).contains(&fraction),
             "[dataset] validation_fraction = {fraction} must be at least 0 and below 1"
         );
+        if let Some(share) = self.dataset.validation_split {
+            ensure!(share > 0.0 && share < 1.0, "[dataset] validation_split = {share} must be above 0 and below 1");
+        }
         self.quantization.validate()?;
         if self.target.board != HOST {
             ocelli_firmware_tools::boards::find(&self.target.board).context("[target] board (or host)")?;

@@ -378,6 +378,10 @@ fn training_rate(run: &Path, config: &Config, source: &DataSource) -> anyhow::Re
         )
     })?;
     let images = source.count(Split::Train).unwrap_or(0) as f64;
-    let held_out = if source.validation_split().is_some() { 0.0 } else { config.dataset.validation_fraction };
+    let held_out = match (config.dataset.validation_split, source.validation_split()) {
+        (Some(share), _) => share,
+        (None, Some(_)) => 0.0,
+        (None, None) => config.dataset.validation_fraction,
+    };
     Ok(images * (1.0 - held_out) * epochs / seconds.max(1e-9))
 }

@@ -4,6 +4,7 @@ use super::Verdict;
 use super::ui::{percent, table, thousands};
 use anyhow::{Context, ensure};
 use ocelli_host::report::folder::RunView;
+use ocelli_host::report::frontier::places;
 use ocelli_host::report::plots::{RunCurves, compared_png};
 use ocelli_host::report::runs::{Compared, RunLine, SortKey, differing_settings, figures, find, sort};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,8 @@ use std::path::{Path, PathBuf};
 /// List runs, or compare some
 ///
 /// Lists the run folders below a folder: network, data, epochs, best validation accuracy, accuracy of the int8 model (where `ocelli
-/// report` or `eval` measured it), flash, RAM, board, date. `ocelli runs compare A B` shows in what runs differ.
+/// report` or `eval` measured it), flash, RAM, board, date. `ocelli runs compare A B` shows in what runs differ; `ocelli runs --frontier`
+/// how accurate each evaluated model is for its RAM, beside the best other network of the same data with as much RAM or less.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
@@ -23,6 +25,9 @@ pub struct Args {
     /// run, network, data, epochs, best, int8, flash, ram, board or date.
     #[arg(long, default_value = "date", value_name = "KEY")]
     sort: String,
+    /// Accuracy for RAM: each evaluated model beside the best other network with no more.
+    #[arg(long)]
+    frontier: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -66,6 +71,9 @@ fn list(args: &Args) -> anyhow::Result<Verdict> {
             Err(error) => eprintln!("warning: {} is left out: {error:#}", folder.display()),
         }
     }
+    if args.frontier {
+        return frontier(args, &lines);
+    }
     sort(&mut lines, key);
     if args.json {
         println!("{}", serde_json::to_string_pretty(&lines)?);
@@ -94,6 +102,38 @@ fn list(args: &Args) -> anyhow::Result<Verdict> {
         ]
     });
     println!("{}", table(&header, rows, 5));
+    Ok(Verdict::Done)
+}
+
+fn frontier(args: &Args, lines: &[RunLine]) -> anyhow::Result<Verdict> {
+    let places = places(lines);
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&places)?);
+        return Ok(Verdict::Done);
+    }
+    if places.is_empty() {
+        println!("no evaluated models below {}: `ocelli eval RUN DATA` makes one", args.folder.display());
+        return Ok(Verdict::Done);
+    }
+    let header =
+        ["data", "run", "network", "best other with no more RAM", "RAM", "flash", "int8 accuracy", "above that other"];
+    let rows = places.iter().map(|place| {
+        let (rival, above) = place.rival.as_ref().map_or_else(Default::default, |(rival, accuracy)| {
+            let above = format!("{:+.2} points", 100.0 * (place.accuracy - accuracy));
+            (format!("{rival} ({})", percent(*accuracy)), above)
+        });
+        vec![
+            place.data.clone(),
+            name(&place.run, &args.folder),
+            place.network.clone(),
+            rival,
+            thousands(place.ram_bytes),
+            thousands(place.flash_bytes),
+            percent(place.accuracy),
+            above,
+        ]
+    });
+    println!("{}", table(&header, rows, 4));
     Ok(Verdict::Done)
 }
 

@@ -6,7 +6,9 @@ use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use ocelli::image::InputSpec;
 use ocelli_host::augment::Augmenter;
 use ocelli_host::config::{Config, DatasetConfig};
-use ocelli_host::data::{DataSource, Dataset, Feed, FeedOptions, ImageSet, ImageSource, OpenOptions, Skipped, Split};
+use ocelli_host::data::{
+    DataSource, Dataset, Feed, FeedOptions, Holdout, ImageSet, ImageSource, OpenOptions, Skipped, Split,
+};
 use ocelli_host::network::Network;
 use ocelli_host::report::figures::Figures;
 use ocelli_host::report::html;
@@ -75,7 +77,7 @@ pub fn load_evaluation(
         return Ok(Evaluation { set, may_include_training: false });
     }
     if let Some(config) = config {
-        let (training, held_out) = set.split_off(config.dataset.validation_fraction, config.training.seed);
+        let (training, held_out) = set.split_off(config.dataset.holdout(config.training.seed));
         eprintln!(
             "note: {} has neither a test nor a validation set: the {} pictures are used that the training set aside, not the {} \
              that it saw",
@@ -98,17 +100,12 @@ pub fn load_training(config: &DatasetConfig, network: &Network, seed: u64) -> an
     let source = config.open()?;
     network.check_labels(source.labels())?;
     let training = load(&source, Split::Train, &network.input)?;
-    let (training, validation) = match source.validation_split() {
-        None => training.split_off(config.validation_fraction, seed),
-        Some(held_out) => (training, load(&source, held_out, &network.input)?),
+    let held_out = config.holdout(seed);
+    let (training, validation) = match (held_out, source.validation_split()) {
+        (Holdout::Last(_), _) | (_, None) => training.split_off(held_out),
+        (_, Some(held_out)) => (training, load(&source, held_out, &network.input)?),
     };
-    ensure!(
-        !validation.is_empty() && !training.is_empty(),
-        "{} images to train on and {} to validate on: both need some; add pictures or change validation_fraction ({})",
-        training.len(),
-        validation.len(),
-        config.validation_fraction
-    );
+    check_sizes(training.len(), validation.len())?;
     Ok((training, validation))
 }
 
@@ -116,21 +113,25 @@ pub fn load_training(config: &DatasetConfig, network: &Network, seed: u64) -> an
 pub fn load_images(config: &DatasetConfig, network: &Network, seed: u64) -> anyhow::Result<(ImageSet, ImageSet)> {
     let source = config.open()?;
     network.check_labels(source.labels())?;
-    let (memory, fraction) = (config.memory_bytes()?, config.validation_fraction);
+    let (memory, held_out) = (config.memory_bytes()?, config.holdout(seed));
     let bar = bar("loading pictures", 0);
-    let (training, validation) = source.training_images(&network.input, memory, fraction, seed, &mut |done, of| {
+    let (training, validation) = source.training_images(&network.input, memory, held_out, &mut |done, of| {
         bar.set_length(of as u64);
         bar.set_position(done as u64);
     })?;
     bar.finish_and_clear();
     warn_of(training.skipped().iter().chain(validation.skipped()));
-    ensure!(
-        !validation.is_empty() && !training.is_empty(),
-        "{} images to train on and {} to validate on: both need some; add pictures or change validation_fraction ({fraction})",
-        training.len(),
-        validation.len()
-    );
+    check_sizes(training.len(), validation.len())?;
     Ok((training, validation))
+}
+
+fn check_sizes(training: usize, validation: usize) -> anyhow::Result<()> {
+    ensure!(
+        training > 0 && validation > 0,
+        "{training} images to train on and {validation} to validate on: both need some; add pictures, or change validation_fraction or \
+         validation_split in [dataset]"
+    );
+    Ok(())
 }
 
 /// The batches of a training.

@@ -32,6 +32,33 @@ pub struct Dataset {
     pub skipped: Vec<Skipped>,
 }
 
+/// Which of the training images are set aside.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Holdout {
+    /// A share of each class, drawn by the seed.
+    Drawn {
+        /// The share.
+        fraction: f64,
+        /// The seed.
+        seed: u64,
+    },
+    /// This share of all, rounded, the last ones in the dataset's order (Keras' `validation_split`).
+    Last(f64),
+}
+
+impl Holdout {
+    /// Whether each image is set aside; `counts` are the images of each class.
+    pub(super) fn chosen(self, targets: &[usize], counts: &[usize]) -> Vec<bool> {
+        match self {
+            Self::Drawn { fraction, seed } => draw(targets, &quotas(counts, fraction), seed),
+            Self::Last(share) => {
+                let kept = targets.len() - (targets.len() as f64 * share.clamp(0.0, 1.0)).round() as usize;
+                (0..targets.len()).map(|i| i >= kept).collect()
+            }
+        }
+    }
+}
+
 impl Dataset {
     /// Number of images.
     #[must_use]
@@ -77,8 +104,8 @@ impl Dataset {
     /// A class of two or more images keeps at least one in the rest, and gives at least one when `fraction` is above zero.
     /// Skipped files stay with the rest.
     #[must_use]
-    pub fn split_off(&self, fraction: f64, seed: u64) -> (Self, Self) {
-        let chosen = draw(&self.targets, &quotas(&self.class_counts(), fraction), seed);
+    pub fn split_off(&self, held_out: Holdout) -> (Self, Self) {
+        let chosen = held_out.chosen(&self.targets, &self.class_counts());
         let (part, rest): (Vec<usize>, Vec<usize>) = (0..self.len()).partition(|&i| chosen[i]);
         let mut part = self.select(&part);
         part.skipped.clear();
@@ -181,9 +208,20 @@ mod tests {
         }
     }
 
+    fn drawn(fraction: f64, seed: u64) -> Holdout {
+        Holdout::Drawn { fraction, seed }
+    }
+
+    #[test]
+    fn the_last_ones_are_the_last_ones_of_all() {
+        let whole = dataset(40, 10);
+        let (rest, part) = whole.split_off(Holdout::Last(0.3));
+        assert_eq!((rest, part.names), (whole.head(35), whole.names[35..].to_vec()));
+    }
+
     #[test]
     fn split_off_takes_the_fraction_of_each_class() {
-        let (rest, part) = dataset(40, 10).split_off(0.2, 7);
+        let (rest, part) = dataset(40, 10).split_off(drawn(0.2, 7));
         assert_eq!(rest.class_counts(), [32, 8]);
         assert_eq!(part.class_counts(), [8, 2]);
         assert_eq!((rest.skipped.len(), part.skipped.len()), (1, 0));
@@ -192,7 +230,7 @@ mod tests {
     #[test]
     fn split_off_loses_and_repeats_nothing_and_moves_images_with_their_targets() {
         let whole = dataset(40, 10);
-        let (rest, part) = whole.split_off(0.3, 1);
+        let (rest, part) = whole.split_off(drawn(0.3, 1));
         let mut all: Vec<u8> = rest.pixels.iter().chain(&part.pixels).copied().collect();
         all.sort_unstable();
         assert_eq!(all, whole.pixels);
@@ -208,17 +246,17 @@ mod tests {
     #[test]
     fn a_seed_gives_one_split_and_another_seed_another() {
         let whole = dataset(40, 40);
-        assert_eq!(whole.split_off(0.5, 1), whole.split_off(0.5, 1));
-        assert_ne!(whole.split_off(0.5, 1), whole.split_off(0.5, 2));
+        assert_eq!(whole.split_off(drawn(0.5, 1)), whole.split_off(drawn(0.5, 1)));
+        assert_ne!(whole.split_off(drawn(0.5, 1)), whole.split_off(drawn(0.5, 2)));
         assert_eq!(whole.take(20, 1), whole.take(20, 1));
         assert_ne!(whole.take(20, 1).pixels, whole.take(20, 2).pixels);
     }
 
     #[test]
     fn split_off_leaves_a_class_at_least_one_image() {
-        let (rest, part) = dataset(2, 1).split_off(1.0, 1);
+        let (rest, part) = dataset(2, 1).split_off(drawn(1.0, 1));
         assert_eq!((rest.class_counts(), part.class_counts()), (vec![1, 1], vec![1, 0]));
-        let (rest, part) = dataset(9, 9).split_off(f64::NAN, 1);
+        let (rest, part) = dataset(9, 9).split_off(drawn(f64::NAN, 1));
         assert_eq!((rest.len(), part.len()), (18, 0));
     }
 

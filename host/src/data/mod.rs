@@ -26,7 +26,7 @@ mod source;
 mod survey;
 mod table;
 
-pub use self::dataset::{Dataset, Skipped};
+pub use self::dataset::{Dataset, Holdout, Skipped};
 pub use self::divide::Division;
 pub use self::error::DataError;
 pub use self::feed::{Batch, Epoch, Feed, FeedOptions};
@@ -279,8 +279,8 @@ impl DataSource {
         Ok(ImageSet::Streamed(set))
     }
 
-    /// The images to train on and those to watch the training by: the dataset's own validation set, else its test set, else
-    /// `fraction` of each class of the training images, drawn by `seed`. Each takes at most `memory` bytes.
+    /// The images to train on and those to watch the training by: the last training images where that is asked for, else the dataset's
+    /// own validation set, else its test set, else the training images that are drawn. Each takes at most `memory` bytes.
     ///
     /// # Errors
     /// As [`images`](Self::images).
@@ -288,14 +288,13 @@ impl DataSource {
         &self,
         spec: &InputSpec,
         memory: u64,
-        fraction: f64,
-        seed: u64,
+        held_out: Holdout,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<(ImageSet, ImageSet), DataError> {
         let training = self.images(Split::Train, spec, memory, progress)?;
-        match self.validation_split() {
-            None => Ok(training.split_off(fraction, seed)),
-            Some(split) => Ok((training, self.images(split, spec, memory, progress)?)),
+        match (held_out, self.validation_split()) {
+            (Holdout::Last(_), _) | (_, None) => Ok(training.split_off(held_out)),
+            (_, Some(split)) => Ok((training, self.images(split, spec, memory, progress)?)),
         }
     }
 

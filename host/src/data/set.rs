@@ -1,6 +1,6 @@
 //! A set of images in memory, or one that is larger and is decoded as it is used.
 
-use super::dataset::{allot, draw, quotas};
+use super::dataset::{Holdout, allot, draw};
 use super::items::Item;
 use super::{DataError, Dataset, ImageSource, Skipped};
 use ocelli::image::InputSpec;
@@ -41,16 +41,16 @@ impl ImageSet {
         matches!(self, Self::Streamed(_))
     }
 
-    /// Divides the images as [`Dataset::split_off`] does: the same fraction and seed choose the same images.
+    /// Divides the images as [`Dataset::split_off`] does: the same [`Holdout`] chooses the same images.
     #[must_use]
-    pub fn split_off(&self, fraction: f64, seed: u64) -> (Self, Self) {
+    pub fn split_off(&self, held_out: Holdout) -> (Self, Self) {
         match self {
             Self::Memory(set) => {
-                let (rest, part) = set.split_off(fraction, seed);
+                let (rest, part) = set.split_off(held_out);
                 (Self::Memory(rest), Self::Memory(part))
             }
             Self::Streamed(set) => {
-                let chosen = draw(&set.targets, &quotas(&counts(set), fraction), seed);
+                let chosen = held_out.chosen(&set.targets, &counts(set));
                 let (part, rest): (Vec<usize>, Vec<usize>) = (0..set.targets.len()).partition(|&i| chosen[i]);
                 let mut part = set.select(&part);
                 part.skipped.clear();

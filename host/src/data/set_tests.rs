@@ -57,7 +57,8 @@ fn a_streamed_set_is_the_same_set() {
     assert!((0..50).all(|i| pixels(&memory, i) == pixels(&streamed, i)));
     assert_eq!(memory.take(11, 4).unwrap(), streamed.take(11, 4).unwrap());
     assert_eq!(memory.head(7).unwrap(), streamed.head(7).unwrap());
-    let (memory, streamed) = (memory.split_off(0.2, 3), streamed.split_off(0.2, 3));
+    let held_out = Holdout::Drawn { fraction: 0.2, seed: 3 };
+    let (memory, streamed) = (memory.split_off(held_out), streamed.split_off(held_out));
     for (memory, streamed) in [(memory.0, streamed.0), (memory.1, streamed.1)] {
         assert_eq!(memory.names(), streamed.names());
         assert_eq!(memory.skipped(), streamed.skipped());
@@ -88,12 +89,15 @@ fn a_file_that_goes_away_is_an_error_that_names_it() {
 #[test]
 fn a_validation_set_comes_before_a_share_and_a_share_before_nothing() {
     let folder = folder();
-    let sets = |folder: &TempDir| {
+    let divided = |folder: &TempDir, held_out| {
         let source = DataSource::open(folder.path(), None).unwrap();
-        source.training_images(&SPEC, u64::MAX, 0.1, 1, &mut |_, _| ()).unwrap()
+        source.training_images(&SPEC, u64::MAX, held_out, &mut |_, _| ()).unwrap()
     };
+    let sets = |folder: &TempDir| divided(folder, Holdout::Drawn { fraction: 0.1, seed: 1 });
     let (training, validation) = sets(&folder);
     assert_eq!((training.len(), validation.len()), (50, 2));
+    let (training, validation) = divided(&folder, Holdout::Last(0.1)); // asked for: in any case
+    assert_eq!((training.len(), validation.names()[4].as_str()), (45, "train/b/19.png"));
     fs::create_dir_all(folder.path().join("test")).unwrap();
     fs::rename(folder.path().join("val/a"), folder.path().join("test/a")).unwrap();
     fs::write(folder.path().join("val/note.txt"), "").unwrap();

@@ -2,6 +2,7 @@
 
 mod build;
 mod mobile;
+mod ocellus;
 mod resnet;
 
 use super::{Network, NetworkError};
@@ -16,12 +17,13 @@ enum Source {
 }
 
 /// Name and source of each built-in network.
-const NETWORKS: [(&str, Source); 13] = [
+const NETWORKS: [(&str, Source); 14] = [
     ("mnist-cnn", Source::Text(include_str!("zoo/mnist-cnn.toml"))),
     ("cifar-cnn", Source::Text(include_str!("zoo/cifar-cnn.toml"))),
     ("cats-cnn", Source::Text(include_str!("zoo/cats-cnn.toml"))),
     ("cats-cnn-gap", Source::Text(include_str!("zoo/cats-cnn-gap.toml"))),
     ("resnet8", Source::Built(resnet::resnet8)),
+    ("ocellus", Source::Built(ocellus::ocellus)),
     ("ds-cnn", Source::Built(mobile::ds_cnn)),
     ("mobilenet-v1-0.25", Source::Built(|| mobile::mobilenet_v1("mobilenet-v1-0.25", 0.25))),
     ("mobilenet-v1-0.5", Source::Built(|| mobile::mobilenet_v1("mobilenet-v1-0.5", 0.5))),
@@ -54,11 +56,13 @@ mod tests {
 
     #[test]
     fn parameters_are_those_that_keras_and_mlperf_print() {
+        // ocellus: 9 C_in C_out, 9 C and C_in C_out of its kernels, 4 a channel of batch norms, summed by hand.
         // keras.io "Simple MNIST convnet"; TensorFlow's CNN tutorial; MLPerf Tiny's reference models; keras.applications.
         for (name, count) in [
             ("mnist-cnn", 34_826),
             ("cifar-cnn", 122_570),
             ("resnet8", 78_666),
+            ("ocellus", 91_066),
             ("ds-cnn", 24_908),
             ("mobilenet-v1-0.25", 221_794),
             ("mobilenet-v2-0.35", 1_691_208),

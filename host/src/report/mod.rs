@@ -5,6 +5,7 @@ pub mod caption;
 pub mod evaluation;
 pub mod figures;
 pub mod folder;
+pub mod frontier;
 pub mod history;
 pub mod html;
 pub mod metrics;

@@ -15,7 +15,7 @@ use std::time::UNIX_EPOCH;
 const DEPTH: usize = 4;
 
 /// A run in a list.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct RunLine {
     /// Its folder.
     pub run: PathBuf,
@@ -39,7 +39,7 @@ pub struct RunLine {
     pub date: Option<String>,
     /// The second of it, since 1970.
     #[serde(skip)]
-    seconds: Option<u64>,
+    pub(super) seconds: Option<u64>,
 }
 
 impl RunLine {
