@@ -16,6 +16,7 @@ use std::io::Write;
 use std::time::Instant;
 
 fn main() -> anyhow::Result<()> {
+    ocelli_host::memory::keep(); // as `ocelli train`
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     if let [name, what] = arguments.as_slice()
         && what == "toml"

@@ -9,6 +9,7 @@ pub mod data;
 pub mod explain;
 pub mod files;
 pub mod interchange;
+pub mod memory;
 pub mod model;
 pub mod network;
 pub mod quantize;

@@ -71,6 +71,9 @@ impl Cli {
     /// # Errors
     /// When something kept it from its work; the error says what, where and what to do.
     pub fn run(self) -> anyhow::Result<Verdict> {
+        if matches!(self.verb, Verb::Demo(_) | Verb::Train(_) | Verb::Finetune(_)) {
+            ocelli_host::memory::keep();
+        }
         match self.verb {
             Verb::Demo(args) => demo::run(&args),
             Verb::Train(args) => train::run(&args),
