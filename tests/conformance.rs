@@ -1,14 +1,19 @@
 //! Networks against tract: what agrees, and that planted faults are found.
 
 use crate::support::{
-    EVERY_OPERATOR, OpFields, digits, every_operator, quantized_network, reseal, shipped_model, write_run,
+    EVERY_OPERATOR, OpFields, digits, every_operator, quantized_network, repository, reseal, shipped_model, write_run,
 };
 use ocelli::model::records::Header;
 use ocelli_host::check::{self, CheckReport, Status};
-use ocelli_host::data::Split;
+use ocelli_host::config::Config;
+use ocelli_host::data::{Dataset, Split};
 use ocelli_host::model::ModelBytes;
 use ocelli_host::run::Bundle;
 use ocelli_host::train::{device, evaluate};
+use rand::RngCore;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use std::path::PathBuf;
 
 fn check(bundle: &Bundle, images: usize) -> CheckReport {
     let data = digits(&bundle.network, Split::Test, images);
@@ -40,6 +45,35 @@ fn the_shipped_model_passes_on_all_test_digits_and_is_accurate() {
     assert!(report.float.burn_accuracy >= 0.975, "{}", report.float.burn_accuracy);
     let lost = report.float.burn_accuracy - report.network.runtime_accuracy;
     assert!(lost <= 0.005, "int8 loses {lost}");
+}
+
+/// Pictures of noise for a network, with any labels.
+fn noise(bundle: &Bundle, images: usize) -> Dataset {
+    let spec = bundle.network.input;
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let mut pixels = vec![0; images * [spec.shape.h, spec.shape.w, spec.shape.c].iter().product::<u32>() as usize];
+    rng.fill_bytes(&mut pixels);
+    Dataset {
+        labels: bundle.model.model().unwrap().labels().map(str::to_owned).collect(),
+        shape: spec.shape,
+        pixels,
+        targets: vec![0; images],
+        names: (0..images).map(|i| i.to_string()).collect(),
+        skipped: Vec::new(),
+    }
+}
+
+#[test]
+fn every_shipped_model_is_one_network_in_all_its_files() {
+    let folders = std::fs::read_dir(repository("models")).unwrap().map(|entry| entry.unwrap().path());
+    let folders: Vec<PathBuf> = folders.filter(|folder| folder.join("model.ocelli").is_file()).collect();
+    assert!(folders.len() >= 2, "{folders:?}");
+    for folder in folders {
+        let bundle = Bundle::open(&folder).unwrap();
+        let report = check::run(&bundle, &noise(&bundle, 20), None, &mut |_| {}).unwrap();
+        assert_eq!(failed(&report), Vec::<String>::new(), "{}", folder.display());
+        Config::read(&folder.join("config.toml")).unwrap().validate().unwrap();
+    }
 }
 
 #[test]
