@@ -3,7 +3,7 @@
 use crate::support::digits;
 use ocelli_host::data::{Dataset, Split};
 use ocelli_host::network::Network;
-use ocelli_host::train::Checkpoint;
+use ocelli_host::train::{Checkpoint, Phase};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -38,9 +38,13 @@ units = 10
 type = "softmax"
 "#;
 
+/// A command line; `~` is a space within a word.
 fn command(line: &str, folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ocelli"));
-    command.args(line.split_whitespace()).current_dir(folder).env("RAYON_NUM_THREADS", "1");
+    command
+        .args(line.split_whitespace().map(|word| word.replace('~', " ")))
+        .current_dir(folder)
+        .env("RAYON_NUM_THREADS", "1");
     command
 }
 
@@ -89,24 +93,64 @@ fn weights(folder: &Path, run: &str) -> Vec<u8> {
     std::fs::read(folder.join(run).join("weights.safetensors")).unwrap()
 }
 
-fn position(folder: &Path, run: &str) -> (usize, usize) {
-    let path = folder.join(run).join("checkpoints/last.safetensors");
-    Checkpoint::read(&path).map_or((0, 0), |checkpoint| checkpoint.position())
-}
-
-/// Starts a training and waits until it is in mid-epoch after its first.
-fn in_mid_epoch(line: &str, folder: &Path, run: &str) -> Child {
+/// Starts a training and waits until it is in mid-epoch after the first of a phase, by a checkpoint of the phase that it wrote itself.
+fn in_mid_epoch(line: &str, folder: &Path, run: &str, phase: Phase) -> Child {
+    let position = || Some(Checkpoint::find(&folder.join(run), phase).ok()??.position());
+    let before = position();
     let mut child = command(line, folder).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let began = Instant::now();
     loop {
-        let (epochs, batches) = position(folder, run);
-        if epochs > 0 && batches > 0 {
+        let now = position();
+        if now != before && now.is_some_and(|(epochs, batches)| epochs > 0 && batches > 0) {
             return child;
         }
         let ended = child.try_wait().unwrap();
         assert!(ended.is_none() && began.elapsed() < Duration::from_secs(300), "{ended:?}");
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Ends a process as a power cut does.
+#[cfg(unix)]
+fn kill(mut child: Child) {
+    use std::os::unix::process::ExitStatusExt;
+    child.kill().unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(9), "it was killed while it trained");
+}
+
+/// Ends a process as ctrl-C does; returns what it said.
+#[cfg(unix)]
+fn interrupt(child: Child) -> String {
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let ended = child.wait_with_output().unwrap();
+    let message = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(130), "{message}");
+    message
+}
+
+/// Writes even and odd digits, other classes and fewer than the base's, and their labels.
+fn others(folder: &Path) {
+    let others = folder.join("others");
+    std::fs::create_dir(&others).unwrap();
+    let parity = |split, count| {
+        let mut set = digits(&Network::from_toml(NET, "test").unwrap(), split, count);
+        set.targets.iter_mut().for_each(|target| *target %= 2);
+        set
+    };
+    write_idx(&others, "train", &parity(Split::Train, 320));
+    write_idx(&others, "t10k", &parity(Split::Test, 100));
+    std::fs::write(folder.join("labels.txt"), "even\nodd\n").unwrap();
+}
+
+/// A file of a run, without the column of seconds where it is a history.
+fn text(folder: &Path, run: &str, name: &str) -> String {
+    let text = std::fs::read_to_string(folder.join(run).join(name)).unwrap();
+    if name != "history.csv" {
+        return text;
+    }
+    let without =
+        |line: &str| line.split(',').enumerate().filter(|(i, _)| *i != 5).map(|(_, v)| v.to_owned()).collect();
+    text.lines().map(without).map(|row: Vec<String>| row.join(",") + "\n").collect()
 }
 
 #[test]
@@ -139,25 +183,18 @@ fn two_epochs_and_two_more_are_four() {
 #[cfg(unix)]
 #[test]
 fn a_killed_and_a_stopped_training_end_like_an_unbroken_one() {
-    use std::os::unix::process::ExitStatusExt;
     let folder = workplace();
     let at = folder.path();
     let line = format!("{TRAIN} --epochs 5 --schedule cosine --optimizer nadam --keep best --monitor val_accuracy");
     done(&format!("{line} --out whole"), at);
 
     let often = format!("{line} --checkpoint-steps 3 --out killed");
-    let mut child = in_mid_epoch(&often, at, "killed");
-    child.kill().unwrap();
-    assert_eq!(child.wait().unwrap().signal(), Some(9), "it was killed while it trained");
+    kill(in_mid_epoch(&often, at, "killed", Phase::First));
     assert!(!at.join("killed/weights.safetensors").exists());
     done(&format!("{often} --resume"), at);
     assert_eq!(weights(at, "whole"), weights(at, "killed"));
 
-    let child = in_mid_epoch(&often.replace("killed", "stopped"), at, "stopped");
-    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    let ended = child.wait_with_output().unwrap();
-    let message = String::from_utf8(ended.stderr).unwrap();
-    assert_eq!(ended.status.code(), Some(130), "{message}");
+    let message = interrupt(in_mid_epoch(&often.replace("killed", "stopped"), at, "stopped", Phase::First));
     assert!(message.contains("go on with: ocelli train --resume stopped"), "{message}");
     // what there is can be used
     assert!(at.join("stopped/weights.safetensors").exists() && at.join("stopped/model.onnx").exists());
@@ -171,18 +208,7 @@ fn a_network_trained_here_becomes_the_base_of_another() {
     let folder = workplace();
     let at = folder.path();
     done(&format!("{TRAIN} --epochs 4 --out base"), at);
-    let others = at.join("others");
-    std::fs::create_dir(&others).unwrap();
-    // even and odd digits: other classes, and fewer
-    let parity = |split, count| {
-        let mut set = digits(&Network::from_toml(NET, "test").unwrap(), split, count);
-        set.targets.iter_mut().for_each(|target| *target %= 2);
-        set
-    };
-    write_idx(&others, "train", &parity(Split::Train, 320));
-    write_idx(&others, "t10k", &parity(Split::Test, 100));
-    std::fs::write(at.join("labels.txt"), "even\nodd\n").unwrap();
-
+    others(at);
     let line = "finetune --base base others --labels labels.txt --epochs 6 --batch-size 16 --learning-rate 0.003";
     let head = ["--head", "flatten, dense 16 relu, dropout 0.1, dense N"];
     let run = |more: &str| {
@@ -211,4 +237,107 @@ fn a_network_trained_here_becomes_the_base_of_another() {
     let output = command(line, at).args(["--head", "gap, dense 4", "--out", "none"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(!at.join("none").exists(), "nothing is left behind");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_killed_and_a_stopped_fine_tuning_end_like_an_unbroken_one() {
+    let folder = workplace();
+    let at = folder.path();
+    done(&format!("{TRAIN} --epochs 2 --out base"), at);
+    others(at);
+    let line = "finetune --base base others --labels labels.txt --epochs 6 --batch-size 4 --unfreeze-epochs 3 \
+                --unfreeze-rate 0.0001 --keep best --head flatten,dropout~0.2,dense~N";
+    let line = |out: &str| format!("{line} --checkpoint-steps 3 --out {out}");
+    done(&line("whole"), at);
+
+    kill(in_mid_epoch(&line("broken"), at, "broken", Phase::First));
+    assert!(!at.join("broken/weights.safetensors").exists());
+    let message = interrupt(in_mid_epoch("finetune --resume broken", at, "broken", Phase::Unfrozen));
+    assert!(message.contains("go on with: ocelli finetune --resume broken"), "{message}");
+    assert!(at.join("broken/weights.safetensors").exists(), "what there is can be used");
+    for (line, expected) in [
+        ("train --resume broken", "ocelli finetune --resume RUN"),
+        ("finetune --resume base", "ocelli train --resume base"),
+        (
+            "finetune --resume broken --freeze none",
+            "[finetune] freeze = \"none\", but the training was begun with \"base\"",
+        ),
+        ("finetune --resume broken --seed 2", "[training] seed = 2, but the training was begun with 1"),
+        ("finetune --resume broken --unfreeze-epochs 3 --unfreeze-rate 0.01", "[finetune] unfreeze_rate = 0.01, but"),
+        ("finetune --resume nothing", "there is no checkpoint nothing"),
+    ] {
+        let error = refused(line, at);
+        assert!(error.contains(expected), "{line}: {error}");
+    }
+    let said = done("finetune --resume broken", at);
+    assert!(said.contains("holds the weights of that epoch"), "{said}");
+    assert_eq!(weights(at, "whole"), weights(at, "broken"));
+    for name in ["batches.csv", "history.csv", "net.toml", "config.toml"] {
+        assert_eq!(text(at, "whole", name), text(at, "broken", name), "{name}");
+    }
+    assert_eq!(text(at, "broken", "batches.csv").lines().count(), 1 + 9 * 80);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_killed_and_a_stopped_training_in_int8_end_like_an_unbroken_one() {
+    let folder = workplace();
+    let at = folder.path();
+    let line = format!("{TRAIN} --epochs 2 --quantize qat --qat-epochs 8 --calibration-images 64 --checkpoint-steps 3");
+    let said = done(&format!("{line} --out whole"), at);
+    assert!(said.contains("int8 after training in int8"), "{said}");
+
+    kill(in_mid_epoch(&format!("{line} --out broken"), at, "broken", Phase::Int8));
+    assert!(at.join("broken/weights.safetensors").exists() && !at.join("broken/ranges.toml").exists());
+    let message = interrupt(in_mid_epoch("train --resume broken", at, "broken", Phase::Int8));
+    assert!(message.contains("go on with: ocelli train --resume broken"), "{message}");
+    // until then there is the float network
+    let float =
+        ["whole", "broken"].map(|run| Checkpoint::find(&at.join(run), Phase::First).unwrap().unwrap().position());
+    assert_eq!(float, [(2, 0); 2]);
+    assert!(done("compile broken", at).contains("float"));
+    let error = refused("train --resume broken --qat-learning-rate 0.5", at);
+    assert!(
+        error.contains("[quantization] qat_learning_rate = 0.5") && error.contains("int8-last.safetensors"),
+        "{error}"
+    );
+    done("train --resume broken", at);
+    assert_eq!(weights(at, "whole"), weights(at, "broken"));
+    for name in ["ranges.toml", "batches.csv", "history.csv", "config.toml"] {
+        assert_eq!(text(at, "whole", name), text(at, "broken", name), "{name}");
+    }
+    assert_eq!(text(at, "broken", "history.csv").lines().count(), 1 + 10);
+
+    // the model is made of those intervals
+    let said = done("compile broken", at);
+    assert!(said.contains("int8 after training in int8"), "{said}");
+    assert!(at.join("broken/model.ocelli").exists());
+    // once they are done, other epochs in int8 begin anew on the same float network
+    done("train --resume broken --qat-epochs 1", at);
+    assert_eq!(text(at, "broken", "history.csv").lines().count(), 1 + 3);
+    assert_eq!(
+        text(at, "broken", "history.csv").lines().take(3).collect::<Vec<_>>(),
+        text(at, "whole", "history.csv").lines().take(3).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn a_fine_tuned_network_is_trained_on_in_int8() {
+    let folder = workplace();
+    let at = folder.path();
+    done(&format!("{TRAIN} --epochs 2 --out base"), at);
+    others(at);
+    let line = "finetune --base base others --labels labels.txt --epochs 4 --batch-size 16 --learning-rate 0.003 \
+                --head flatten,dense~N --quantize qat --qat-epochs 2 --calibration-images 64 --out new";
+    let said = done(line, at);
+    assert!(said.contains("int8 after training in int8") && said.contains("freeze = base"), "{said}");
+    assert_eq!(text(at, "new", "history.csv").lines().count(), 1 + 6);
+    assert_eq!(text(at, "new", "batches.csv").lines().count(), 1 + 6 * 20);
+    let last = text(at, "new", "batches.csv").lines().last().unwrap().to_owned();
+    assert!(last.starts_with("6,20,120,320,"), "{last}");
+    assert!(done("compile new", at).contains("int8 after training in int8"));
+    let eval: serde_json::Value =
+        serde_json::from_str(&done("eval new others --labels labels.txt --json", at)).unwrap();
+    assert!(eval["accuracy"].as_f64().unwrap() > 0.75, "{eval}");
 }

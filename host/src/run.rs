@@ -40,6 +40,14 @@ pub mod names {
     pub const LAST: &str = "last.safetensors";
     /// The checkpoint of the best epoch, in that folder.
     pub const BEST: &str = "best.safetensors";
+    /// As [`LAST`], of the epochs of a fine-tuning in which all layers are trained.
+    pub const UNFROZEN_LAST: &str = "unfrozen-last.safetensors";
+    /// As [`BEST`], of those epochs.
+    pub const UNFROZEN_BEST: &str = "unfrozen-best.safetensors";
+    /// As [`LAST`], of the epochs in int8.
+    pub const INT8_LAST: &str = "int8-last.safetensors";
+    /// As [`BEST`], of those epochs.
+    pub const INT8_BEST: &str = "int8-best.safetensors";
     /// Loss and accuracy over the epochs.
     pub const CURVES: &str = "curves.png";
     /// Which classes are taken for which.

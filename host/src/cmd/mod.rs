@@ -8,6 +8,7 @@ mod eval;
 mod explain;
 mod filter;
 mod finetune;
+mod flags;
 mod import;
 mod predict;
 mod qat;

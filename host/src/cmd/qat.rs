@@ -1,18 +1,41 @@
-//! The part of `ocelli train` that is aware of quantization.
+//! The part of `ocelli train` and `ocelli finetune` that is aware of quantization.
 
 use super::compile::calibrate;
+use super::train::write;
 use super::ui::{TrainingBar, percent};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use ocelli_host::config::Config;
 use ocelli_host::data::Dataset;
 use ocelli_host::network::Network;
 use ocelli_host::quantize::{Accuracies, Method, TrainedRanges, quantize};
 use ocelli_host::run::{RunFolder, names};
 use ocelli_host::train::{
-    AwareStart, BatchReport, Best, End, Hooks, Keep, Material, Outcome, aware_phase, device, evaluate, int8_score,
-    quantize_aware,
+    AwareStart, BatchReport, Best, Checkpoint, Disk, End, Hooks, Keep, Material, Outcome, Past, Phase, aware_phase,
+    device, evaluate, int8_score, quantize_aware,
 };
 use std::sync::atomic::AtomicBool;
+
+/// Where a training is written.
+pub struct Place<'a> {
+    /// The run folder.
+    pub folder: &'a RunFolder,
+    /// Whether the training in it is gone on with.
+    pub resumes: bool,
+}
+
+impl Place<'_> {
+    /// The checkpoint of epochs in int8 that are gone on with.
+    fn checkpoint(&self, config: &Config) -> anyhow::Result<Option<Checkpoint>> {
+        let found = if self.resumes { Checkpoint::find(self.folder.path(), Phase::Int8)? } else { None };
+        let Some(checkpoint) = found else { return Ok(None) };
+        let Err(other) = checkpoint.check_quantization(&config.quantization) else { return Ok(Some(checkpoint)) };
+        if checkpoint.is_over() {
+            eprintln!("note: the epochs in int8 are done, but with another [quantization]: they begin anew");
+            return Ok(None);
+        }
+        bail!("{other}, or remove {} to begin the epochs in int8 anew", Phase::Int8.file(self.folder.path()).display())
+    }
+}
 
 /// Trains what `outcome` holds on in int8, where the configuration asks for it and the float training came to its end; `outcome` then
 /// holds both. Returns the intervals that belong to the weights.
@@ -22,6 +45,7 @@ pub fn train_on(
     training: Option<&Dataset>,
     material: &Material<'_>,
     outcome: &mut Outcome,
+    place: &Place<'_>,
     stop: &AtomicBool,
 ) -> anyhow::Result<Option<TrainedRanges>> {
     if config.quantization.quantize == Method::Ptq || matches!(outcome.end, End::Interrupted { .. }) {
@@ -30,6 +54,9 @@ pub fn train_on(
     let training = training.context(
         "[quantization] quantize = \"qat\" needs the training images in memory: raise [dataset] memory, or use \"ptq\"",
     )?;
+    let resume = place.checkpoint(config)?;
+    // what is there when the epochs in int8 are cut short
+    write(place.folder, config, network, &training.labels, (&outcome.weights, &outcome.history))?;
     let (calibration, calibrator) = calibrate(network, &outcome.weights, training, &config.quantization)?;
     let validation = material.validation;
     let quantized = quantize(network, &outcome.weights, &calibration, &training.labels)?;
@@ -41,16 +68,20 @@ pub fn train_on(
     let phase = aware_phase(&config.training, &config.quantization);
     let rule = config.quantization.ranges;
     let before = outcome.history.rows.last().map_or((0, 0.0), |row| (row.epoch, row.seconds));
-    eprintln!("training on in int8: epochs {} to {}", before.0 + 1, before.0 + phase.epochs);
-    let bar = TrainingBar::new(phase.epochs, training.len());
+    let epochs = before.0 + phase.epochs;
+    eprintln!("training on in int8: epochs {} to {epochs}", before.0 + 1);
+    let bar = TrainingBar::new(epochs, training.len());
     let mut on_batch = |report: BatchReport| bar.update(report);
-    let hooks = Hooks { on_batch: &mut on_batch, stop, disk: None };
-    let start = AwareStart { weights: &outcome.weights, calibration, calibrator, rule };
+    let text = place.folder.config_text(config)?;
+    let disk = Some(Disk { folder: place.folder.path(), config: &text, resume });
+    let hooks = Hooks { on_batch: &mut on_batch, stop, disk };
+    let past = Past { epochs: before.0, steps: outcome.steps };
+    let start = AwareStart { weights: &outcome.weights, calibration, calibrator, rule, past };
     let aware = quantize_aware(network, &phase, &start, material, hooks);
     bar.finish();
     let aware = aware?;
     if let End::Interrupted { epochs, batches } = aware.end {
-        // the float weights stay: taken up again, the epochs in int8 begin anew
+        // the folder keeps the float weights until the epochs in int8 are done
         outcome.end = End::Interrupted { epochs: before.0 + epochs, batches };
         return Ok(None);
     }

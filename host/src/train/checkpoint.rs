@@ -4,17 +4,20 @@
 use super::config::TrainingConfig;
 use super::history::HistoryRow;
 use super::monitor::Patience;
+use super::qat::IntervalState;
 use super::schedule::{PlateauState, Schedule};
 use crate::augment::AugmentationConfig;
 use crate::data::ImageSource;
 use crate::files::write_atomically;
 use crate::network::{Network, Weights};
+use crate::quantize::QuantizationConfig;
+use crate::run::names;
 use anyhow::{Context, bail, ensure};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The layout of [`State`]; another is refused.
 const VERSION: u32 = 1;
@@ -22,7 +25,64 @@ const VERSION: u32 = 1;
 const OPTIMIZER: &str = "optimizer";
 const STATE: &str = "state";
 
-/// A training that can be taken up again.
+/// A part of a training. Each has checkpoints of its own and begins with what the one before it left; where an earlier one is trained
+/// for longer, later ones begin anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// All of a training in float; of a fine-tuning the epochs with frozen layers.
+    First,
+    /// The epochs of a fine-tuning in which all layers are trained.
+    Unfrozen,
+    /// The epochs in int8.
+    Int8,
+}
+
+impl Phase {
+    /// In the order of training.
+    pub(super) const ALL: [Self; 3] = [Self::First, Self::Unfrozen, Self::Int8];
+
+    /// File name of the newest checkpoint.
+    #[must_use]
+    pub const fn last(self) -> &'static str {
+        match self {
+            Self::First => names::LAST,
+            Self::Unfrozen => names::UNFROZEN_LAST,
+            Self::Int8 => names::INT8_LAST,
+        }
+    }
+
+    /// File name of the checkpoint of the best epoch.
+    #[must_use]
+    pub const fn best(self) -> &'static str {
+        match self {
+            Self::First => names::BEST,
+            Self::Unfrozen => names::UNFROZEN_BEST,
+            Self::Int8 => names::INT8_BEST,
+        }
+    }
+
+    /// The file of the newest checkpoint in a run folder.
+    #[must_use]
+    pub fn file(self, run: &Path) -> PathBuf {
+        run.join(names::CHECKPOINTS).join(self.last())
+    }
+
+    /// The phases after this one.
+    pub(super) fn later(self) -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().skip_while(move |phase| *phase != self).skip(1)
+    }
+}
+
+/// What the phases before a phase did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Past {
+    /// Epochs.
+    pub epochs: usize,
+    /// Steps.
+    pub steps: usize,
+}
+
+/// A phase of a training that can be taken up again.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     /// What has happened.
@@ -68,6 +128,9 @@ pub(super) struct State {
     pub training: TrainingConfig,
     #[serde(default)]
     pub history: Vec<HistoryRow>,
+    /// The intervals of activations, where the network is trained in int8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intervals: Option<IntervalState>,
 }
 
 /// The best epoch.
@@ -144,15 +207,18 @@ impl State {
             config: config.to_owned(),
             training: training.clone(),
             history: Vec::new(),
+            intervals: None,
         }
+    }
+
+    /// Whether there is nothing left to train of so many epochs.
+    pub const fn is_over(&self, epochs: usize) -> bool {
+        self.stopped || self.epochs >= epochs
     }
 
     /// Refuses to go on with something else; names what differs.
     pub fn check(&self, now: &Self, schedule: &Schedule) -> anyhow::Result<()> {
-        ensure!(
-            self.network == now.network,
-            "--resume: the network is not the one that the training was begun with: train it anew with another --out"
-        );
+        same_network(&self.network, &now.network)?;
         ensure!(
             self.data == now.data,
             "--resume: the dataset is not the one that the training was begun with ({} and {} images of {} classes, now {} \
@@ -184,6 +250,20 @@ impl State {
     }
 }
 
+fn same_network(then: &str, now: &str) -> anyhow::Result<()> {
+    ensure!(
+        then == now,
+        "--resume: the network is not the one that the training was begun with: train it anew with another --out"
+    );
+    Ok(())
+}
+
+/// A section of the text of a configuration; empty where it has none.
+fn section(config: &str, name: &str) -> anyhow::Result<toml::Table> {
+    let config: toml::Table = toml::from_str(config)?;
+    Ok(config.get(name).and_then(toml::Value::as_table).cloned().unwrap_or_default())
+}
+
 /// Refuses a section of a configuration that is not the one that a training was begun with.
 fn same_keys(section: &str, then: &toml::Table, now: &toml::Table) -> anyhow::Result<()> {
     for key in then.keys().chain(now.keys()) {
@@ -211,10 +291,46 @@ impl Checkpoint {
     /// # Errors
     /// Names the key and both values.
     pub fn check_augmentation(&self, now: &AugmentationConfig) -> anyhow::Result<()> {
-        let then: toml::Table = toml::from_str(self.config())?;
-        let then = then.get("augmentation").and_then(toml::Value::as_table).cloned().unwrap_or_default();
         let now = if now.is_none() { toml::Table::new() } else { toml::Table::try_from(now)? };
-        same_keys("augmentation", &then, &now)
+        same_keys("augmentation", &section(self.config(), "augmentation")?, &now)
+    }
+
+    /// Refuses a `[quantization]` whose epochs in int8 would be others than those that this checkpoint is of.
+    ///
+    /// # Errors
+    /// Names the key and both values.
+    pub fn check_quantization(&self, now: &QuantizationConfig) -> anyhow::Result<()> {
+        let (mut then, mut now) = (section(self.config(), "quantization")?, toml::Table::try_from(now)?);
+        for free in ["quantize", "int4"] {
+            then.remove(free);
+            now.remove(free);
+        }
+        same_keys("quantization", &then, &now)
+    }
+
+    /// Refuses a `[finetune]` that is not the one that the training was begun with; `now` is the run's `config.toml`, its paths as seen
+    /// from the run folder. What comes after the epochs with frozen layers may still be changed.
+    ///
+    /// # Errors
+    /// Names the key and both values.
+    pub fn check_finetune(&self, now: &str) -> anyhow::Result<()> {
+        let (mut then, mut now) = (section(self.config(), "finetune")?, section(now, "finetune")?);
+        for free in ["unfreeze_epochs", "unfreeze_rate"] {
+            then.remove(free);
+            now.remove(free);
+        }
+        same_keys("finetune", &then, &now)
+    }
+
+    /// Refuses another network than the one that is trained.
+    pub(super) fn check_network(&self, now: &Network) -> anyhow::Result<()> {
+        same_network(&self.state.network, &now.to_toml())
+    }
+
+    /// Whether all epochs are done that it was begun with.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        self.state.is_over(self.state.training.epochs)
     }
 
     /// The network that is trained.
@@ -229,6 +345,15 @@ impl Checkpoint {
     #[must_use]
     pub const fn position(&self) -> (usize, usize) {
         (self.state.epochs, self.state.batches)
+    }
+
+    /// The newest checkpoint of a phase of the training in a run folder, if it has come so far.
+    ///
+    /// # Errors
+    /// When the file is damaged.
+    pub fn find(run: &Path, phase: Phase) -> anyhow::Result<Option<Self>> {
+        let path = phase.file(run);
+        if path.exists() { Self::read(&path).map(Some) } else { Ok(None) }
     }
 
     /// Reads a checkpoint.

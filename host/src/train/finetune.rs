@@ -1,10 +1,10 @@
 //! Training a new head on a network that is trained already, and then, if asked, what lies below it.
 
+use super::checkpoint::{Checkpoint, Past, Phase};
 use super::config::{TrainingConfig, device, in_range};
 use super::evaluate::Features;
-use super::fit::{End, Held, Hooks, Job, Outcome, fit};
+use super::fit::{Disk, End, Held, Hooks, Job, Outcome, fit};
 use super::graft::{Freeze, Grafted};
-use super::history::BatchReport;
 use super::module::Classifier;
 use super::monitor::Keep;
 use super::source::{Batch, Epoch, Inputs, Source, shuffled};
@@ -96,10 +96,12 @@ pub struct Finetuned {
 }
 
 /// Trains the head, and the layers that are not frozen; then, if asked, all layers. Batch norms of the base keep their statistics
-/// throughout.
+/// throughout. The same base, plan, data and seed give the same weights, however often it is interrupted and taken up; what frozen
+/// layers make of the images is then computed again.
 ///
 /// # Errors
-/// When the configuration is wrong, the labels are not the data's, or the loss stops being a number.
+/// When the configuration is wrong, the labels are not the data's, a checkpoint is that of another training, a file cannot be written, or
+/// the loss stops being a number.
 pub fn finetune(
     grafted: &Grafted,
     base: &Weights,
@@ -112,48 +114,75 @@ pub fn finetune(
     config.validate()?;
     let network = &grafted.network;
     network.check_labels(material.validation.labels())?;
-    let Hooks { on_batch, stop, .. } = hooks;
-    let start = grafted.weights(base, config.seed)?;
+    let Hooks { on_batch, stop, disk } = hooks;
+    let folder = disk.as_ref().map(|disk| (disk.folder, disk.config));
+    let resume = disk.and_then(|disk| disk.resume);
+    if let Some(checkpoint) = &resume {
+        checkpoint.check_network(network)?;
+    }
+    let resumes = resume.is_some();
+    let on_disk = |resume| folder.map(|(folder, config)| Disk { folder, config, resume });
+    // the base may have been trained anew since
+    let start = resume.as_ref().map_or_else(|| grafted.weights(base, config.seed), |last| Ok(last.weights.clone()))?;
     let trained = grafted.first_trained(freeze)?;
     let first = grafted.neck(trained)?;
     let in_base = |count: usize| move |name: &str| network.layers.iter().take(count).any(|layer| layer.name == name);
     let (frozen, still, none) = (in_base(trained), in_base(grafted.base_layers), |_: &str| false);
 
+    let is_over = resume.as_ref().is_some_and(|last| last.state.is_over(config.epochs));
     let cache = match material.plain {
-        Some(plain) if first > 0 => Cache::compute(grafted, &start, plain, material, config, first)?,
+        Some(plain) if first > 0 && !is_over => Cache::compute(grafted, &start, plain, material, config, first)?,
         _ => None,
     };
-    let head = |source: &dyn Source, features: Option<&Features>, on_batch: &mut dyn FnMut(BatchReport)| {
-        let job = Job {
-            network,
-            config,
-            start: start.clone(),
-            first,
-            frozen: &frozen,
-            still: &still,
-            targets: material.targets,
-        };
-        fit(job, source, &Held { set: material.validation, features }, Hooks { on_batch, stop, disk: None })
+    let (source, features) = match &cache {
+        Some(cache) => (cache as &dyn Source, Some(&cache.validation)),
+        None => (material.source, None),
     };
-    let mut outcome = match &cache {
-        Some(cache) => head(cache, Some(&cache.validation), on_batch)?,
-        None => head(material.source, None, on_batch)?,
+    let job = Job {
+        network,
+        config,
+        start,
+        first,
+        frozen: &frozen,
+        still: &still,
+        targets: material.targets,
+        phase: Phase::First,
+        past: Past::default(),
     };
-    let epochs = outcome.history.rows.len().max(1) as f64;
+    let held = Held { set: material.validation, features };
+    let hooks = Hooks { on_batch: &mut *on_batch, stop, disk: on_disk(resume) };
+    let mut outcome = fit(job, source, &held, hooks)?;
+    let epochs = outcome.history.rows.len();
     let cached = cache.map(|cache| Cached {
         once: cache.seconds,
-        epoch: outcome.history.rows.last().map_or(0.0, |row| row.seconds) / epochs,
+        epoch: outcome.history.rows.last().map_or(0.0, |row| row.seconds) / epochs.max(1) as f64,
     });
     if let (Some(rate), false) = (plan.unfreeze_rate, matches!(outcome.end, End::Interrupted { .. })) {
         let whole = TrainingConfig { epochs: plan.unfreeze_epochs, learning_rate: rate, ..config.clone() };
         whole.validate()?;
-        let start = outcome.weights.clone();
-        let job =
-            Job { network, config: &whole, start, first: 0, frozen: &none, still: &still, targets: material.targets };
+        let resume = match folder {
+            Some((folder, _)) if resumes => Checkpoint::find(folder, Phase::Unfrozen)?,
+            _ => None,
+        };
+        if let Some(then) = resume.as_ref().map(|last| last.state.training.learning_rate) {
+            ensure!(
+                then == rate,
+                "--resume: [finetune] unfreeze_rate = {rate}, but the training was begun with {then}: give the same, or another --out"
+            );
+        }
+        let job = Job {
+            network,
+            config: &whole,
+            start: outcome.weights.clone(),
+            first: 0,
+            frozen: &none,
+            still: &still,
+            targets: material.targets,
+            phase: Phase::Unfrozen,
+            past: Past { epochs, steps: outcome.steps },
+        };
         let held = Held { set: material.validation, features: None };
-        let before = outcome.history.rows.len();
-        let mut later = |report: BatchReport| on_batch(BatchReport { epoch: report.epoch + before, ..report });
-        let second = fit(job, material.source, &held, Hooks { on_batch: &mut later, stop, disk: None })?;
+        let second = fit(job, material.source, &held, Hooks { on_batch, stop, disk: on_disk(resume) })?;
         outcome = joined(outcome, second, &whole);
     }
     Ok(Finetuned { outcome, cached })
@@ -184,7 +213,7 @@ fn joined(first: Outcome, second: Outcome, config: &TrainingConfig) -> Outcome {
     };
     let best = if first_is_best { first.best } else { later };
     let weights = if first_is_best && config.kept() == Keep::Best { first.weights } else { second.weights };
-    Outcome { weights, kept: config.kept(), best, history, end }
+    Outcome { weights, kept: config.kept(), best, history, steps: first.steps + second.steps, end }
 }
 
 /// What the frozen layers make of the images, in memory.
@@ -247,11 +276,13 @@ impl Source for Cache<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::tests::halves;
-    use super::super::{History, train};
+    use super::super::{BatchReport, History, HistoryRow, train};
     use super::*;
     use crate::data::Dataset;
     use crate::network::Network;
-    use std::sync::atomic::AtomicBool;
+    use crate::run::names;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     const NETWORK: &str = "name = \"base\"\n[input]\nheight = 6\nwidth = 6\ncolor = \"gray\"\nmean = [0.5]\nstd = [0.25]\n\
         [[layer]]\ntype = \"conv2d\"\nname = \"a\"\nfilters = 4\nkernel = 3\n\
@@ -314,6 +345,71 @@ mod tests {
         let hooks = Hooks { on_batch: &mut |_| {}, stop: &AtomicBool::new(false), disk: None };
         let result = finetune(&grafted, &weights, plan, &config, &material, hooks).unwrap();
         (grafted, weights, result)
+    }
+
+    /// Fine-tunes in a folder; stops after `stop` steps. 12 steps an epoch.
+    fn run_in(folder: &Path, plan: &FinetuneConfig, config: &TrainingConfig, resume: bool, stop: usize) -> Outcome {
+        let (network, weights) = base();
+        let grafted = Grafted::new(&network, None, &plan.head, 2).unwrap();
+        let (training, validation) = (halves(90, 3), halves(48, 4));
+        let source = InCacheOrder(&training, config);
+        let material =
+            Material { source: &source, plain: Some(&training), targets: &training.targets, validation: &validation };
+        let flag = AtomicBool::new(false);
+        let resume = if resume { Checkpoint::find(folder, Phase::First).unwrap() } else { None };
+        let mut on_batch = |report: BatchReport| flag.store(report.step >= stop, Ordering::Relaxed);
+        let disk = Some(Disk { folder, config: "", resume });
+        let hooks = Hooks { on_batch: &mut on_batch, stop: &flag, disk };
+        finetune(&grafted, &weights, plan, config, &material, hooks).unwrap().outcome
+    }
+
+    #[test]
+    fn a_fine_tuning_that_is_taken_up_ends_like_an_unbroken_one() {
+        // broken in mid-epoch, between epochs, at the end of the frozen epochs, and among those in which all layers are trained
+        for (freeze, text, stops) in [
+            ("base", "", vec![5, 24, 48, 55]),
+            ("all-but-1", "keep = \"best\"\noptimizer = \"nadam\"\nschedule = \"cosine\"", vec![49, 70]),
+            ("none", "[early_stopping]\npatience = 1\nmin_delta = 10.0", vec![30]),
+        ] {
+            let plan = plan(freeze, Some((2, 1e-3)));
+            let config: TrainingConfig =
+                toml::from_str(&format!("epochs = 4\nbatch_size = 8\nlearning_rate = 0.01\n{text}")).unwrap();
+            let [unbroken, broken] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+            let whole = run_in(unbroken.path(), &plan, &config, false, usize::MAX);
+            for (i, &stop) in stops.iter().enumerate() {
+                let part = run_in(broken.path(), &plan, &config, i > 0, stop);
+                assert!(matches!(part.end, End::Interrupted { .. }), "{freeze}, {stop}: {:?}", part.end);
+                assert_eq!(Phase::Unfrozen.file(broken.path()).exists(), stop > 48 || freeze == "none");
+            }
+            let rest = run_in(broken.path(), &plan, &config, true, usize::MAX);
+            assert_eq!(rest.weights, whole.weights, "{freeze}");
+            let rows = |outcome: &Outcome| {
+                let rows = outcome.history.rows.iter();
+                rows.map(|row| HistoryRow { seconds: 0.0, ..*row }).collect::<Vec<_>>()
+            };
+            assert_eq!(
+                (rest.best, rest.end, rest.steps, rows(&rest)),
+                (whole.best, whole.end, whole.steps, rows(&whole))
+            );
+            let log = |folder: &Path| std::fs::read_to_string(folder.join(names::BATCHES)).unwrap();
+            assert_eq!(log(broken.path()), log(unbroken.path()), "{freeze}");
+            assert_eq!(log(broken.path()).lines().count(), 1 + whole.steps);
+            // once more: nothing is left to do, and nothing is touched
+            assert_eq!(run_in(broken.path(), &plan, &config, true, usize::MAX).weights, whole.weights);
+            assert_eq!(log(broken.path()), log(unbroken.path()));
+        }
+    }
+
+    #[test]
+    fn later_epochs_begin_anew_where_earlier_ones_are_trained_for_longer() {
+        let plan = plan("base", Some((1, 1e-3)));
+        let config = TrainingConfig { epochs: 2, batch_size: 8, learning_rate: 0.01, ..TrainingConfig::default() };
+        let longer = TrainingConfig { epochs: 3, ..config.clone() };
+        let [whole, parts] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        run_in(parts.path(), &plan, &config, false, usize::MAX);
+        let after = run_in(parts.path(), &plan, &longer, true, usize::MAX);
+        let whole = run_in(whole.path(), &plan, &longer, false, usize::MAX);
+        assert_eq!((after.weights, after.history.rows.len()), (whole.weights, 4));
     }
 
     fn losses(history: &History) -> Vec<(f64, f64)> {

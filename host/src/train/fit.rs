@@ -1,7 +1,7 @@
 //! The loop: epochs of steps, the end of an epoch, checkpoints.
 
 use super::batches::{Batches, pixel_tensor, read_tensor};
-use super::checkpoint::{Best, Checkpoint, DataMark, State};
+use super::checkpoint::{Best, Checkpoint, DataMark, Past, Phase, State};
 use super::config::{TrainingConfig, device};
 use super::evaluate::{EVALUATION_BATCH, Features, Score, argmax, feature_tensor, score};
 use super::history::{BatchLog, BatchReport, History, HistoryRow};
@@ -10,10 +10,12 @@ use super::module::Classifier;
 use super::monitor::Keep;
 use super::optimizer::{Optimizer, numbered};
 use super::parts::to_vec;
+use super::qat::Int8;
 use super::schedule::Schedule;
 use super::source::{Batch, Inputs, Source, mixed};
 use crate::data::ImageSource;
 use crate::network::{Network, Weights};
+use crate::quantize::Calibration;
 use crate::run::names;
 use anyhow::{Context, bail, ensure};
 use burn::optim::GradientsParams;
@@ -39,7 +41,7 @@ pub struct Disk<'a> {
     pub folder: &'a Path,
     /// The run's `config.toml`, kept in each checkpoint.
     pub config: &'a str,
-    /// The checkpoint to go on from.
+    /// The checkpoint to go on from: of a fine-tuning that of its first phase, those of later ones are found beside it.
     pub resume: Option<Checkpoint>,
 }
 
@@ -70,6 +72,8 @@ pub struct Outcome {
     pub best: Option<Best>,
     /// What happened.
     pub history: History,
+    /// Steps that were taken.
+    pub steps: usize,
     /// How it ended.
     pub end: End,
 }
@@ -88,6 +92,10 @@ pub(super) struct Job<'a> {
     pub still: &'a dyn Fn(&str) -> bool,
     /// Classes of the training images.
     pub targets: &'a [usize],
+    /// Which part of a training this is.
+    pub phase: Phase,
+    /// What the parts before it did.
+    pub past: Past,
 }
 
 /// The validation images.
@@ -120,20 +128,19 @@ pub(super) fn fit<'a>(
     held: &'a Held<'a>,
     hooks: Hooks<'_>,
 ) -> anyhow::Result<Outcome> {
-    let Job { network, config, .. } = job;
-    config.validate()?;
-    network.check_labels(held.set.labels())?;
-    ensure!(!held.set.is_empty(), "there are no images to validate on");
-    ensure!(source.batches() > 0, "there are no images to train on");
-    let mut fit = Fit::new(job, source, held, hooks)?;
-    while fit.state.epochs < config.epochs && !fit.state.stopped {
-        if !fit.epoch()? {
-            let (epochs, batches) = (fit.state.epochs, fit.state.batches);
-            return fit.outcome(End::Interrupted { epochs, batches });
-        }
-    }
-    let end = if fit.state.stopped { End::Early } else { End::Done };
-    fit.outcome(end)
+    Ok(Fit::new(job, None, source, held, hooks)?.run()?.0)
+}
+
+/// As [`fit`], in int8; returns the intervals that belong to the weights too.
+pub(super) fn fit_int8<'a>(
+    job: Job<'a>,
+    int8: Int8<'a>,
+    source: &'a dyn Source,
+    held: &'a Held<'a>,
+    hooks: Hooks<'_>,
+) -> anyhow::Result<(Outcome, Calibration)> {
+    let (outcome, calibration) = Fit::new(job, Some(int8), source, held, hooks)?.run()?;
+    Ok((outcome, calibration.context("a training in int8 has intervals")?))
 }
 
 struct Fit<'a, 'h> {
@@ -143,6 +150,8 @@ struct Fit<'a, 'h> {
     held: &'a Held<'a>,
     hooks: Hooks<'h>,
     first: usize,
+    phase: Phase,
+    past: Past,
     device: Device,
     training_device: Device,
     criterion: Criterion,
@@ -151,8 +160,10 @@ struct Fit<'a, 'h> {
     module: Classifier,
     /// The module without gradients, for the layers before the first trained one.
     base: Option<Classifier>,
+    int8: Option<Int8<'a>>,
     state: State,
-    best: Option<Weights>,
+    /// Weights of the best epoch, and in int8 their intervals.
+    best: Option<(Weights, Option<Calibration>)>,
     log: Option<BatchLog>,
     began: Instant,
     /// Seconds before the training was taken up.
@@ -161,8 +172,18 @@ struct Fit<'a, 'h> {
 }
 
 impl<'a, 'h> Fit<'a, 'h> {
-    fn new(job: Job<'a>, source: &'a dyn Source, held: &'a Held<'a>, mut hooks: Hooks<'h>) -> anyhow::Result<Self> {
-        let Job { network, config, first, .. } = job;
+    fn new(
+        job: Job<'a>,
+        mut int8: Option<Int8<'a>>,
+        source: &'a dyn Source,
+        held: &'a Held<'a>,
+        mut hooks: Hooks<'h>,
+    ) -> anyhow::Result<Self> {
+        let Job { network, config, first, phase, past, .. } = job;
+        config.validate()?;
+        network.check_labels(held.set.labels())?;
+        ensure!(!held.set.is_empty(), "there are no images to validate on");
+        ensure!(source.batches() > 0, "there are no images to train on");
         let device = device(&config.backend)?;
         let training_device = device.clone().autodiff();
         let mut counts = vec![0; held.set.labels().len()];
@@ -180,21 +201,22 @@ impl<'a, 'h> Fit<'a, 'h> {
                 checkpoint.state.check(&state, &schedule)?;
                 state = State { training: state.training, config: state.config, ..checkpoint.state };
                 (start, memory) = (checkpoint.weights, Some(checkpoint.optimizer));
-                if state.best.is_some() {
-                    let kept = Checkpoint::read(&checkpoints.join(names::BEST))?;
-                    (best, state.best) = (Some(kept.weights), kept.state.best);
+                let intervals = state.intervals.take();
+                if let Some(int8) = &mut int8 {
+                    int8.intervals.restore(intervals.context("--resume: the checkpoint has no intervals")?);
                 }
-            } else if checkpoints.exists() {
+                if state.best.is_some() {
+                    let kept = Checkpoint::read(&checkpoints.join(phase.best()))?;
+                    state.best = kept.state.best;
+                    best = Some((kept.weights, kept.state.intervals.map(|intervals| intervals.calibration())));
+                }
+            } else if phase == Phase::First && checkpoints.exists() {
                 std::fs::remove_dir_all(&checkpoints)
                     .with_context(|| format!("cannot remove the outdated {}", checkpoints.display()))?;
             }
             std::fs::create_dir_all(&checkpoints)
                 .with_context(|| format!("cannot make the folder {}", checkpoints.display()))?;
         }
-        let log = match &hooks.disk {
-            Some(disk) => Some(BatchLog::open(&disk.folder.join(names::BATCHES), state.steps)?),
-            None => None,
-        };
         let module = numbered(Classifier::new(network, &start, &training_device)?);
         // the penalty of a layer's own and that of all
         let own = |name: &str| network.layers.iter().find(|l| l.name == name).map_or(0.0, |l| l.options.l2);
@@ -213,18 +235,56 @@ impl<'a, 'h> Fit<'a, 'h> {
             held,
             hooks,
             first,
+            phase,
+            past,
             device,
             training_device,
             criterion,
             schedule,
             optimizer,
             base,
+            int8,
             state,
             best,
-            log,
+            log: None,
             began: Instant::now(),
             saved: Instant::now(),
         })
+    }
+
+    /// Trains what is left.
+    fn run(mut self) -> anyhow::Result<(Outcome, Option<Calibration>)> {
+        if !self.is_over() {
+            self.begin()?;
+        }
+        while !self.is_over() {
+            if !self.epoch()? {
+                let (epochs, batches) = (self.state.epochs, self.state.batches);
+                return Ok(self.outcome(End::Interrupted { epochs, batches }));
+            }
+        }
+        let end = if self.state.stopped { End::Early } else { End::Done };
+        Ok(self.outcome(end))
+    }
+
+    const fn is_over(&self) -> bool {
+        self.state.is_over(self.config.epochs)
+    }
+
+    /// Opens the log, and removes what later phases left: they begin with other weights now.
+    fn begin(&mut self) -> anyhow::Result<()> {
+        let Some(disk) = &self.hooks.disk else { return Ok(()) };
+        for phase in self.phase.later() {
+            for file in [phase.last(), phase.best()].map(|name| disk.folder.join(names::CHECKPOINTS).join(name)) {
+                if file.exists() {
+                    std::fs::remove_file(&file)
+                        .with_context(|| format!("cannot remove the outdated {}", file.display()))?;
+                }
+            }
+        }
+        let steps = self.past.steps + self.state.steps;
+        self.log = Some(BatchLog::open(&disk.folder.join(names::BATCHES), steps)?);
+        Ok(())
     }
 
     /// Trains what is left of an epoch; says whether it came to its end.
@@ -237,7 +297,7 @@ impl<'a, 'h> Fit<'a, 'h> {
             (self.hooks.on_batch)(report);
             let stop = self.hooks.stop.load(Ordering::Relaxed);
             if stop || self.due() {
-                self.save(names::LAST)?;
+                self.save(self.phase.last())?;
             }
             if stop {
                 return Ok(false);
@@ -273,20 +333,36 @@ impl<'a, 'h> Fit<'a, 'h> {
         let rate = self.schedule.rate(self.state.steps, &self.state.plateau);
         // dropout depends on seed and step alone, so that a training can be taken up at any step
         self.device.seed(mixed(!self.config.seed, self.state.steps as u64));
-        let logits = self.module.forward_from(self.inputs(&batch.inputs), self.first);
+        let labels = self.held.set.labels();
+        let (logits, seen) = match &self.int8 {
+            None => (self.module.forward_from(self.inputs(&batch.inputs), self.first), None),
+            Some(int8) => {
+                let device = &self.training_device;
+                let (logits, seen) = int8.forward(self.network, &self.module, &batch.inputs, labels, device)?;
+                (logits, Some(seen))
+            }
+        };
         let classes = logits.dims()[1];
         let targets = TensorData::new(self.criterion.targets(batch), [images, classes]);
         let loss = cross_entropy(logits.clone(), Tensor::from_data(targets, &self.training_device));
         let value: f32 = loss.clone().into_scalar();
-        let epoch = self.state.epochs + 1;
+        let epoch = self.past.epochs + self.state.epochs + 1;
         if !value.is_finite() {
+            let key = match self.phase {
+                Phase::First => "learning_rate",
+                Phase::Unfrozen => "unfreeze_rate",
+                Phase::Int8 => "qat_learning_rate",
+            };
             bail!(
-                "the loss became {value} in epoch {epoch}, batch {}: lower learning_rate (now {rate}) or set clip_global_norm",
+                "the loss became {value} in epoch {epoch}, batch {}: lower {key} (now {rate}) or set clip_global_norm",
                 self.state.batches + 1
             );
         }
         let gradients = GradientsParams::from_grads(loss.backward(), &self.module);
         self.module = self.optimizer.step(rate, self.module.clone(), gradients);
+        if let (Some(int8), Some(seen)) = (&mut self.int8, &seen) {
+            int8.step(seen, rate);
+        }
         let logits = to_vec(logits);
         let right = logits.chunks_exact(classes).enumerate().filter(|(i, row)| argmax(row) == batch.class(*i)).count();
         let state = &mut self.state;
@@ -300,7 +376,7 @@ impl<'a, 'h> Fit<'a, 'h> {
         Ok(BatchReport {
             epoch,
             batch: state.batches,
-            step: state.steps,
+            step: self.past.steps + state.steps,
             images: state.images,
             of: self.source.images(),
             loss: state.last_batch_loss,
@@ -315,8 +391,13 @@ impl<'a, 'h> Fit<'a, 'h> {
     fn end_epoch(&mut self) -> anyhow::Result<()> {
         let epoch = self.state.epochs + 1;
         let weights = self.module.to_weights();
-        let module = Classifier::new(self.network, &weights, &self.device)?;
-        let score = self.held.score(&module, self.network, self.first, &self.device)?;
+        let score = match &self.int8 {
+            None => {
+                let module = Classifier::new(self.network, &weights, &self.device)?;
+                self.held.score(&module, self.network, self.first, &self.device)?
+            }
+            Some(int8) => int8.score(self.network, &weights, self.held.set)?,
+        };
         let state = &mut self.state;
         let row = HistoryRow {
             epoch,
@@ -341,10 +422,10 @@ impl<'a, 'h> Fit<'a, 'h> {
         }
         if state.best.is_none_or(|best| monitor.better(value, best.value, 0.0)) {
             state.best = Some(Best { epoch, value });
-            self.best = Some(weights);
-            self.save(names::BEST)?;
+            self.best = Some((weights, self.calibration()));
+            self.save(self.phase.best())?;
         }
-        self.save(names::LAST)
+        self.save(self.phase.last())
     }
 
     /// Writes a checkpoint.
@@ -355,19 +436,26 @@ impl<'a, 'h> Fit<'a, 'h> {
         if let Some(log) = &mut self.log {
             log.flush()?;
         }
+        let intervals = self.int8.as_ref().map(|int8| int8.intervals.state());
         let checkpoint = Checkpoint {
-            state: self.state.clone(),
+            state: State { intervals, ..self.state.clone() },
             weights: self.module.to_weights(),
             optimizer: self.optimizer.to_bytes()?,
         };
         checkpoint.write(&disk.folder.join(names::CHECKPOINTS).join(name))
     }
 
-    fn outcome(self, end: End) -> anyhow::Result<Outcome> {
-        let (kept, weights) = match (self.config.kept(), self.best) {
-            (Keep::Best, Some(best)) => (Keep::Best, best),
-            _ => (Keep::Last, self.module.to_weights()),
+    /// The intervals of activations now.
+    fn calibration(&self) -> Option<Calibration> {
+        self.int8.as_ref().map(|int8| int8.intervals.calibration.clone())
+    }
+
+    fn outcome(mut self, end: End) -> (Outcome, Option<Calibration>) {
+        let (kept, weights, calibration) = match (self.config.kept(), self.best.take()) {
+            (Keep::Best, Some((weights, calibration))) => (Keep::Best, weights, calibration),
+            _ => (Keep::Last, self.module.to_weights(), self.calibration()),
         };
-        Ok(Outcome { weights, kept, best: self.state.best, history: History { rows: self.state.history }, end })
+        let State { best, steps, history, .. } = self.state;
+        (Outcome { weights, kept, best, history: History { rows: history }, steps, end }, calibration)
     }
 }

@@ -22,7 +22,7 @@ mod source;
 mod tests;
 
 pub use batches::{Batches, input_tensor, pixel_tensor};
-pub use checkpoint::{Best, Checkpoint};
+pub use checkpoint::{Best, Checkpoint, Past, Phase};
 pub use config::{TrainingConfig, device};
 pub use evaluate::{Evaluation, Score, argmax, evaluate, score};
 pub use finetune::{Cached, FinetuneConfig, Finetuned, Material, finetune};
@@ -78,6 +78,7 @@ pub fn train_from(
     config.validate()?;
     let start = Weights::initial(network, &mut ChaCha8Rng::seed_from_u64(config.seed))?;
     let none = |_: &str| false;
-    let job = Job { network, config, start, first: 0, frozen: &none, still: &none, targets };
+    let (phase, past) = (Phase::First, Past::default());
+    let job = Job { network, config, start, first: 0, frozen: &none, still: &none, targets, phase, past };
     fit(job, source, &Held { set: validation, features: None }, hooks)
 }

@@ -12,21 +12,19 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use self::simulate::Simulation;
+pub(super) use self::state::IntervalState;
+
+use self::simulate::{SharedSeen, Simulation};
 use self::state::Intervals;
-use super::checkpoint::Best;
-use super::config::{TrainingConfig, device};
+use super::checkpoint::{Best, Past, Phase};
+use super::config::TrainingConfig;
 use super::evaluate::{Score, argmax};
 use super::finetune::Material;
-use super::fit::{End, Hooks};
-use super::history::{BatchReport, History, HistoryRow};
-use super::loss::{Criterion, cross_entropy};
+use super::fit::{End, Held, Hooks, Job, Outcome, fit_int8};
+use super::history::History;
 use super::module::Classifier;
 use super::monitor::Keep;
-use super::optimizer::{Optimizer, numbered};
-use super::parts::to_vec;
-use super::schedule::Schedule;
-use super::source::{Batch, Inputs};
+use super::source::Inputs;
 use crate::check::scores;
 use crate::compile::{Options, Target, compile};
 use crate::data::ImageSource;
@@ -34,10 +32,8 @@ use crate::model::{ModelBytes, probabilities};
 use crate::network::{Layer, Network, Node, Weights};
 use crate::quantize::{Calibration, Calibrator, QuantizationConfig, QuantizedNetwork, RangeRule, quantize};
 use anyhow::{bail, ensure};
-use burn::optim::GradientsParams;
-use burn::tensor::{Device, Tensor, TensorData};
-use std::sync::atomic::Ordering;
-use std::time::Instant;
+use burn::tensor::{Device, Tensor};
+use std::sync::PoisonError;
 
 /// What quantization-aware training begins with.
 #[derive(Clone, Debug)]
@@ -50,6 +46,8 @@ pub struct AwareStart<'a> {
     pub calibrator: Calibrator,
     /// How they move.
     pub rule: RangeRule,
+    /// What the float training did before.
+    pub past: Past,
 }
 
 /// What quantization-aware training leaves.
@@ -59,7 +57,7 @@ pub struct Aware {
     pub weights: Weights,
     /// The intervals that belong to them.
     pub calibration: Calibration,
-    /// What happened; the losses and accuracies on the validation images are those of the int8 runtime.
+    /// What happened, its epochs counted from 1; the losses and accuracies on the validation images are those of the int8 runtime.
     pub history: History,
     /// The best epoch by the monitored metric, once there is one.
     pub best: Option<Best>,
@@ -86,11 +84,11 @@ pub fn aware_phase(training: &TrainingConfig, quantization: &QuantizationConfig)
     }
 }
 
-/// Trains a network on in int8; the same start, data and seed give the same weights.
+/// Trains a network on in int8; the same start, data and seed give the same weights, however often it is interrupted and taken up.
 ///
 /// # Errors
-/// When the configuration is wrong, a number is outside what int8 networks can hold, the source gives no pixels, or the loss stops being a
-/// number.
+/// When the configuration is wrong, a number is outside what int8 networks can hold, the source gives no pixels, the checkpoint is that of
+/// another training, a file cannot be written, or the loss stops being a number.
 pub fn quantize_aware(
     network: &Network,
     config: &TrainingConfig,
@@ -101,11 +99,26 @@ pub fn quantize_aware(
     config.validate()?;
     network.check_labels(material.validation.labels())?;
     ensure!(config.backend == "flex", simulate::FLEX_ONLY);
-    ensure!(!material.validation.is_empty(), "there are no images to validate on");
-    ensure!(material.source.batches() > 0, "there are no images to train on");
     let nodes = network.folded_nodes()?;
-    let mut phase = Phase::new(network, &nodes, config, start, material)?;
-    phase.train(hooks)
+    let intervals = Intervals::new(start.calibration.clone(), start.calibrator, start.rule);
+    let none = |_: &str| false;
+    let job = Job {
+        network,
+        config,
+        start: start.weights.clone(),
+        first: 0,
+        frozen: &none,
+        still: &none,
+        targets: material.targets,
+        phase: Phase::Int8,
+        past: start.past,
+    };
+    let held = Held { set: material.validation, features: None };
+    let (outcome, calibration) = fit_int8(job, Int8 { nodes: &nodes, intervals }, material.source, &held, hooks)?;
+    let Outcome { weights, kept, best, history, end, .. } = outcome;
+    let kept = best.filter(|_| kept == Keep::Best).map_or(history.rows.len(), |best| best.epoch);
+    let accuracy = history.rows.iter().find(|row| row.epoch == kept).map_or(0.0, |row| row.val_accuracy);
+    Ok(Aware { weights, calibration, history, best, accuracy, end })
 }
 
 /// Loss and accuracy of the int8 runtime; a probability that is rounded to zero counts as half a step.
@@ -124,152 +137,38 @@ pub fn int8_score(quantized: &QuantizedNetwork, set: &dyn ImageSource) -> anyhow
     Ok(Score { loss: loss / n, accuracy: right as f64 / n })
 }
 
-struct Phase<'a> {
-    network: &'a Network,
-    nodes: &'a [(Node, Vec<&'a Layer>)],
-    config: &'a TrainingConfig,
-    material: &'a Material<'a>,
-    device: Device,
-    module: Classifier,
-    intervals: Intervals,
-    optimizer: Optimizer,
-    schedule: Schedule,
-    criterion: Criterion,
-    steps: usize,
+/// The network as it is trained in int8.
+pub(super) struct Int8<'a> {
+    pub nodes: &'a [(Node, Vec<&'a Layer>)],
+    pub intervals: Intervals,
 }
 
-/// Sums over an epoch.
-#[derive(Default)]
-struct Sums {
-    loss: f64,
-    right: usize,
-    images: usize,
-    batches: usize,
-}
-
-impl<'a> Phase<'a> {
-    fn new(
-        network: &'a Network,
-        nodes: &'a [(Node, Vec<&'a Layer>)],
-        config: &'a TrainingConfig,
-        start: &AwareStart<'_>,
-        material: &'a Material<'a>,
-    ) -> anyhow::Result<Self> {
-        let device = device(&config.backend)?.autodiff();
-        let labels = material.validation.labels();
-        let mut counts = vec![0; labels.len()];
-        material.targets.iter().for_each(|&target| counts[target] += 1);
-        let module = numbered(Classifier::new(network, start.weights, &device)?);
-        let own = |name: &str| network.layers.iter().find(|l| l.name == name).map_or(0.0, |l| l.options.l2);
-        let l2 = module.kernels().into_iter().map(|(name, id)| (id, config.l2 + own(name))).filter(|(_, l2)| *l2 > 0.0);
-        let optimizer = Optimizer::new(config, l2.collect())?;
-        Ok(Self {
-            network,
-            nodes,
-            config,
-            material,
-            device,
-            module,
-            intervals: Intervals::new(start.calibration.clone(), start.calibrator, start.rule),
-            optimizer,
-            schedule: Schedule::new(config, material.source.batches())?,
-            criterion: Criterion::new(config, labels, &counts)?,
-            steps: 0,
-        })
-    }
-
-    fn train(&mut self, hooks: Hooks<'_>) -> anyhow::Result<Aware> {
-        let Hooks { on_batch, stop, .. } = hooks;
-        let (began, plateau) = (Instant::now(), self.schedule.start());
-        let mut history = History::default();
-        let mut best: Option<(Best, Weights, Calibration)> = None;
-        let mut end = End::Done;
-        'epochs: for epoch in 1..=self.config.epochs {
-            let mut sums = Sums::default();
-            let (mut last, mut rate) = ((0.0, 0.0), 0.0);
-            for batch in self.material.source.epoch(epoch, 0) {
-                rate = self.schedule.rate(self.steps, &plateau);
-                let report = self.step(&batch?, epoch, rate, &mut sums)?;
-                last = (report.loss, report.accuracy);
-                on_batch(report);
-                if stop.load(Ordering::Relaxed) {
-                    end = End::Interrupted { epochs: epoch - 1, batches: sums.batches };
-                    break 'epochs;
-                }
-            }
-            let weights = self.module.to_weights();
-            let labels = self.material.validation.labels();
-            let quantized = quantize(self.network, &weights, &self.intervals.calibration, labels)?;
-            let score = int8_score(&quantized, self.material.validation)?;
-            let row = HistoryRow {
-                epoch,
-                loss: sums.loss / sums.images.max(1) as f64,
-                accuracy: sums.right as f64 / sums.images.max(1) as f64,
-                last_batch_loss: last.0,
-                last_batch_accuracy: last.1,
-                val_loss: score.loss,
-                val_accuracy: score.accuracy,
-                learning_rate: rate,
-                seconds: began.elapsed().as_secs_f64(),
-            };
-            history.rows.push(row);
-            let value = self.config.monitor.of(&row);
-            if best.as_ref().is_none_or(|(best, ..)| self.config.monitor.better(value, best.value, 0.0)) {
-                best = Some((Best { epoch, value }, weights, self.intervals.calibration.clone()));
-            }
-        }
-        let best_epoch = best.as_ref().map(|(best, ..)| *best);
-        let (kept, weights, calibration) = match best {
-            Some((best, weights, calibration)) if self.config.kept() == Keep::Best => {
-                (best.epoch, weights, calibration)
-            }
-            _ => (history.rows.len(), self.module.to_weights(), self.intervals.calibration.clone()),
-        };
-        let accuracy = history.rows.iter().find(|row| row.epoch == kept).map_or(0.0, |row| row.val_accuracy);
-        Ok(Aware { weights, calibration, history, best: best_epoch, accuracy, end })
-    }
-
-    /// Trains on a batch.
-    fn step(&mut self, batch: &Batch, epoch: usize, rate: f64, sums: &mut Sums) -> anyhow::Result<BatchReport> {
-        let Inputs::Pixels(pixels) = &batch.inputs else {
+impl Int8<'_> {
+    /// The logits of a batch, and what is seen of the intervals on the way there and, once there are gradients, on the way back.
+    pub fn forward(
+        &self,
+        network: &Network,
+        module: &Classifier,
+        inputs: &Inputs,
+        labels: &[String],
+        device: &Device,
+    ) -> anyhow::Result<(Tensor<2>, SharedSeen)> {
+        let Inputs::Pixels(pixels) = inputs else {
             bail!("quantization-aware training needs pixels, not the outputs of frozen layers")
         };
-        let images = batch.targets.len();
-        let weights = self.module.to_weights();
-        let labels = self.material.validation.labels();
-        let simulation = Simulation::new(self.network, self.nodes, &weights, &self.intervals, labels, &self.device)?;
-        let logits = simulation.forward(&self.module, pixels, None)?;
-        let classes = logits.dims()[1];
-        let targets = TensorData::new(self.criterion.targets(batch), [images, classes]);
-        let loss = cross_entropy(logits.clone(), Tensor::from_data(targets, &self.device));
-        let value: f32 = loss.clone().into_scalar();
-        if !value.is_finite() {
-            bail!(
-                "the loss became {value} in epoch {epoch} of quantization-aware training: lower qat_learning_rate (now {rate})"
-            );
-        }
-        let gradients = GradientsParams::from_grads(loss.backward(), &self.module);
-        let seen = simulation.seen();
-        self.module = self.optimizer.step(rate, self.module.clone(), gradients);
-        self.intervals.step(&seen, rate);
-        let logits = to_vec(logits);
-        let right = logits.chunks_exact(classes).enumerate().filter(|(i, row)| argmax(row) == batch.class(*i)).count();
-        self.steps += 1;
-        sums.batches += 1;
-        sums.loss += f64::from(value) * images as f64;
-        sums.right += right;
-        sums.images += images;
-        Ok(BatchReport {
-            epoch,
-            batch: sums.batches,
-            step: self.steps,
-            images: sums.images,
-            of: self.material.source.images(),
-            loss: f64::from(value),
-            accuracy: right as f64 / images.max(1) as f64,
-            running_loss: sums.loss / sums.images.max(1) as f64,
-            running_accuracy: sums.right as f64 / sums.images.max(1) as f64,
-            learning_rate: rate,
-        })
+        let weights = module.to_weights();
+        let simulation = Simulation::new(network, self.nodes, &weights, &self.intervals, labels, device)?;
+        let logits = simulation.forward(module, pixels, None)?;
+        Ok((logits, simulation.seen))
+    }
+
+    /// Loss and accuracy of the int8 runtime with these weights.
+    pub fn score(&self, network: &Network, weights: &Weights, set: &dyn ImageSource) -> anyhow::Result<Score> {
+        int8_score(&quantize(network, weights, &self.intervals.calibration, set.labels())?, set)
+    }
+
+    /// Moves the intervals by what a step saw.
+    pub fn step(&mut self, seen: &SharedSeen, rate: f64) {
+        self.intervals.step(&seen.lock().unwrap_or_else(PoisonError::into_inner), rate);
     }
 }

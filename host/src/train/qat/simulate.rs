@@ -21,7 +21,10 @@ use anyhow::{Context, anyhow};
 use burn::tensor::{Device, Tensor, TensorData};
 use ocelli::ir::Op;
 use ocelli::model::write::{ModelFile, OpEntry};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+
+/// What a step saw, which the backward pass adds to.
+pub type SharedSeen = Arc<Mutex<Seen>>;
 
 /// Gets every operator's int8 output, `[n, h, w, c]`.
 pub type Observer<'o> = &'o mut dyn FnMut(&str, Vec<i8>);
@@ -34,7 +37,7 @@ pub struct Simulation<'a> {
     pub device: Device,
     pub intervals: &'a Intervals,
     /// What the forward pass saw, and the backward pass adds.
-    pub seen: Arc<Mutex<Seen>>,
+    pub seen: SharedSeen,
 }
 
 /// A tensor on its way.
@@ -60,11 +63,6 @@ impl<'a> Simulation<'a> {
         let quantized = quantize(network, weights, &intervals.calibration, labels)?;
         let file = lower(&quantized, &Target::HOST, false)?;
         Ok(Self { nodes, quantized, file, device: device.clone(), intervals, seen: Arc::default() })
-    }
-
-    /// What was seen so far.
-    pub fn seen(&self) -> Seen {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Pixels `[n, h, w, c]` as the table of the model file turns them into the input.

@@ -1,6 +1,7 @@
 //! The intervals of activations while a network is trained for int8.
 
 use crate::quantize::{Calibration, Calibrator, Range, RangeRule};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Share of an averaged interval that a step keeps.
@@ -15,6 +16,21 @@ pub struct Seen {
     pub ranges: BTreeMap<String, Range>,
     /// Slope of the loss along the logarithm of the interval's width.
     pub slopes: BTreeMap<String, f64>,
+}
+
+/// The intervals and what their rule remembers, as a checkpoint keeps them.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct IntervalState {
+    steps: i32,
+    ranges: BTreeMap<String, Range>,
+    #[serde(default)]
+    moments: BTreeMap<String, [f64; 2]>,
+}
+
+impl IntervalState {
+    pub fn calibration(self) -> Calibration {
+        Calibration::of(self.ranges)
+    }
 }
 
 /// The intervals, and how they move.
@@ -32,6 +48,17 @@ impl Intervals {
     /// Intervals as calibration found them.
     pub const fn new(calibration: Calibration, calibrator: Calibrator, rule: RangeRule) -> Self {
         Self { calibration, calibrator, rule, moments: BTreeMap::new(), steps: 0 }
+    }
+
+    /// What a checkpoint keeps of them.
+    pub fn state(&self) -> IntervalState {
+        IntervalState { steps: self.steps, ranges: self.calibration.ranges().clone(), moments: self.moments.clone() }
+    }
+
+    /// Goes on from a checkpoint.
+    pub fn restore(&mut self, state: IntervalState) {
+        let IntervalState { steps, ranges, moments } = state;
+        (self.steps, self.calibration, self.moments) = (steps, Calibration::of(ranges), moments);
     }
 
     /// Whether slopes are wanted, in place of ranges.

@@ -1,8 +1,11 @@
 //! The forward pass against the int8 runtime, the backward pass against finite differences, and what the training is worth.
 
 use super::super::evaluate::{evaluate, score};
+use super::super::loss::cross_entropy;
+use super::super::optimizer::Optimizer;
 use super::super::tests::halves;
 use super::super::train;
+use super::super::{BatchReport, Checkpoint, Disk};
 use super::simulate::Simulation;
 use super::*;
 use crate::compile::Passes;
@@ -10,13 +13,17 @@ use crate::data::{Dataset, Feed, FeedOptions};
 use crate::model::{quantize_pixels, run_observed};
 use crate::network::NormWeights;
 use crate::quantize::{Method, Range};
+use crate::run::names;
+use burn::optim::GradientsParams;
+use burn::tensor::TensorData;
 use ocelli::ir::Shape;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Every layer type there is, with branches.
 const EVERY_LAYER: &str = include_str!("../../../../tests/data/every-layer.toml");
@@ -188,7 +195,7 @@ fn gradients(network: &Network, weights: &Weights, intervals: &Intervals, set: &
     // a step of plain descent shows the gradients in our layout
     let config = TrainingConfig { optimizer: "sgd".to_owned(), ..TrainingConfig::default() };
     let mut optimizer = Optimizer::new(&config, BTreeMap::new()).unwrap();
-    (optimizer.step(1.0, module, gradients).to_weights(), simulation.seen())
+    (optimizer.step(1.0, module, gradients).to_weights(), simulation.seen.lock().unwrap().clone())
 }
 
 use super::state::Seen;
@@ -352,7 +359,8 @@ fn accuracies(rule: RangeRule, seed: u64) -> [f64; 3] {
     let options = FeedOptions { batch_size: config.batch_size, seed: config.seed, ..FeedOptions::default() };
     let source = Feed::new(Arc::new(training.clone()), options);
     let material = Material { source: &source, plain: None, targets: &training.targets, validation: &validation };
-    let start = AwareStart { weights: &weights, calibration, calibrator: Calibrator::MinMax, rule };
+    let start =
+        AwareStart { weights: &weights, calibration, calibrator: Calibrator::MinMax, rule, past: Past::default() };
     let run = || {
         let hooks = Hooks { on_batch: &mut |_| {}, stop: &AtomicBool::new(false), disk: None };
         quantize_aware(&network, &config, &start, &material, hooks).unwrap()
@@ -382,4 +390,63 @@ fn training_on_in_int8_brings_back_what_rounding_took() {
         assert!(ptq < float - 0.1, "there is something to win back: {ptq} of {float}");
         assert!(qat > float - 0.03, "{rule:?}, seed {seed}: {qat} of {float}, PTQ {ptq}");
     }
+}
+
+/// Trains on in int8 in a folder; stops after `stop` steps, of which an epoch has 8.
+fn run_in(folder: &Path, config: &TrainingConfig, rule: RangeRule, resume: bool, stop: usize) -> anyhow::Result<Aware> {
+    let network = Network::from_toml(SMALL, "net.toml").unwrap();
+    let weights = random(&network, 7);
+    let (training, validation) = (halves(60, 1), halves(24, 2));
+    let calibration = calibrated(&network, &weights, &training);
+    let options = FeedOptions { batch_size: config.batch_size, seed: config.seed, ..FeedOptions::default() };
+    let source = Feed::new(Arc::new(training.clone()), options);
+    let material = Material { source: &source, plain: None, targets: &training.targets, validation: &validation };
+    let past = Past { epochs: 5, steps: 40 };
+    let start = AwareStart { weights: &weights, calibration, calibrator: Calibrator::MinMax, rule, past };
+    let flag = AtomicBool::new(false);
+    let mut on_batch = |report: BatchReport| flag.store(report.step - 40 >= stop, Ordering::Relaxed);
+    let resume = if resume { Checkpoint::find(folder, Phase::Int8)? } else { None };
+    let disk = Some(Disk { folder, config: "", resume });
+    quantize_aware(&network, config, &start, &material, Hooks { on_batch: &mut on_batch, stop: &flag, disk })
+}
+
+#[test]
+fn a_training_in_int8_that_is_taken_up_ends_like_an_unbroken_one() {
+    for (rule, text, stops) in [
+        (RangeRule::Learned, "", vec![3, 8, 13]),
+        (RangeRule::Averaged, "optimizer = \"rmsprop\"", vec![17]),
+        (RangeRule::Learned, "keep = \"best\"\noptimizer = \"sgd\"\nmomentum = 0.9", vec![12, 16]),
+    ] {
+        let config = format!("epochs = 3\nbatch_size = 8\nlearning_rate = 0.01\nschedule = \"cosine\"\n{text}");
+        let config: TrainingConfig = toml::from_str(&config).unwrap();
+        let [unbroken, broken] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let whole = run_in(unbroken.path(), &config, rule, false, usize::MAX).unwrap();
+        for (i, &stop) in stops.iter().enumerate() {
+            let part = run_in(broken.path(), &config, rule, i > 0, stop).unwrap();
+            assert!(matches!(part.end, End::Interrupted { .. }), "{rule:?}, {stop}: {:?}", part.end);
+        }
+        let rest = run_in(broken.path(), &config, rule, true, usize::MAX).unwrap();
+        assert_eq!((&rest.weights, &rest.calibration), (&whole.weights, &whole.calibration), "{rule:?}");
+        assert_eq!((rest.best, rest.accuracy, rest.end), (whole.best, whole.accuracy, End::Done), "{rule:?}");
+        let log = |folder: &Path| std::fs::read_to_string(folder.join(names::BATCHES)).unwrap();
+        assert_eq!(log(broken.path()), log(unbroken.path()), "{rule:?}");
+        assert!(log(broken.path()).lines().last().unwrap().starts_with("8,8,64,"), "epochs and steps go on");
+    }
+}
+
+#[test]
+fn another_training_in_int8_is_not_taken_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let config =
+        TrainingConfig { epochs: 2, batch_size: 8, schedule: "cosine".to_owned(), ..TrainingConfig::default() };
+    run_in(folder.path(), &config, RangeRule::Learned, false, 3).unwrap();
+    let longer = TrainingConfig { epochs: 3, ..config.clone() };
+    let message = run_in(folder.path(), &longer, RangeRule::Learned, true, usize::MAX).unwrap_err().to_string();
+    assert!(message.contains("epochs = 3") && message.contains("cosine"), "{message}");
+    // the checkpoint of a training in float has no intervals
+    let mut last = Checkpoint::find(folder.path(), Phase::Int8).unwrap().unwrap();
+    last.state.intervals = None;
+    last.write(&Phase::Int8.file(folder.path())).unwrap();
+    let message = run_in(folder.path(), &config, RangeRule::Learned, true, usize::MAX).unwrap_err().to_string();
+    assert!(message.contains("no intervals"), "{message}");
 }
