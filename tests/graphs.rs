@@ -10,7 +10,7 @@ use ocelli_host::interchange::qdq::{self, int8_name};
 use ocelli_host::network::{Network, NormWeights, Weights, layer_name, op_name};
 use ocelli_host::quantize::{Calibration, QuantizedNetwork, quantize};
 use ocelli_host::run::Bundle;
-use ocelli_host::train::{Classifier, TrainingConfig, device, input_tensor, train};
+use ocelli_host::train::{BatchReport, Classifier, TrainingConfig, device, input_tensor, train};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -292,7 +292,7 @@ fn training_moves_every_weight_and_lowers_the_loss() {
     let network = Network::from_toml(EVERY_LAYER, "net.toml").unwrap();
     let images = digits(&network, Split::Train, 512);
     let config = TrainingConfig { epochs: 10, batch_size: 32, learning_rate: 3e-3, ..TrainingConfig::default() };
-    let (trained, history) = train(&network, &config, &images, &images.head(64), &mut |_| {}).unwrap();
+    let (trained, history) = train(&network, &config, &images, &images.head(64), &mut |_: BatchReport| {}).unwrap();
     let start = Weights::initial(&network, &mut ChaCha8Rng::seed_from_u64(config.seed)).unwrap();
     for layer in &network.layers {
         if let (Some(before), Some(after)) = (start.layer(&layer.name), trained.layer(&layer.name)) {

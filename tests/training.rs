@@ -170,6 +170,14 @@ fn two_epochs_and_two_more_are_four() {
     assert_eq!(file("parts", "batches.csv").lines().count(), 1 + 4 * 40);
     assert_eq!(file("parts", "history.csv").lines().count(), 1 + 4);
 
+    let error = refused(&format!("{TRAIN} --epochs 4 --out parts"), at);
+    assert!(error.contains("parts holds a run") && error.contains("--overwrite"), "{error}");
+    let error = refused("train --resume parts --epochs 3", at);
+    assert!(error.contains("epochs = 3, but 4 are done already"), "{error}");
+    // with nothing left to train the weights stay, and what was compiled from them
+    done("compile parts --calibration-images 16", at);
+    done("train --resume parts --keep best", at);
+    assert!(at.join("parts/model.ocelli").exists());
     let error = refused("train --resume parts --epochs 5 --seed 2", at);
     assert!(error.contains("[training] seed = 2, but the training was begun with 1"), "{error}");
     let error = refused(&format!("{TRAIN} --epochs 4 --resume --out nothing"), at);
@@ -191,6 +199,8 @@ fn a_killed_and_a_stopped_training_end_like_an_unbroken_one() {
     let often = format!("{line} --checkpoint-steps 3 --out killed");
     kill(in_mid_epoch(&often, at, "killed", Phase::First));
     assert!(!at.join("killed/weights.safetensors").exists());
+    let history = std::fs::read_to_string(at.join("killed/history.csv")).unwrap();
+    assert!(history.lines().count() >= 2 && at.join("killed/net.toml").exists(), "{history}");
     done(&format!("{often} --resume"), at);
     assert_eq!(weights(at, "whole"), weights(at, "killed"));
 

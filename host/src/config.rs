@@ -50,8 +50,8 @@ pub struct DatasetConfig {
     pub labels: Option<PathBuf>,
     /// Share of the training images that is set aside for validation when the dataset has no validation or test set.
     pub validation_fraction: f64,
-    /// Share of the training images that is validated on in any case, the last ones as the dataset has them (Keras' `validation_split`); a
-    /// test set is then left alone while training.
+    /// Share of the training images that is validated on in any case, the last ones as the dataset has them (of each class, where
+    /// pictures are files; Keras' `validation_split`); a test set is then left alone while training.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation_split: Option<f64>,
     /// CIFAR-100's 20 coarse labels in place of its 100 fine ones.
@@ -95,8 +95,9 @@ impl DatasetConfig {
 
     /// Which training images are validated on, where the dataset leaves that open.
     #[must_use]
-    pub fn holdout(&self, seed: u64) -> Holdout {
+    pub fn holdout(&self, source: &DataSource, seed: u64) -> Holdout {
         match self.validation_split {
+            Some(share) if source.is_of_files() => Holdout::LastOfEach(share),
             Some(share) => Holdout::Last(share),
             None => Holdout::Drawn { fraction: self.validation_fraction, seed },
         }

@@ -62,6 +62,12 @@ pub mod names {
     pub const BENCH: &str = "bench.json";
     /// All of it on one page.
     pub const PAGE: &str = "report.html";
+
+    /// All files.
+    pub(super) const ALL: [&str; 17] = [
+        NETWORK, CONFIG, LABELS, WEIGHTS, RANGES, ONNX, QDQ, MODEL, HISTORY, BATCHES, CURVES, CONFUSION, SCREEN,
+        REPORT, FIGURES, BENCH, PAGE,
+    ];
 }
 
 /// A run folder that is being written. One that was made for a run and is still empty at its end goes again.
@@ -106,8 +112,40 @@ impl RunFolder {
         &self.path
     }
 
-    /// Writes network, weights, configuration and ONNX of a trained network; compiled files of an earlier training go, because they
-    /// would no longer be this network's.
+    /// Whether the folder holds a training, done or begun.
+    #[must_use]
+    pub fn holds_run(&self) -> bool {
+        [names::WEIGHTS, names::CHECKPOINTS].iter().any(|name| self.file(name).exists())
+    }
+
+    /// Removes the files of a run; others stay.
+    ///
+    /// # Errors
+    /// When one cannot be removed.
+    pub fn clear(&self) -> anyhow::Result<()> {
+        let checkpoints = self.file(names::CHECKPOINTS);
+        let outdated = |path: &Path| format!("cannot remove the outdated {}", path.display());
+        if checkpoints.exists() {
+            std::fs::remove_dir_all(&checkpoints).with_context(|| outdated(&checkpoints))?;
+        }
+        for path in names::ALL.map(|name| self.file(name)).iter().filter(|path| path.exists()) {
+            std::fs::remove_file(path).with_context(|| outdated(path))?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is known of a training when it begins: network, labels, configuration.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn write_begun(&self, network: &Network, labels: &[String], config: &Config) -> anyhow::Result<()> {
+        write_atomically(&self.file(names::NETWORK), network.to_toml().as_bytes())?;
+        write_atomically(&self.file(names::LABELS), (labels.join("\n") + "\n").as_bytes())?;
+        self.write_config(config)
+    }
+
+    /// Writes network, weights, configuration and ONNX of a trained network; compiled files of other weights go, because they would not
+    /// be this network's.
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -118,12 +156,15 @@ impl RunFolder {
         labels: &[String],
         config: &Config,
     ) -> anyhow::Result<()> {
-        write_atomically(&self.file(names::NETWORK), network.to_toml().as_bytes())?;
-        weights.write(&self.file(names::WEIGHTS))?;
-        write_atomically(&self.file(names::LABELS), (labels.join("\n") + "\n").as_bytes())?;
-        self.write_config(config)?;
+        let path = self.file(names::WEIGHTS);
+        let before = std::fs::read(&path).ok();
+        self.write_begun(network, labels, config)?;
+        weights.write(&path)?;
         let onnx = onnx::export(network, weights, labels)?;
         write_atomically(&self.file(names::ONNX), &onnx.encode_to_vec())?;
+        if before.is_some() && before == std::fs::read(&path).ok() {
+            return Ok(());
+        }
         for stale in
             [names::MODEL, names::QDQ, names::RANGES].map(|name| self.file(name)).iter().filter(|path| path.exists())
         {

@@ -103,10 +103,13 @@ fn softmax(logits: &[f32]) -> Vec<f32> {
     powers.into_iter().map(|v| v / sum).collect()
 }
 
-/// `sum p ln(p / q)`; a probability that int8 rounds to zero counts as half a step.
+/// `sum p ln(p / q)`, at least zero: a probability that int8 rounds to zero counts as half a step, and rounded ones are scaled to sum to
+/// one.
 fn divergence(p: &[f32], q: &[f32]) -> f64 {
+    let floor = |q: f32| f64::from(q.max(1.0 / 512.0));
+    let sum: f64 = q.iter().map(|&q| floor(q)).sum();
     let terms = p.iter().zip(q).filter(|(p, _)| **p > 0.0);
-    terms.map(|(&p, &q)| f64::from(p) * (f64::from(p) / f64::from(q.max(1.0 / 512.0))).ln()).sum()
+    terms.map(|(&p, &q)| f64::from(p) * (f64::from(p) * sum / floor(q)).ln()).sum()
 }
 
 #[cfg(test)]
@@ -122,5 +125,7 @@ mod tests {
         assert!(0.0 < near && near < divergence(&p, &[0.1, 0.3, 0.6]));
         // ln 2 when half of a certain class's probability is lost
         assert!((divergence(&[1.0, 0.0], &[0.5, 0.5]) - 2.0_f64.ln()).abs() < 1e-7);
+        // a row that int8 rounded to a sum above one is no nearer for it
+        assert!(divergence(&[0.5, 0.5], &[0.503, 0.501]) > 0.0);
     }
 }

@@ -2,14 +2,14 @@
 
 use super::Verdict;
 use super::qat::in_words;
-use super::ui::{load_training, percent, spinner, thousands, write_page};
+use super::ui::{TrainingSets, load_training, percent, spinner, thousands, write_page};
 use anyhow::ensure;
 use ocelli::model::records::{packed_nibbles, padded};
 use ocelli_firmware_tools::boards::find;
 use ocelli_host::check::{Judge, Judgement, Trial, choose};
 use ocelli_host::compile::{LayerCost, Options, Planned, Target, assemble, cost, planned};
 use ocelli_host::config::HOST;
-use ocelli_host::data::Dataset;
+use ocelli_host::data::{ImageSet, ImageSource};
 use ocelli_host::network::{Network, Weights};
 use ocelli_host::quantize::{
     Calibration, Calibrator, Int4, LARGE_WEIGHTS, Observation, QuantizationConfig, QuantizedNetwork, quantize,
@@ -43,12 +43,12 @@ pub struct Args {
     #[arg(long)]
     calibration_images: Option<usize>,
     /// How intervals are made of the observed values: min-max, percentile-99.99, percentile-99.9 or mse (default: all are tried, and
-    /// the one is taken that keeps the network nearest to its float self).
+    /// the one is taken that keeps the network nearest to its float self). Kept in config.toml; auto tries all again.
     #[arg(long, value_parser = parse_calibrator)]
-    calibrator: Option<Calibrator>,
+    calibrator: Option<Choice>,
     /// Weights of four bits for this dense layer, or for all large ones (more than 65,536 weights): half their flash. Prints what it
-    /// costs. May be given several times.
-    #[arg(long, value_name = "NAME|large")]
+    /// costs. May be given several times. Kept in config.toml; none takes it back.
+    #[arg(long, value_name = "NAME|large|none")]
     int4: Vec<String>,
     /// Print JSON.
     #[arg(long)]
@@ -64,10 +64,17 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     if let Some(images) = args.calibration_images {
         config.quantization.calibration_images = images;
     }
-    config.quantization.calibrator = args.calibrator.or(config.quantization.calibrator);
-    if !args.int4.is_empty() {
-        config.quantization.int4 = Int4::new(args.int4.clone());
+    match args.calibrator {
+        Some(Choice::All) => config.quantization.calibrator = None,
+        Some(Choice::One(calibrator)) => config.quantization.calibrator = Some(calibrator),
+        None => {}
     }
+    match args.int4.as_slice() {
+        [] => {}
+        [none] if none == "none" => config.quantization.int4 = Int4::default(),
+        layers => config.quantization.int4 = Int4::new(layers.to_vec()),
+    }
+    say_what_is_kept(args, &config.quantization);
     if let Some(board) = &args.board {
         config.target.board.clone_from(board);
     }
@@ -76,8 +83,10 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let chip = Chip::find(&config.target.board, &args.limits)?;
     let folder = RunFolder::create(&args.run)?;
     // the images set aside for validation stay aside
-    let (training, validation) = load_training(&config.dataset, network, config.training.seed)?;
-    trained.check_labels(&training.labels)?;
+    let source = config.dataset.open()?;
+    trained.check_labels(source.labels())?;
+    let TrainingSets { training, validation, .. } =
+        load_training(&config.dataset, &source, network, config.training.seed)?;
     let ranges = trained.ranges.as_ref().filter(|_| args.calibrator.is_none());
     let quantized = match ranges {
         Some(ranges) => quantize_by(network, weights, &ranges.calibration, &training, &config.quantization)?,
@@ -100,6 +109,25 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     report(&folder, &chip, &plan, args.json)
 }
 
+/// Says what config.toml asks for that the command line does not.
+fn say_what_is_kept(args: &Args, config: &QuantizationConfig) {
+    if let (None, Some(calibrator)) = (args.calibrator, config.calibrator) {
+        eprintln!("calibrator {calibrator}, as config.toml has it (--calibrator auto: all are tried)");
+    }
+    if args.int4.is_empty() && !config.int4.is_empty() {
+        eprintln!("weights of four bits as config.toml has them (--int4 none: eight bits)");
+    }
+}
+
+/// What `--calibrator` asks for.
+#[derive(Clone, Copy, Debug)]
+enum Choice {
+    /// Whichever is best.
+    All,
+    /// This one.
+    One(Calibrator),
+}
+
 /// Most images that calibrators are judged by.
 const JUDGED: usize = 512;
 
@@ -107,7 +135,7 @@ const JUDGED: usize = 512;
 pub fn quantize_with(
     network: &Network,
     weights: &Weights,
-    training: &Dataset,
+    training: &ImageSet,
     config: &QuantizationConfig,
 ) -> anyhow::Result<QuantizedNetwork> {
     let (calibration, _) = calibrate(network, weights, training, config)?;
@@ -119,15 +147,15 @@ fn quantize_by(
     network: &Network,
     weights: &Weights,
     calibration: &Calibration,
-    training: &Dataset,
+    training: &ImageSet,
     config: &QuantizationConfig,
 ) -> anyhow::Result<QuantizedNetwork> {
-    let int8 = quantize(network, weights, calibration, &training.labels)?;
+    let int8 = quantize(network, weights, calibration, training.labels())?;
     if config.int4.is_empty() {
         return Ok(int8);
     }
-    let int4 = quantize_int4(network, weights, calibration, &training.labels, &config.int4)?;
-    let judged = training.take(JUDGED, config.seed.wrapping_add(1));
+    let int4 = quantize_int4(network, weights, calibration, training.labels(), &config.int4)?;
+    let judged = training.take(JUDGED, config.seed.wrapping_add(1))?;
     let judge = Judge::new(network, weights, &judged)?;
     print_int4(&int4, &config.int4, judge.images(), &[judge.judge(&int8)?, judge.judge(&int4)?]);
     Ok(int4)
@@ -137,17 +165,17 @@ fn quantize_by(
 pub fn calibrate(
     network: &Network,
     weights: &Weights,
-    training: &Dataset,
+    training: &ImageSet,
     config: &QuantizationConfig,
 ) -> anyhow::Result<(Calibration, Calibrator)> {
     let spinner = spinner("calibrating");
-    let images = training.take(config.calibration_images, config.seed);
+    let images = training.take(config.calibration_images, config.seed)?;
     let observation = Observation::collect(network, weights, &images, &device("flex")?)?;
     if let Some(calibrator) = config.calibrator {
         spinner.finish_and_clear();
         return Ok((observation.calibration(calibrator), calibrator));
     }
-    let judged = training.take(JUDGED, config.seed.wrapping_add(1));
+    let judged = training.take(JUDGED, config.seed.wrapping_add(1))?;
     let (taken, trials) = choose(network, weights, &observation, &Judge::new(network, weights, &judged)?)?;
     spinner.finish_and_clear();
     for trial in &trials {
@@ -229,12 +257,16 @@ pub struct Limits {
     ram: Option<u64>,
 }
 
-fn parse_calibrator(text: &str) -> Result<Calibrator, String> {
+fn parse_calibrator(text: &str) -> Result<Choice, String> {
+    if text == "auto" {
+        return Ok(Choice::All);
+    }
     let known = || Calibrator::ALL.map(|calibrator| calibrator.to_string()).join(", ");
     Calibrator::ALL
         .into_iter()
         .find(|calibrator| calibrator.to_string() == text)
-        .ok_or_else(|| format!("'{text}' is not one of {}", known()))
+        .map(Choice::One)
+        .ok_or_else(|| format!("'{text}' is not one of auto, {}", known()))
 }
 
 fn parse_bytes(text: &str) -> Result<u64, String> {

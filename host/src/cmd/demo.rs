@@ -3,13 +3,13 @@
 use super::Verdict;
 use super::compile::{Chip, Limits, quantize_with, write_checked};
 use super::train::train_into;
-use super::ui::{bar, load_training, percent, spinner, table, thousands};
+use super::ui::{TrainingSets, bar, load_training, percent, spinner, table, thousands};
 use anyhow::Context;
 use ocelli_firmware_tools::boards::find;
 use ocelli_host::augment::AugmentationConfig;
 use ocelli_host::check::{self, CheckReport, DeviceOutcome, Status, run_device};
 use ocelli_host::config::{Config, DatasetConfig, NetworkConfig, TargetConfig};
-use ocelli_host::data::Dataset;
+use ocelli_host::data::{Dataset, ImageSource};
 use ocelli_host::files::{relative_to, write_atomically};
 use ocelli_host::network::Network;
 use ocelli_host::quantize::QuantizationConfig;
@@ -61,7 +61,9 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
 
     let here = std::env::current_dir()?;
     println!("1. data     {}", relative_to(&config.dataset.path, &here)?.display());
-    let (training, test) = load_training(&config.dataset, &network, config.training.seed)?;
+    let TrainingSets { training, validation, .. } =
+        load_training(&config.dataset, &config.dataset.open()?, &network, config.training.seed)?;
+    let test = validation.take(validation.len(), 0)?;
     println!(
         "            {} digits to train on, {} to test on",
         thousands(training.len() as u64),
@@ -69,7 +71,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     );
 
     println!("2. train    {NETWORK}, {} epochs, seed {}", config.training.epochs, config.training.seed);
-    let (weights, history) = train_into(&folder, &config, &network, &training, &test)?;
+    let (weights, history) = train_into(&folder, &config, &network, &training.take(training.len(), 0)?, &test)?;
     println!("            {:.0} s", history.rows.last().map_or(0.0, |row| row.seconds));
 
     println!("3. quantize {} training digits for calibration, compile", config.quantization.calibration_images);

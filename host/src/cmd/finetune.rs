@@ -4,7 +4,7 @@ use super::Verdict;
 use super::flags::{Flags, Resumed, set};
 use super::qat::{self, Place};
 use super::train::{finish, stop_on_ctrl_c};
-use super::ui::{TrainingBar, feed, load_images};
+use super::ui::{TrainingBar, TrainingSets, announce, feed, load_training};
 use anyhow::Context;
 use ocelli_host::augment::AugmentationConfig;
 use ocelli_host::config::Config;
@@ -71,12 +71,15 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let grafted = Grafted::new(&base.network, plan.cut.as_deref(), &plan.head, source.labels().len())?;
     grafted.first_trained(plan.validate()?)?;
     let folder = RunFolder::create(&out)?;
+    args.flags.check_folder(&folder)?;
     let text = folder.config_text(&config)?;
     if let Some(resumed) = &resumed {
         resumed.first.check_augmentation(&config.augmentation)?;
         resumed.first.check_finetune(&text)?;
     }
-    let (training, validation) = load_images(&config.dataset, &grafted.network, config.training.seed)?;
+    let sets = load_training(&config.dataset, &source, &grafted.network, config.training.seed)?;
+    announce(&sets, &config.training);
+    let TrainingSets { training, validation, .. } = sets;
     let training = Arc::new(training);
     let images: Arc<dyn ImageSource> = Arc::<ImageSet>::clone(&training);
     let source = feed(&config, &grafted.network, &images)?;
@@ -90,15 +93,17 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let resumes = resumed.is_some();
     let resume = resumed.map(Resumed::begin);
     let stop = stop_on_ctrl_c()?;
-    let bar = TrainingBar::new(config.training.epochs + plan.unfreeze_epochs, training.len());
+    let mut bar = TrainingBar::new(config.training.epochs + plan.unfreeze_epochs, training.len());
     let disk = Some(Disk { folder: folder.path(), config: &text, resume });
-    let hooks = Hooks { on_batch: &mut |report| bar.update(report), stop: &stop, disk };
+    let hooks = Hooks { observer: &mut bar, stop: &stop, disk };
+    args.flags.begin(&folder)?;
+    folder.write_begun(&grafted.network, training.labels(), &config)?;
     let result = finetune(&grafted, &base.weights, &plan, &config.training, &material, hooks);
     bar.finish();
     let mut result = result?;
     let (network, place) = (&grafted.network, Place { folder: &folder, resumes });
     let outcome = &mut result.outcome;
-    let ranges = qat::train_on(&config, network, training.in_memory_set(), &material, outcome, &place, &stop)?;
+    let ranges = qat::train_on(&config, network, &training, &material, outcome, &place, &stop)?;
     let verdict = finish(&folder, &config, network, training.labels(), &result.outcome)?;
     qat::keep(&folder, ranges.as_ref())?;
     println!("{} layers of {}, freeze = {}", grafted.base_layers, plan.base.display(), plan.freeze);

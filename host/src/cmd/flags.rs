@@ -1,8 +1,9 @@
 //! The flags that `ocelli train` and `ocelli finetune` share, and how both go on with a training.
 
+use anyhow::ensure;
 use ocelli_host::config::Config;
 use ocelli_host::quantize::{Method, RangeRule};
-use ocelli_host::run::names;
+use ocelli_host::run::{RunFolder, names};
 use ocelli_host::train::{Checkpoint, EarlyStopping, Keep, Monitor, Phase};
 use std::path::{Path, PathBuf};
 
@@ -84,6 +85,9 @@ pub struct Flags {
     /// The board that it is for [default: qemu-m4; of a fine-tuning its base's].
     #[arg(long)]
     board: Option<String>,
+    /// Replace the run that is in the folder of --out.
+    #[arg(long, conflicts_with = "resume")]
+    overwrite: bool,
     /// Go on with the training in this folder (in that of --out when none is given).
     #[arg(long, value_name = "RUN", num_args = 0..=1)]
     resume: Option<Option<PathBuf>>,
@@ -108,6 +112,27 @@ impl Resumed {
 }
 
 impl Flags {
+    /// Refuses a folder that holds a run which is neither gone on with nor to be replaced.
+    ///
+    /// # Errors
+    /// Says what to do.
+    pub fn check_folder(&self, folder: &RunFolder) -> anyhow::Result<()> {
+        let path = folder.path().display();
+        ensure!(
+            self.resume.is_some() || self.overwrite || !folder.holds_run(),
+            "{path} holds a run: give another folder with --out, go on with the run by --resume {path}, or replace it by --overwrite"
+        );
+        Ok(())
+    }
+
+    /// Removes what an earlier run left in the folder, before a training that is not gone on with.
+    ///
+    /// # Errors
+    /// When a file cannot be removed.
+    pub fn begin(&self, folder: &RunFolder) -> anyhow::Result<()> {
+        if self.resume.is_some() { Ok(()) } else { folder.clear() }
+    }
+
     /// The run folder, and what is there to go on with where that is wanted; `out` is the folder of `--out`.
     ///
     /// # Errors

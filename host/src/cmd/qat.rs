@@ -3,15 +3,15 @@
 use super::compile::calibrate;
 use super::train::write;
 use super::ui::{TrainingBar, percent};
-use anyhow::{Context, bail};
+use anyhow::bail;
 use ocelli_host::config::Config;
-use ocelli_host::data::Dataset;
+use ocelli_host::data::{ImageSet, ImageSource};
 use ocelli_host::network::Network;
 use ocelli_host::quantize::{Accuracies, Method, TrainedRanges, quantize};
 use ocelli_host::run::{RunFolder, names};
 use ocelli_host::train::{
-    AwareStart, BatchReport, Best, Checkpoint, Disk, End, Hooks, Keep, Material, Outcome, Past, Phase, aware_phase,
-    device, evaluate, int8_score, quantize_aware,
+    AwareStart, Best, Checkpoint, Disk, End, Hooks, Keep, Material, Outcome, Past, Phase, aware_phase, device,
+    evaluate, int8_score, quantize_aware,
 };
 use std::sync::atomic::AtomicBool;
 
@@ -42,7 +42,7 @@ impl Place<'_> {
 pub fn train_on(
     config: &Config,
     network: &Network,
-    training: Option<&Dataset>,
+    training: &ImageSet,
     material: &Material<'_>,
     outcome: &mut Outcome,
     place: &Place<'_>,
@@ -51,15 +51,14 @@ pub fn train_on(
     if config.quantization.quantize == Method::Ptq || matches!(outcome.end, End::Interrupted { .. }) {
         return Ok(None);
     }
-    let training = training.context(
-        "[quantization] quantize = \"qat\" needs the training images in memory: raise [dataset] memory, or use \"ptq\"",
-    )?;
     let resume = place.checkpoint(config)?;
     // what is there when the epochs in int8 are cut short
-    write(place.folder, config, network, &training.labels, (&outcome.weights, &outcome.history))?;
+    if !resume.as_ref().is_some_and(Checkpoint::is_over) {
+        write(place.folder, config, network, training.labels(), (&outcome.weights, &outcome.history))?;
+    }
     let (calibration, calibrator) = calibrate(network, &outcome.weights, training, &config.quantization)?;
     let validation = material.validation;
-    let quantized = quantize(network, &outcome.weights, &calibration, &training.labels)?;
+    let quantized = quantize(network, &outcome.weights, &calibration, training.labels())?;
     let mut accuracy = Accuracies {
         float: evaluate(network, &outcome.weights, validation, &device(&config.training.backend)?)?.score.accuracy,
         ptq: int8_score(&quantized, validation)?.accuracy,
@@ -67,35 +66,30 @@ pub fn train_on(
     };
     let phase = aware_phase(&config.training, &config.quantization);
     let rule = config.quantization.ranges;
-    let before = outcome.history.rows.last().map_or((0, 0.0), |row| (row.epoch, row.seconds));
-    let epochs = before.0 + phase.epochs;
-    eprintln!("training on in int8: epochs {} to {epochs}", before.0 + 1);
-    let bar = TrainingBar::new(epochs, training.len());
-    let mut on_batch = |report: BatchReport| bar.update(report);
+    let before = outcome.history.rows.len();
+    let epochs = before + phase.epochs;
+    eprintln!("training on in int8: epochs {} to {epochs}", before + 1);
+    let mut bar = TrainingBar::new(epochs, training.len());
     let text = place.folder.config_text(config)?;
     let disk = Some(Disk { folder: place.folder.path(), config: &text, resume });
-    let hooks = Hooks { on_batch: &mut on_batch, stop, disk };
-    let past = Past { epochs: before.0, steps: outcome.steps };
+    let hooks = Hooks { observer: &mut bar, stop, disk };
+    let past = Past { steps: outcome.steps, history: outcome.history.clone() };
     let start = AwareStart { weights: &outcome.weights, calibration, calibrator, rule, past };
     let aware = quantize_aware(network, &phase, &start, material, hooks);
     bar.finish();
     let aware = aware?;
     if let End::Interrupted { epochs, batches } = aware.end {
         // the folder keeps the float weights until the epochs in int8 are done
-        outcome.end = End::Interrupted { epochs: before.0 + epochs, batches };
+        outcome.end = End::Interrupted { epochs: before + epochs, batches };
         return Ok(None);
     }
     accuracy.qat = aware.accuracy;
-    let later = aware.best.map(|best| Best { epoch: best.epoch + before.0, ..best });
+    let later = aware.best.map(|best| Best { epoch: best.epoch + before, ..best });
     let better = |later: Best| outcome.best.is_none_or(|best| phase.monitor.better(later.value, best.value, 0.0));
     if later.is_some_and(|later| outcome.kept == Keep::Best || better(later)) {
         outcome.best = later;
     }
-    outcome.history.rows.extend(aware.history.rows.into_iter().map(|mut row| {
-        row.epoch += before.0;
-        row.seconds += before.1;
-        row
-    }));
+    outcome.history = start.past.then(&aware.history.rows);
     outcome.weights = aware.weights;
     Ok(Some(TrainedRanges { calibration: aware.calibration, accuracy }))
 }

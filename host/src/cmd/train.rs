@@ -3,7 +3,7 @@
 use super::Verdict;
 use super::flags::{Flags, Resumed, set};
 use super::qat::Place;
-use super::ui::{TrainingBar, feed, load_images, percent, table};
+use super::ui::{TrainingBar, TrainingSets, announce, feed, load_training, percent, table};
 use anyhow::{Context, ensure};
 use ocelli_host::config::Config;
 use ocelli_host::data::{Dataset, ImageSet, ImageSource};
@@ -11,7 +11,7 @@ use ocelli_host::network::{Network, Weights, zoo};
 use ocelli_host::report::plots::curves_png;
 use ocelli_host::run::{RunFolder, names};
 use ocelli_host::train::{
-    Disk, EarlyStopping, End, History, Hooks, Keep, Material, Outcome, TrainingConfig, train, train_from,
+    Disk, EarlyStopping, End, History, HistoryRow, Hooks, Keep, Material, Outcome, TrainingConfig, train, train_from,
 };
 use signal_hook::consts::SIGINT;
 use signal_hook::flag;
@@ -31,8 +31,8 @@ use std::sync::atomic::AtomicBool;
 /// `ocelli compile` then takes. --resume with it does this to a training that was done before.
 ///
 /// The dataset is found by what its folder holds: MNIST idx files (gz or not), CIFAR-10 binary files, or class folders with
-/// pictures (optionally below train/ and validation/ or test/). The same seed gives the same weights. A model compiled from an
-/// earlier training in the same folder is removed.
+/// pictures (optionally below train/ and validation/ or test/). The same seed gives the same weights. A folder that holds a run is
+/// refused, unless --resume or --overwrite says what to do with it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A config.toml; flags override what it says.
@@ -102,20 +102,26 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         }
     };
     let folder = RunFolder::create(&out)?;
+    args.flags.check_folder(&folder)?;
     if let Some(resumed) = &resumed {
         resumed.first.check_augmentation(&config.augmentation)?;
     }
-    let (training, validation) = load_images(&config.dataset, &network, config.training.seed)?;
+    let source = config.dataset.open()?;
+    let network = for_classes(network, &config, source.labels().len())?;
+    let sets = load_training(&config.dataset, &source, &network, config.training.seed)?;
+    announce(&sets, &config.training);
+    let TrainingSets { training, validation, .. } = sets;
     let training = Arc::new(training);
     let images: Arc<dyn ImageSource> = Arc::<ImageSet>::clone(&training);
-    let network = for_classes(network, &config, training.labels().len())?;
     let resumes = resumed.is_some();
     let resume = resumed.map(Resumed::begin);
     let source = feed(&config, &network, &images)?;
     let stop = stop_on_ctrl_c()?;
-    let bar = TrainingBar::new(config.training.epochs, training.len());
+    let mut bar = TrainingBar::new(config.training.epochs, training.len());
+    args.flags.begin(&folder)?;
+    folder.write_begun(&network, training.labels(), &config)?;
     let hooks = Hooks {
-        on_batch: &mut |report| bar.update(report),
+        observer: &mut bar,
         stop: &stop,
         disk: Some(Disk { folder: folder.path(), config: &folder.config_text(&config)?, resume }),
     };
@@ -124,8 +130,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let mut outcome = outcome?;
     let material = Material { source: &source, plain: None, targets: training.targets(), validation: &validation };
     let place = Place { folder: &folder, resumes };
-    let ranges =
-        super::qat::train_on(&config, &network, training.in_memory_set(), &material, &mut outcome, &place, &stop)?;
+    let ranges = super::qat::train_on(&config, &network, &training, &material, &mut outcome, &place, &stop)?;
     let verdict = finish(&folder, &config, &network, training.labels(), &outcome)?;
     super::qat::keep(&folder, ranges.as_ref())?;
     Ok(verdict)
@@ -153,12 +158,18 @@ pub fn finish(
         eprintln!("; go on with: ocelli {verb} --resume {path}");
         return Ok(Verdict::Interrupted);
     }
-    let guessing = (labels.len() as f64).ln();
-    if let Some(last) = history.rows.last().filter(|row| row.loss > guessing) {
+    // by the validation loss, which class weights, smoothing and mixup leave alone
+    let classes = labels.len() as f64;
+    let guessing = |row: &&HistoryRow| row.val_loss > classes.ln() && row.val_accuracy < 1.1 / classes;
+    if let Some(last) = history.rows.last().filter(guessing) {
         eprintln!(
-            "warning: the network has learned nothing: a loss of {:.4}, guessing gives {guessing:.4}; train longer or lower \
-             learning_rate ({})",
-            last.loss, config.training.learning_rate
+            "warning: the network has learned nothing: a validation loss of {:.4} and an accuracy of {}, guessing gives {:.4} and {}; train \
+             longer or lower learning_rate ({})",
+            last.val_loss,
+            percent(last.val_accuracy),
+            classes.ln(),
+            percent(1.0 / classes),
+            config.training.learning_rate
         );
     }
     println!("{} parameters; run folder: {path}", super::ui::thousands(weights.parameters() as u64));
@@ -194,8 +205,8 @@ pub fn train_into(
     training: &Dataset,
     validation: &Dataset,
 ) -> anyhow::Result<(Weights, History)> {
-    let bar = TrainingBar::new(config.training.epochs, training.len());
-    let result = train(network, &config.training, training, validation, &mut |report| bar.update(report));
+    let mut bar = TrainingBar::new(config.training.epochs, training.len());
+    let result = train(network, &config.training, training, validation, &mut bar);
     bar.finish();
     let (weights, history) = result?;
     write(folder, config, network, &training.labels, (&weights, &history))?;

@@ -14,8 +14,7 @@ use ocelli_host::report::figures::Figures;
 use ocelli_host::report::html;
 pub use ocelli_host::report::words::{percent, thousands};
 use ocelli_host::run::names;
-use ocelli_host::train::BatchReport;
-use std::cell::Cell;
+use ocelli_host::train::{BatchReport, HistoryRow, Keep, Observer, TrainingConfig};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,12 +39,7 @@ pub fn spinner(what: &str) -> ProgressBar {
 
 /// Loads a set, with a bar; files that could not be read are named as warnings.
 pub fn load(source: &DataSource, split: Split, spec: &InputSpec) -> anyhow::Result<Dataset> {
-    let bar = bar("loading pictures", 0);
-    let set = source.load(split, spec, &mut |done, of| {
-        bar.set_length(of as u64);
-        bar.set_position(done as u64);
-    })?;
-    bar.finish_and_clear();
+    let set = with_bar(|progress| Ok(source.load(split, spec, progress)?))?;
     warn_of(set.skipped.iter());
     Ok(set)
 }
@@ -72,12 +66,13 @@ pub fn load_evaluation(
     let coarse_labels = config.as_ref().is_some_and(|config| config.dataset.coarse_labels);
     let source = DataSource::open_with(data, &OpenOptions { labels: labels.map(Path::to_owned), coarse_labels })?;
     let split = source.evaluation_split();
-    let set = load(&source, split, spec)?;
     if split != Split::Train {
-        return Ok(Evaluation { set, may_include_training: false });
+        return Ok(Evaluation { set: load(&source, split, spec)?, may_include_training: false });
     }
     if let Some(config) = config {
-        let (training, held_out) = set.split_off(config.dataset.holdout(config.training.seed));
+        let set = with_bar(|progress| Ok(source.images(split, spec, config.dataset.memory_bytes()?, progress)?))?;
+        warn_of(set.skipped().iter());
+        let (training, held_out) = set.split_off(config.dataset.holdout(&source, config.training.seed));
         eprintln!(
             "note: {} has neither a test nor a validation set: the {} pictures are used that the training set aside, not the {} \
              that it saw",
@@ -85,8 +80,10 @@ pub fn load_evaluation(
             held_out.len(),
             training.len()
         );
-        return Ok(Evaluation { set: held_out, may_include_training: false });
+        let all = held_out.len();
+        return Ok(Evaluation { set: held_out.take(all, 0)?, may_include_training: false });
     }
+    let set = load(&source, split, spec)?;
     eprintln!(
         "note: {} has neither a test nor a validation set: all its pictures are used; if the network was trained on them, this is \
          no measure of how it does on new ones",
@@ -95,43 +92,77 @@ pub fn load_evaluation(
     Ok(Evaluation { set, may_include_training: true })
 }
 
-/// Loads training and validation images: the dataset's own validation or test set, or a share of the training images.
-pub fn load_training(config: &DatasetConfig, network: &Network, seed: u64) -> anyhow::Result<(Dataset, Dataset)> {
-    let source = config.open()?;
-    network.check_labels(source.labels())?;
-    let training = load(&source, Split::Train, &network.input)?;
-    let held_out = config.holdout(seed);
-    let (training, validation) = match (held_out, source.validation_split()) {
-        (Holdout::Last(_), _) | (_, None) => training.split_off(held_out),
-        (_, Some(held_out)) => (training, load(&source, held_out, &network.input)?),
-    };
-    check_sizes(training.len(), validation.len())?;
-    Ok((training, validation))
+/// Images to train on, and images to watch the training by.
+pub struct TrainingSets {
+    /// The former.
+    pub training: ImageSet,
+    /// The latter.
+    pub validation: ImageSet,
+    /// What the latter are, in words.
+    pub watched_by: String,
+    /// Whether they are the dataset's test set.
+    pub by_test_set: bool,
 }
 
-/// As [`load_training`], but what would take more memory than `[dataset] memory` is decoded as it is used.
-pub fn load_images(config: &DatasetConfig, network: &Network, seed: u64) -> anyhow::Result<(ImageSet, ImageSet)> {
-    let source = config.open()?;
+/// Loads training and validation images: the last training images where the configuration says so, else the dataset's own validation or
+/// test set, else a share of the training images. What would take more memory than `[dataset] memory` is decoded as it is used.
+pub fn load_training(
+    config: &DatasetConfig,
+    source: &DataSource,
+    network: &Network,
+    seed: u64,
+) -> anyhow::Result<TrainingSets> {
     network.check_labels(source.labels())?;
-    let (memory, held_out) = (config.memory_bytes()?, config.holdout(seed));
+    let (memory, held_out) = (config.memory_bytes()?, config.holdout(source, seed));
+    let (training, validation) =
+        with_bar(|progress| Ok(source.training_images(&network.input, memory, held_out, progress)?))?;
+    warn_of(training.skipped().iter().chain(validation.skipped()));
+    ensure!(
+        !training.is_empty() && !validation.is_empty(),
+        "{} images to train on and {} to validate on: both need some; add pictures, or change validation_fraction or validation_split in \
+         [dataset]",
+        training.len(),
+        validation.len()
+    );
+    let own = source.validation_split();
+    let watched_by = match (held_out, own) {
+        (Holdout::Last(_), _) => "the last of the training set",
+        (Holdout::LastOfEach(_), _) => "the last of each class of the training set",
+        (Holdout::Drawn { .. }, None) => "drawn from the training set",
+        (Holdout::Drawn { .. }, Some(Split::Test)) => "the test set",
+        (Holdout::Drawn { .. }, Some(_)) => "the validation set",
+    };
+    let by_test_set = own == Some(Split::Test) && matches!(held_out, Holdout::Drawn { .. });
+    Ok(TrainingSets { training, validation, watched_by: watched_by.to_owned(), by_test_set })
+}
+
+/// Says what is trained on and what the training is watched by.
+pub fn announce(sets: &TrainingSets, config: &TrainingConfig) {
+    let TrainingSets { training, validation, watched_by, by_test_set } = sets;
+    eprintln!(
+        "{} images of {} classes to train on, {} to validate on ({watched_by})",
+        thousands(training.len() as u64),
+        training.labels().len(),
+        thousands(validation.len() as u64)
+    );
+    let chooses = config.kept() == Keep::Best || config.schedule == "plateau";
+    if *by_test_set && chooses {
+        eprintln!(
+            "note: this training chooses by the test set (keep = \"best\", early stopping or plateau), which is then no honest measure: \
+             set validation_split in [dataset], or give the dataset a validation set"
+        );
+    }
+}
+
+/// Loads pictures under a progress bar.
+fn with_bar<T>(work: impl FnOnce(&mut dyn FnMut(usize, usize)) -> anyhow::Result<T>) -> anyhow::Result<T> {
     let bar = bar("loading pictures", 0);
-    let (training, validation) = source.training_images(&network.input, memory, held_out, &mut |done, of| {
+    let loaded = work(&mut |done, of| {
         bar.set_length(of as u64);
         bar.set_position(done as u64);
-    })?;
+    });
     bar.finish_and_clear();
-    warn_of(training.skipped().iter().chain(validation.skipped()));
-    check_sizes(training.len(), validation.len())?;
-    Ok((training, validation))
-}
-
-fn check_sizes(training: usize, validation: usize) -> anyhow::Result<()> {
-    ensure!(
-        training > 0 && validation > 0,
-        "{training} images to train on and {validation} to validate on: both need some; add pictures, or change validation_fraction or \
-         validation_split in [dataset]"
-    );
-    Ok(())
+    loaded
 }
 
 /// The batches of a training.
@@ -156,13 +187,14 @@ fn warn_of<'a>(skipped: impl Iterator<Item = &'a Skipped>) {
     }
 }
 
-/// Shows a training: a bar over the images of all epochs, and a line an epoch where there is no terminal; both with images a second
-/// and the time that is left.
+/// Shows a training: a bar over the images of all epochs, and a line an epoch; both with images a second and the time that is left.
 pub struct TrainingBar {
     bar: ProgressBar,
     epochs: usize,
     /// When the first batch was done, and how many images were done then.
-    began: Cell<Option<(Instant, usize)>>,
+    began: Option<(Instant, usize)>,
+    /// Images a second and the time that is left, as the last batch had them.
+    time: String,
 }
 
 impl TrainingBar {
@@ -171,16 +203,22 @@ impl TrainingBar {
         let bar = ProgressBar::new((epochs as u64).saturating_mul(images as u64)).with_message("training");
         let style = ProgressStyle::with_template("{wide_bar} {percent} %  {msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self { bar, epochs, began: Cell::new(None) }
+        Self { bar, epochs, began: None, time: String::new() }
     }
 
-    /// Shows a batch.
-    pub fn update(&self, report: BatchReport) {
+    /// Removes the bar.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Observer for TrainingBar {
+    fn batch(&mut self, report: BatchReport) {
         let BatchReport { epoch, images, of, running_loss, running_accuracy, .. } = report;
         let done = (epoch - 1) * of + images;
         self.bar.set_position(done as u64);
-        let (began, first) = self.began.get().unwrap_or_else(|| (Instant::now(), done));
-        self.began.set(Some((began, first)));
+        let (began, first) = self.began.unwrap_or_else(|| (Instant::now(), done));
+        self.began = Some((began, first));
         let rate = (done - first) as f64 / began.elapsed().as_secs_f64().max(1e-3);
         let left = (self.epochs * of).saturating_sub(done) as f64 / rate.max(1e-3);
         let time = if done == first {
@@ -188,20 +226,28 @@ impl TrainingBar {
         } else {
             format!(", {rate:.0} images/s, {} left", HumanDuration(Duration::from_secs(left.min(1e9) as u64)))
         };
-        let line = format!(
-            "epoch {epoch}/{}: loss {running_loss:.4}, accuracy {:.2} %{time}",
+        self.bar.set_message(format!(
+            "epoch {epoch}/{}: loss {running_loss:.4}, accuracy {}{time}",
             self.epochs,
-            100.0 * running_accuracy
-        );
-        if self.bar.is_hidden() && images == of {
-            eprintln!("{line}");
-        }
-        self.bar.set_message(line);
+            percent(running_accuracy)
+        ));
+        self.time = time;
     }
 
-    /// Removes the bar.
-    pub fn finish(&self) {
-        self.bar.finish_and_clear();
+    fn epoch(&mut self, row: &HistoryRow) {
+        let HistoryRow { epoch, loss, accuracy, val_loss, val_accuracy, .. } = *row;
+        let line = format!(
+            "epoch {epoch}/{}: loss {loss:.4}, accuracy {}, val loss {val_loss:.4}, val accuracy {}{}",
+            self.epochs,
+            percent(accuracy),
+            percent(val_accuracy),
+            self.time
+        );
+        if self.bar.is_hidden() {
+            eprintln!("{line}");
+        } else {
+            self.bar.println(line);
+        }
     }
 }
 

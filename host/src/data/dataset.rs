@@ -42,8 +42,10 @@ pub enum Holdout {
         /// The seed.
         seed: u64,
     },
-    /// This share of all, rounded, the last ones in the dataset's order (Keras' `validation_split`).
+    /// This share of all, rounded, the last ones in the dataset's order (Keras' `validation_split` of `fit`).
     Last(f64),
+    /// This share of each class, the last ones in the dataset's order (Keras' `validation_split` of folders, whose order is by class).
+    LastOfEach(f64),
 }
 
 impl Holdout {
@@ -54,6 +56,18 @@ impl Holdout {
             Self::Last(share) => {
                 let kept = targets.len() - (targets.len() as f64 * share.clamp(0.0, 1.0)).round() as usize;
                 (0..targets.len()).map(|i| i >= kept).collect()
+            }
+            Self::LastOfEach(share) => {
+                let mut left: Vec<usize> = counts
+                    .iter()
+                    .map(|&count| count - (count as f64 * share.clamp(0.0, 1.0)).round() as usize)
+                    .collect();
+                let chosen = targets.iter().map(|&class| {
+                    let held_out = left[class] == 0;
+                    left[class] = left[class].saturating_sub(1);
+                    held_out
+                });
+                chosen.collect()
             }
         }
     }
@@ -217,6 +231,9 @@ mod tests {
         let whole = dataset(40, 10);
         let (rest, part) = whole.split_off(Holdout::Last(0.3));
         assert_eq!((rest, part.names), (whole.head(35), whole.names[35..].to_vec()));
+        let (rest, part) = whole.split_off(Holdout::LastOfEach(0.3));
+        assert_eq!((rest.class_counts(), part.class_counts()), (vec![28, 7], vec![12, 3]));
+        assert_eq!(part.names, [&whole.names[28..40], &whole.names[47..]].concat());
     }
 
     #[test]

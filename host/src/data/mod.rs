@@ -201,6 +201,12 @@ impl DataSource {
         }
     }
 
+    /// Whether images stand in the order of their classes, or in whatever order a table has.
+    #[must_use]
+    pub const fn is_of_files(&self) -> bool {
+        matches!(self.sets, Sets::Pictures(_))
+    }
+
     /// The set to judge a network by: the test set, else the validation set, else all there is (a dataset that is not divided).
     #[must_use]
     pub fn evaluation_split(&self) -> Split {
@@ -293,7 +299,7 @@ impl DataSource {
     ) -> Result<(ImageSet, ImageSet), DataError> {
         let training = self.images(Split::Train, spec, memory, progress)?;
         match (held_out, self.validation_split()) {
-            (Holdout::Last(_), _) | (_, None) => Ok(training.split_off(held_out)),
+            (Holdout::Last(_) | Holdout::LastOfEach(_), _) | (_, None) => Ok(training.split_off(held_out)),
             (_, Some(split)) => Ok((training, self.images(split, spec, memory, progress)?)),
         }
     }

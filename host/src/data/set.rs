@@ -210,17 +210,6 @@ impl ImageSource for Streamed {
     }
 }
 
-impl ImageSet {
-    /// The set, where it is decoded in memory.
-    #[must_use]
-    pub const fn in_memory_set(&self) -> Option<&Dataset> {
-        match self {
-            Self::Memory(set) => Some(set),
-            Self::Streamed(_) => None,
-        }
-    }
-}
-
 impl ImageSource for ImageSet {
     fn labels(&self) -> &[String] {
         self.source().labels()

@@ -2,7 +2,7 @@
 //! as a whole or not at all.
 
 use super::config::TrainingConfig;
-use super::history::HistoryRow;
+use super::history::{History, HistoryRow};
 use super::monitor::Patience;
 use super::qat::IntervalState;
 use super::schedule::{PlateauState, Schedule};
@@ -74,12 +74,32 @@ impl Phase {
 }
 
 /// What the phases before a phase did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Past {
-    /// Epochs.
-    pub epochs: usize,
     /// Steps.
     pub steps: usize,
+    /// Their epochs.
+    pub history: History,
+}
+
+impl Past {
+    /// Number of epochs.
+    #[must_use]
+    pub const fn epochs(&self) -> usize {
+        self.history.rows.len()
+    }
+
+    /// The history of these epochs and of a phase after them, whose rows are counted from its own beginning.
+    #[must_use]
+    pub fn then(&self, rows: &[HistoryRow]) -> History {
+        let seconds = self.history.rows.last().map_or(0.0, |row| row.seconds);
+        let later = rows.iter().map(|row| HistoryRow {
+            epoch: self.epochs() + row.epoch,
+            seconds: seconds + row.seconds,
+            ..*row
+        });
+        History { rows: self.history.rows.iter().copied().chain(later).collect() }
+    }
 }
 
 /// A phase of a training that can be taken up again.
@@ -231,7 +251,8 @@ impl State {
             now.data.labels.len(),
             if self.data.labels == now.data.labels { "" } else { ", other labels" }
         );
-        let (mut then, mut now) = (toml::Table::try_from(&self.training)?, toml::Table::try_from(&now.training)?);
+        let training = &now.training;
+        let (mut then, mut now) = (toml::Table::try_from(&self.training)?, toml::Table::try_from(training)?);
         if then.get("epochs") != now.get("epochs") {
             let (before, after) =
                 (self.training.epochs, now.get("epochs").map(ToString::to_string).unwrap_or_default());
@@ -242,7 +263,13 @@ impl State {
                 self.training.schedule
             );
         }
-        for free in ["epochs", "checkpoint_steps", "checkpoint_minutes"] {
+        ensure!(
+            training.epochs >= self.epochs,
+            "--resume: [training] epochs = {}, but {} are done already",
+            training.epochs,
+            self.epochs
+        );
+        for free in ["epochs", "keep", "checkpoint_steps", "checkpoint_minutes"] {
             then.remove(free);
             now.remove(free);
         }

@@ -114,7 +114,7 @@ pub fn finetune(
     config.validate()?;
     let network = &grafted.network;
     network.check_labels(material.validation.labels())?;
-    let Hooks { on_batch, stop, disk } = hooks;
+    let Hooks { observer, stop, disk } = hooks;
     let folder = disk.as_ref().map(|disk| (disk.folder, disk.config));
     let resume = disk.and_then(|disk| disk.resume);
     if let Some(checkpoint) = &resume {
@@ -150,7 +150,7 @@ pub fn finetune(
         past: Past::default(),
     };
     let held = Held { set: material.validation, features };
-    let hooks = Hooks { on_batch: &mut *on_batch, stop, disk: on_disk(resume) };
+    let hooks = Hooks { observer: &mut *observer, stop, disk: on_disk(resume) };
     let mut outcome = fit(job, source, &held, hooks)?;
     let epochs = outcome.history.rows.len();
     let cached = cache.map(|cache| Cached {
@@ -179,10 +179,10 @@ pub fn finetune(
             still: &still,
             targets: material.targets,
             phase: Phase::Unfrozen,
-            past: Past { epochs, steps: outcome.steps },
+            past: Past { steps: outcome.steps, history: outcome.history.clone() },
         };
         let held = Held { set: material.validation, features: None };
-        let second = fit(job, material.source, &held, Hooks { on_batch, stop, disk: on_disk(resume) })?;
+        let second = fit(job, material.source, &held, Hooks { observer, stop, disk: on_disk(resume) })?;
         outcome = joined(outcome, second, &whole);
     }
     Ok(Finetuned { outcome, cached })
@@ -190,13 +190,8 @@ pub fn finetune(
 
 /// Two parts of a training as one.
 fn joined(first: Outcome, second: Outcome, config: &TrainingConfig) -> Outcome {
-    let (epochs, seconds) = first.history.rows.last().map_or((0, 0.0), |row| (row.epoch, row.seconds));
-    let mut history = first.history;
-    history.rows.extend(second.history.rows.into_iter().map(|mut row| {
-        row.epoch += epochs;
-        row.seconds += seconds;
-        row
-    }));
+    let past = Past { steps: first.steps, history: first.history };
+    let (epochs, history) = (past.epochs(), past.then(&second.history.rows));
     let end = match second.end {
         End::Interrupted { epochs: done, batches } => End::Interrupted { epochs: epochs + done, batches },
         end => end,
@@ -213,7 +208,7 @@ fn joined(first: Outcome, second: Outcome, config: &TrainingConfig) -> Outcome {
     };
     let best = if first_is_best { first.best } else { later };
     let weights = if first_is_best && config.kept() == Keep::Best { first.weights } else { second.weights };
-    Outcome { weights, kept: config.kept(), best, history, steps: first.steps + second.steps, end }
+    Outcome { weights, kept: config.kept(), best, history, steps: past.steps + second.steps, end }
 }
 
 /// What the frozen layers make of the images, in memory.
@@ -315,7 +310,7 @@ mod tests {
     fn base() -> (Network, Weights) {
         let network = Network::from_toml(NETWORK, "test").unwrap();
         let config = TrainingConfig { epochs: 2, batch_size: 8, ..TrainingConfig::default() };
-        let (weights, _) = train(&network, &config, &halves(60, 1), &halves(24, 2), &mut |_| {}).unwrap();
+        let (weights, _) = train(&network, &config, &halves(60, 1), &halves(24, 2), &mut |_: BatchReport| {}).unwrap();
         (network, weights)
     }
 
@@ -342,7 +337,7 @@ mod tests {
             targets: &training.targets,
             validation: &validation,
         };
-        let hooks = Hooks { on_batch: &mut |_| {}, stop: &AtomicBool::new(false), disk: None };
+        let hooks = Hooks { observer: &mut |_: BatchReport| {}, stop: &AtomicBool::new(false), disk: None };
         let result = finetune(&grafted, &weights, plan, &config, &material, hooks).unwrap();
         (grafted, weights, result)
     }
@@ -359,7 +354,7 @@ mod tests {
         let resume = if resume { Checkpoint::find(folder, Phase::First).unwrap() } else { None };
         let mut on_batch = |report: BatchReport| flag.store(report.step >= stop, Ordering::Relaxed);
         let disk = Some(Disk { folder, config: "", resume });
-        let hooks = Hooks { on_batch: &mut on_batch, stop: &flag, disk };
+        let hooks = Hooks { observer: &mut on_batch, stop: &flag, disk };
         finetune(&grafted, &weights, plan, config, &material, hooks).unwrap().outcome
     }
 

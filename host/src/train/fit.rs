@@ -8,6 +8,7 @@ use super::history::{BatchLog, BatchReport, History, HistoryRow};
 use super::loss::{Criterion, cross_entropy};
 use super::module::Classifier;
 use super::monitor::Keep;
+use super::observer::Observer;
 use super::optimizer::{Optimizer, numbered};
 use super::parts::to_vec;
 use super::qat::Int8;
@@ -26,11 +27,11 @@ use std::time::{Duration, Instant};
 
 /// What a training is told, and whom it tells.
 pub struct Hooks<'a> {
-    /// Gets every step.
-    pub on_batch: &'a mut dyn FnMut(BatchReport),
+    /// Gets every step and every epoch.
+    pub observer: &'a mut dyn Observer,
     /// Once it is set the training ends after the running batch.
     pub stop: &'a AtomicBool,
-    /// Where checkpoints and `batches.csv` go; nowhere when there is none.
+    /// Where checkpoints, `batches.csv` and `history.csv` go; nowhere when there is none.
     pub disk: Option<Disk<'a>>,
 }
 
@@ -294,7 +295,7 @@ impl<'a, 'h> Fit<'a, 'h> {
             if let Some(log) = &mut self.log {
                 log.add(&report)?;
             }
-            (self.hooks.on_batch)(report);
+            self.hooks.observer.batch(report);
             let stop = self.hooks.stop.load(Ordering::Relaxed);
             if stop || self.due() {
                 self.save(self.phase.last())?;
@@ -346,7 +347,7 @@ impl<'a, 'h> Fit<'a, 'h> {
         let targets = TensorData::new(self.criterion.targets(batch), [images, classes]);
         let loss = cross_entropy(logits.clone(), Tensor::from_data(targets, &self.training_device));
         let value: f32 = loss.clone().into_scalar();
-        let epoch = self.past.epochs + self.state.epochs + 1;
+        let epoch = self.past.epochs() + self.state.epochs + 1;
         if !value.is_finite() {
             let key = match self.phase {
                 Phase::First => "learning_rate",
@@ -425,7 +426,15 @@ impl<'a, 'h> Fit<'a, 'h> {
             self.best = Some((weights, self.calibration()));
             self.save(self.phase.best())?;
         }
-        self.save(self.phase.last())
+        self.save(self.phase.last())?;
+        let history = self.past.then(&self.state.history);
+        if let Some(disk) = &self.hooks.disk {
+            history.write_csv(&disk.folder.join(names::HISTORY))?;
+        }
+        if let Some(row) = history.rows.last() {
+            self.hooks.observer.epoch(row);
+        }
+        Ok(())
     }
 
     /// Writes a checkpoint.

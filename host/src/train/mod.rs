@@ -11,6 +11,7 @@ mod history;
 mod loss;
 mod module;
 mod monitor;
+mod observer;
 mod ops;
 mod optimizer;
 mod parts;
@@ -32,6 +33,7 @@ pub use history::{BatchReport, History, HistoryRow};
 pub use loss::ClassWeights;
 pub use module::{Classifier, LayerOutput};
 pub use monitor::{EarlyStopping, Keep, Monitor};
+pub use observer::Observer;
 pub use qat::{Aware, AwareStart, aware_phase, int8_score, quantize_aware};
 pub use schedule::{Plateau, StepDecay};
 pub use source::{Batch, Epoch, Inputs, Source};
@@ -53,11 +55,11 @@ pub fn train(
     config: &TrainingConfig,
     training: &Dataset,
     validation: &Dataset,
-    on_batch: &mut dyn FnMut(BatchReport),
+    observer: &mut dyn Observer,
 ) -> anyhow::Result<(Weights, History)> {
     let options = FeedOptions { batch_size: config.batch_size, seed: config.seed, ..FeedOptions::default() };
     let source = Feed::new(Arc::new(training.clone()), options);
-    let hooks = Hooks { on_batch, stop: &AtomicBool::new(false), disk: None };
+    let hooks = Hooks { observer, stop: &AtomicBool::new(false), disk: None };
     let outcome = train_from(network, config, &source, &training.targets, validation, hooks)?;
     Ok((outcome.weights, outcome.history))
 }

@@ -77,7 +77,7 @@ fn run(folder: &Path, config: &TrainingConfig, resume: bool, stop: usize) -> any
     let resume = if resume { Some(Checkpoint::read(&last)?) } else { None };
     let mut on_batch = |report: BatchReport| flag.store(report.step >= stop, Ordering::Relaxed);
     let disk = Some(Disk { folder, config: "", resume });
-    let hooks = Hooks { on_batch: &mut on_batch, stop: &flag, disk };
+    let hooks = Hooks { observer: &mut on_batch, stop: &flag, disk };
     train_from(&network(), config, &source, &training.targets, &validation, hooks)
 }
 
@@ -138,7 +138,7 @@ fn checkpoints_in_mid_epoch_come_every_so_many_steps() {
         let source = feed(&training, &config);
         let mut on_batch = |report: BatchReport| assert!(report.step < 13, "killed");
         let disk = Some(Disk { folder: folder.path(), config: "", resume: None });
-        let hooks = Hooks { on_batch: &mut on_batch, stop: &AtomicBool::new(false), disk };
+        let hooks = Hooks { observer: &mut on_batch, stop: &AtomicBool::new(false), disk };
         train_from(&network(), &config, &source, &training.targets, &validation, hooks).map(|_| ())
     });
     assert!(ended.is_err());
@@ -166,11 +166,11 @@ fn another_training_is_not_taken_up_and_the_key_is_named() {
     assert!(message.contains("epochs = 5") && message.contains("cosine"), "{message}");
     // other images, another network
     let last = folder.path().join(names::CHECKPOINTS).join(names::LAST);
-    let mut on_batch = |_| {};
+    let mut on_batch = |_: BatchReport| {};
     let mut other = |network: &Network, training: &Dataset, validation: &Dataset| {
         let resume = Some(Checkpoint::read(&last).unwrap());
         let disk = Some(Disk { folder: folder.path(), config: "", resume });
-        let hooks = Hooks { on_batch: &mut on_batch, stop: &AtomicBool::new(false), disk };
+        let hooks = Hooks { observer: &mut on_batch, stop: &AtomicBool::new(false), disk };
         let source = feed(training, &first);
         train_from(network, &first, &source, &training.targets, validation, hooks).unwrap_err().to_string()
     };
@@ -224,7 +224,8 @@ fn every_optimizer_learns() {
         "optimizer = \"rmsprop\"\nloss = \"binary\"",
         "label_smoothing = 0.1\nclass_weights = \"balanced\"",
     ] {
-        let (_, history) = train(&network(), &config(text), &halves(120, 1), &halves(60, 2), &mut |_| {}).unwrap();
+        let (_, history) =
+            train(&network(), &config(text), &halves(120, 1), &halves(60, 2), &mut |_: BatchReport| {}).unwrap();
         let last = history.rows.last().unwrap();
         assert!(last.val_accuracy > 0.9, "{text}: {last:?}");
     }
@@ -235,7 +236,7 @@ fn reports_are_of_the_batch_and_of_the_epoch_so_far() {
     let mut reports = Vec::new();
     let (training, config) = (halves(20, 1), config("schedule = \"cosine\""));
     let (_, history) =
-        train(&network(), &config, &training, &halves(9, 2), &mut |report| reports.push(report)).unwrap();
+        train(&network(), &config, &training, &halves(9, 2), &mut |report: BatchReport| reports.push(report)).unwrap();
     let first: Vec<_> = reports.iter().filter(|report| report.epoch == 1).collect();
     assert_eq!(first.iter().map(|report| report.images).collect::<Vec<_>>(), [8, 16, 20]);
     let mean =

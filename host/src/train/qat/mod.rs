@@ -111,7 +111,7 @@ pub fn quantize_aware(
         still: &none,
         targets: material.targets,
         phase: Phase::Int8,
-        past: start.past,
+        past: start.past.clone(),
     };
     let held = Held { set: material.validation, features: None };
     let (outcome, calibration) = fit_int8(job, Int8 { nodes: &nodes, intervals }, material.source, &held, hooks)?;

@@ -5,7 +5,7 @@ use super::super::loss::cross_entropy;
 use super::super::optimizer::Optimizer;
 use super::super::tests::halves;
 use super::super::train;
-use super::super::{BatchReport, Checkpoint, Disk};
+use super::super::{BatchReport, Checkpoint, Disk, HistoryRow};
 use super::simulate::Simulation;
 use super::*;
 use crate::compile::Passes;
@@ -173,7 +173,7 @@ fn the_forward_pass_is_the_int8_runtime_byte_for_byte() {
     // as it is shipped, after some training
     let small = Network::from_toml(SMALL, "net.toml").unwrap();
     let config = TrainingConfig { epochs: 2, batch_size: 8, learning_rate: 0.01, ..TrainingConfig::default() };
-    let (weights, _) = train(&small, &config, &halves(60, 1), &halves(24, 2), &mut |_| {}).unwrap();
+    let (weights, _) = train(&small, &config, &halves(60, 1), &halves(24, 2), &mut |_: BatchReport| {}).unwrap();
     let images = halves(24, 2);
     let calibration = calibrated(&small, &weights, &images);
     assert!(assert_bytes(&small, &weights, &calibration, &images, Passes::ALL) >= 24 * 4);
@@ -326,7 +326,7 @@ fn crowded(seed: u64) -> (Network, Weights, Dataset, Dataset) {
     let network = Network::from_toml(SMALL, "net.toml").unwrap();
     let config = TrainingConfig { epochs: 12, batch_size: 8, learning_rate: 0.01, seed, ..TrainingConfig::default() };
     let (training, validation) = (halves(120, 1), halves(150, 2));
-    let (mut weights, _) = train(&network, &config, &training, &validation, &mut |_| {}).unwrap();
+    let (mut weights, _) = train(&network, &config, &training, &validation, &mut |_: BatchReport| {}).unwrap();
     let mut norm = weights.norm("norm").unwrap().clone();
     (norm.gamma[0], norm.beta[0]) = (0.0, 1500.0);
     weights.insert_norm("norm", norm);
@@ -362,7 +362,7 @@ fn accuracies(rule: RangeRule, seed: u64) -> [f64; 3] {
     let start =
         AwareStart { weights: &weights, calibration, calibrator: Calibrator::MinMax, rule, past: Past::default() };
     let run = || {
-        let hooks = Hooks { on_batch: &mut |_| {}, stop: &AtomicBool::new(false), disk: None };
+        let hooks = Hooks { observer: &mut |_: BatchReport| {}, stop: &AtomicBool::new(false), disk: None };
         quantize_aware(&network, &config, &start, &material, hooks).unwrap()
     };
     let aware = run();
@@ -401,13 +401,13 @@ fn run_in(folder: &Path, config: &TrainingConfig, rule: RangeRule, resume: bool,
     let options = FeedOptions { batch_size: config.batch_size, seed: config.seed, ..FeedOptions::default() };
     let source = Feed::new(Arc::new(training.clone()), options);
     let material = Material { source: &source, plain: None, targets: &training.targets, validation: &validation };
-    let past = Past { epochs: 5, steps: 40 };
+    let past = Past { steps: 40, history: History { rows: vec![HistoryRow::default(); 5] } };
     let start = AwareStart { weights: &weights, calibration, calibrator: Calibrator::MinMax, rule, past };
     let flag = AtomicBool::new(false);
     let mut on_batch = |report: BatchReport| flag.store(report.step - 40 >= stop, Ordering::Relaxed);
     let resume = if resume { Checkpoint::find(folder, Phase::Int8)? } else { None };
     let disk = Some(Disk { folder, config: "", resume });
-    quantize_aware(&network, config, &start, &material, Hooks { on_batch: &mut on_batch, stop: &flag, disk })
+    quantize_aware(&network, config, &start, &material, Hooks { observer: &mut on_batch, stop: &flag, disk })
 }
 
 #[test]
