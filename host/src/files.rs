@@ -1,6 +1,6 @@
 //! Files are complete or not there: written beside their place, then renamed.
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use std::io::Write;
 use std::path::{Component, Path, PathBuf};
 
@@ -24,6 +24,18 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         Ok(())
     };
     write().with_context(|| format!("cannot write {}: choose a folder that can be written", path.display()))
+}
+
+/// Refuses a place where [`write_atomically`] would fail, before the work whose result is to be written there.
+///
+/// # Errors
+/// When it is a folder, or its folder cannot be written; the error names the file.
+pub fn check_writable(path: &Path) -> anyhow::Result<()> {
+    ensure!(!path.is_dir(), "cannot write {}: it is a folder: give the name of a file", path.display());
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    tempfile::NamedTempFile::new_in(folder)
+        .map(drop)
+        .with_context(|| format!("cannot write {}: choose a folder that can be written", path.display()))
 }
 
 /// `path` as seen from `folder`, so that a run folder can be moved together with its data; absolute where nothing is shared.
@@ -64,5 +76,16 @@ mod tests {
         assert!(write_atomically(&folder.path().join("missing/file"), b"new").is_err());
         assert_eq!(std::fs::read(&file).unwrap(), b"old");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_is_known_before() {
+        let folder = tempfile::tempdir().unwrap();
+        check_writable(&folder.path().join("new")).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
+        for path in [folder.path().join("missing/p.csv"), folder.path().to_owned()] {
+            let error = check_writable(&path).unwrap_err().to_string();
+            assert!(error.contains(&path.display().to_string()), "{error}");
+        }
     }
 }

@@ -79,7 +79,7 @@ pub fn run(task: &Task) -> Result<ExitCode> {
         print!("{}", duo::table(report));
     }
     if let Some(path) = &args.json {
-        let mut json = to_json(&report, &args.model);
+        let mut json = to_json(&report, &args.model, model.path());
         if let Some(report) = &two_cores {
             json["two_cores"] = duo::to_json(report);
         }
@@ -199,8 +199,13 @@ const fn optimize_name(optimize: Optimize) -> &'static str {
     }
 }
 
-/// The report as JSON. `ram_bytes` is what a session holds.
-fn to_json(report: &BenchReport, model: &Path) -> Value {
+/// The checksum at the end of a model file, by which a report page knows whose figures these are.
+fn model_crc32(model: &Path) -> Option<u32> {
+    fs::read(model).ok()?.last_chunk().copied().map(u32::from_le_bytes)
+}
+
+/// The report as JSON: `model` as it was given, `measured` the file that was run. `ram_bytes` is what a session holds.
+fn to_json(report: &BenchReport, model: &Path, measured: &Path) -> Value {
     let layers: Vec<Value> = report
         .layers
         .iter()
@@ -218,6 +223,7 @@ fn to_json(report: &BenchReport, model: &Path) -> Value {
         report.flash_sections.iter().map(|(name, bytes)| (name.clone(), json!(bytes))).collect();
     json!({
         "model": model.display().to_string(),
+        "model_crc32": model_crc32(measured),
         "board": report.board.name,
         "core": report.board.core,
         "optimized_for": optimize_name(report.optimize),
@@ -272,7 +278,11 @@ mod tests {
 
     #[test]
     fn the_json_has_the_keys_that_are_promised() {
-        let json = to_json(&report(), Path::new("m.ocelli"));
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("m.ocelli");
+        fs::write(&model, [9, 9, 0x78, 0x56, 0x34, 0x12]).unwrap();
+        let json = to_json(&report(), Path::new("m.ocelli"), &model);
+        assert_eq!(json["model_crc32"], 0x1234_5678);
         for (key, value) in [
             ("instructions", 1_000),
             ("macs", 400),

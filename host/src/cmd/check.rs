@@ -74,6 +74,9 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     }
     let bundle = Bundle::open(model)?;
     let evaluation = load_evaluation(data, args.labels.as_deref(), &bundle.model.input_spec()?, bundle.path.parent())?;
+    let part = super::eval::part(data, &evaluation)?;
+    let name = data.file_name().map_or_else(|| data.display().to_string(), |name| name.to_string_lossy().into_owned());
+    let on = part.in_words(evaluation.set.len(), &name);
     let data = evaluation.set;
     let spinner = spinner("checking");
     let mut device = |data: &_| {
@@ -87,7 +90,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     if let Some(run) = bundle.path.parent() {
         update_page(run, |figures| {
             let earlier = figures.check.take().and_then(|check| check.device);
-            let mut checked = Checked::from(&report);
+            let mut checked = Checked::new(&report, on);
             // a check without the board does not undo what the board measured of the same model
             checked.device = checked.device.or(earlier);
             figures.check = Some(checked);

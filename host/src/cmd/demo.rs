@@ -13,7 +13,7 @@ use ocelli_host::data::{Dataset, ImageSource};
 use ocelli_host::files::{relative_to, write_atomically};
 use ocelli_host::network::Network;
 use ocelli_host::quantize::QuantizationConfig;
-use ocelli_host::report::evaluation::Evaluation;
+use ocelli_host::report::evaluation::{Evaluation, Part};
 use ocelli_host::report::figures::{Checked, Figures};
 use ocelli_host::report::metrics::Predictions;
 use ocelli_host::report::plots::confusion_png;
@@ -188,13 +188,16 @@ impl Summary<'_> {
 fn figures(bundle: &Bundle, config: &Config, report: &CheckReport, test: &Dataset) -> anyhow::Result<Figures> {
     let classes = test.labels.len();
     let evaluation = |predictions: &Predictions| {
-        Evaluation::new(&config.dataset.path, test, predictions, false).with_pictures(test, bundle.network.input.color)
+        Evaluation::new(&config.dataset.path, Part::Test, test, predictions)
+            .with_pictures(test, bundle.network.input.color)
     };
+    let int8 = evaluation(&Predictions::from_scores(&report.network.scores, &test.targets, classes)?)?;
+    let on = int8.on_name();
     Ok(Figures {
-        int8: Some(evaluation(&Predictions::from_scores(&report.network.scores, &test.targets, classes)?)?),
+        int8: Some(int8),
         float: Some(evaluation(&Predictions::from_logits(&report.float.logits, &test.targets, classes)?)?),
-        quantization: Some(quantization_error(bundle, test)?),
-        check: Some(Checked::from(report)),
+        quantization: Some(quantization_error(bundle, test, on.clone())?),
+        check: Some(Checked::new(report, on)),
     })
 }
 

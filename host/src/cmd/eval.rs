@@ -4,8 +4,10 @@ use super::Verdict;
 use super::ui::{self, load_evaluation, percent, spinner, table};
 use ocelli::image::InputSpec;
 use ocelli_host::check::scores;
+use ocelli_host::data::DataSource;
+use ocelli_host::files::check_writable;
 use ocelli_host::model::ModelBytes;
-use ocelli_host::report::evaluation::{Evaluation, write_predictions};
+use ocelli_host::report::evaluation::{Evaluation, Part, write_predictions};
 use ocelli_host::report::metrics::{Average, ClassMetrics, Metrics, Predictions};
 use ocelli_host::report::plots::confusion_png;
 use ocelli_host::report::reliability::reliability_png;
@@ -26,7 +28,8 @@ const PAIRS: usize = 10;
 /// shared out to all cores (RAYON_NUM_THREADS limits them).
 ///
 /// With --float the trained float network of the run folder is judged instead. An int8 probability is a step of 1/256; one of 0
-/// counts as half a step in the loss. A report.html in the run folder is brought up to date.
+/// counts as half a step in the loss. The first line says which images were judged. A report.html in the run folder is brought up to
+/// date.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A model.ocelli, or a run folder.
@@ -57,6 +60,9 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Verdict> {
+    let outputs = [&args.confusion, &args.reliability, &args.mistakes, &args.predictions];
+    // an evaluation may take minutes: what cannot be written is found out before
+    outputs.into_iter().flatten().try_for_each(|path| check_writable(path))?;
     let run = if args.model.is_file() { args.model.parent().unwrap_or(&args.model) } else { &args.model };
     let source = Source { data: &args.data, labels: args.labels.as_deref(), run };
     let (loaded, color, judged) = if args.float {
@@ -85,16 +91,17 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     if let Some(path) = &args.predictions {
         write_predictions(path, set, &predictions)?;
     }
+    // before anything is printed: whoever reads it may stop reading, and the process ends then
+    ui::update_page(run, |figures| {
+        let evaluation = Some(evaluation.clone().with_pictures(set, color)?);
+        *(if args.float { &mut figures.float } else { &mut figures.int8 }) = evaluation;
+        Ok(())
+    });
     if args.json {
         println!("{}", serde_json::to_string_pretty(&flat(&evaluation)?)?);
     } else {
         print(&evaluation);
     }
-    ui::update_page(run, |figures| {
-        let evaluation = Some(evaluation.with_pictures(set, color)?);
-        *(if args.float { &mut figures.float } else { &mut figures.int8 }) = evaluation;
-        Ok(())
-    });
     Ok(Verdict::Done)
 }
 
@@ -129,7 +136,7 @@ impl Source<'_> {
         let spinner = spinner("evaluating");
         let logits = evaluate(&trained.network, &trained.weights, set, &device("flex")?)?.logits;
         spinner.finish_and_clear();
-        Ok(self.judged(loaded, Predictions::from_logits(&logits, &set.targets, set.labels.len())?))
+        self.judged(loaded, Predictions::from_logits(&logits, &set.targets, set.labels.len())?)
     }
 
     /// Judges the compiled model.
@@ -145,13 +152,19 @@ impl Source<'_> {
         let spinner = spinner("evaluating");
         let scores = scores(model, set)?;
         spinner.finish_and_clear();
-        Ok(self.judged(loaded, Predictions::from_scores(&scores, &set.targets, set.labels.len())?))
+        self.judged(loaded, Predictions::from_scores(&scores, &set.targets, set.labels.len())?)
     }
 
-    fn judged(&self, loaded: &ui::Evaluation, predictions: Predictions) -> Judged {
-        let evaluation = Evaluation::new(self.data, &loaded.set, &predictions, loaded.may_include_training);
-        Judged { predictions, evaluation }
+    fn judged(&self, loaded: &ui::Evaluation, predictions: Predictions) -> anyhow::Result<Judged> {
+        let evaluation = Evaluation::new(self.data, part(self.data, loaded)?, &loaded.set, &predictions);
+        Ok(Judged { predictions, evaluation })
     }
+}
+
+/// Which images of a dataset [`load_evaluation`] took.
+pub fn part(data: &Path, loaded: &ui::Evaluation) -> anyhow::Result<Part> {
+    let split = DataSource::open(data, None)?.evaluation_split();
+    Ok(Part::of(split, loaded.may_include_training))
 }
 
 /// The evaluation as JSON, the figures beside the rest.
@@ -167,6 +180,7 @@ fn flat(evaluation: &Evaluation) -> anyhow::Result<serde_json::Value> {
 
 fn print(evaluation: &Evaluation) {
     let Evaluation { labels, metrics, .. } = evaluation;
+    println!("{}\n", evaluation.on());
     if labels.len() <= MAX_MATRIX {
         println!("{}\n", matrix(labels, &metrics.confusion));
     }

@@ -63,6 +63,7 @@ fn measure(figures: &mut Figures, folder: &Path, data: &Path, labels: Option<&Pa
     let color = trained.network.input.color;
     let spinner = spinner("float network");
     let float = source.float(&trained, &loaded)?.evaluation;
+    let on = float.on_name();
     figures.float = Some(float.with_pictures(&loaded.set, color)?);
     let model = folder.join(names::MODEL);
     if model.is_file() {
@@ -70,7 +71,7 @@ fn measure(figures: &mut Figures, folder: &Path, data: &Path, labels: Option<&Pa
         let int8 = source.int8(&ModelBytes::read(&model)?, &loaded)?.evaluation;
         figures.int8 = Some(int8.with_pictures(&loaded.set, color)?);
         spinner.set_message("each layer, float and int8");
-        figures.quantization = Some(quantization_error(&Bundle::open(&model)?, &loaded.set)?);
+        figures.quantization = Some(quantization_error(&Bundle::open(&model)?, &loaded.set, on)?);
     } else {
         spinner.suspend(|| eprintln!("note: {} is not compiled: no int8 figures", folder.display()));
     }

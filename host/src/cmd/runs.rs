@@ -6,23 +6,27 @@ use anyhow::{Context, ensure};
 use ocelli_host::report::folder::RunView;
 use ocelli_host::report::frontier::places;
 use ocelli_host::report::plots::{RunCurves, compared_png};
-use ocelli_host::report::runs::{Compared, RunLine, SortKey, differing_settings, figures, find, sort};
+use ocelli_host::report::runs::{Compared, RunLine, SortKey, differing_settings, figures, find, named, sort};
 use std::path::{Path, PathBuf};
 
 /// List runs, or compare some
 ///
-/// Lists the run folders below a folder: network, data, epochs, best validation accuracy, accuracy of the int8 model (where `ocelli
-/// report` or `eval` measured it), flash, RAM, board, date. `ocelli runs compare A B` shows in what runs differ; `ocelli runs --frontier`
-/// how accurate each evaluated model is for its RAM, beside the best other network of the same data with as much RAM or less.
+/// Lists the run folders below a folder: network, the data that it was trained on, board, epochs, the epoch whose weights the folder
+/// holds and the validation accuracy of that epoch (of the float network, or of the int8 runtime after epochs in int8), accuracy of the
+/// int8 model with the images that it was measured on (where `ocelli report` or `eval` measured it), flash, RAM. The date is that of the
+/// file of the weights: of a folder that was copied or cloned, that of the copy.
+///
+/// `ocelli runs compare A B` shows in what runs differ; `ocelli runs --frontier` how accurate each evaluated model is for its RAM, beside
+/// the best other network that was judged by the same set, with as much RAM or less.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
     #[command(subcommand)]
     compare: Option<Task>,
     /// The folder to look in.
-    #[arg(default_value = "runs")]
+    #[arg(default_value = HOME)]
     folder: PathBuf,
-    /// run, network, data, epochs, best, int8, flash, ram, board or date.
+    /// run, network, data, epochs, val-accuracy, int8, flash, ram, board or date.
     #[arg(long, default_value = "date", value_name = "KEY")]
     sort: String,
     /// Accuracy for RAM: each evaluated model beside the best other network with no more.
@@ -41,7 +45,7 @@ enum Task {
 
 #[derive(Debug, clap::Args)]
 struct Compare {
-    /// The run folders, two or more.
+    /// The run folders, two or more; also as `ocelli runs` names those below runs/.
     #[arg(required = true, num_args = 2..=MAX_RUNS)]
     runs: Vec<PathBuf>,
     /// Write validation loss and accuracy of all runs over the epochs as a PNG.
@@ -52,6 +56,8 @@ struct Compare {
     json: bool,
 }
 
+/// Where runs are looked for.
+const HOME: &str = "runs";
 /// Most runs that are compared.
 const MAX_RUNS: usize = 8;
 
@@ -83,8 +89,20 @@ fn list(args: &Args) -> anyhow::Result<Verdict> {
         println!("no runs below {}: make one with `ocelli train --out FOLDER`", args.folder.display());
         return Ok(Verdict::Done);
     }
-    let header =
-        ["run", "network", "data", "board", "date", "epochs", "best val accuracy", "int8 accuracy", "flash", "RAM"];
+    let header = [
+        "run",
+        "network",
+        "trained on",
+        "board",
+        "int8 measured on",
+        "weights' file",
+        "epochs",
+        "kept epoch",
+        "its val accuracy",
+        "int8 accuracy",
+        "flash",
+        "RAM",
+    ];
     let rows = lines.into_iter().map(|line| {
         let number = |n: Option<u64>| n.map_or_else(String::new, thousands);
         let share = |share: Option<f64>| share.map_or_else(String::new, percent);
@@ -93,15 +111,17 @@ fn list(args: &Args) -> anyhow::Result<Verdict> {
             line.network,
             line.data.unwrap_or_default(),
             line.board.unwrap_or_default(),
+            line.int8_on.unwrap_or_default(),
             line.date.unwrap_or_default(),
             line.epochs.map_or_else(String::new, |epochs| epochs.to_string()),
-            share(line.best),
+            line.kept_epoch.map_or_else(String::new, |epoch| format!("{epoch:.0}")),
+            share(line.val_accuracy),
             share(line.int8),
             number(line.flash_bytes),
             number(line.ram_bytes),
         ]
     });
-    println!("{}", table(&header, rows, 5));
+    println!("{}", table(&header, rows, 6));
     Ok(Verdict::Done)
 }
 
@@ -115,15 +135,23 @@ fn frontier(args: &Args, lines: &[RunLine]) -> anyhow::Result<Verdict> {
         println!("no evaluated models below {}: `ocelli eval RUN DATA` makes one", args.folder.display());
         return Ok(Verdict::Done);
     }
-    let header =
-        ["data", "run", "network", "best other with no more RAM", "RAM", "flash", "int8 accuracy", "above that other"];
+    let header = [
+        "measured on",
+        "run",
+        "network",
+        "best other with no more RAM",
+        "RAM",
+        "flash",
+        "int8 accuracy",
+        "above that other",
+    ];
     let rows = places.iter().map(|place| {
         let (rival, above) = place.rival.as_ref().map_or_else(Default::default, |(rival, accuracy)| {
             let above = format!("{:+.2} points", 100.0 * (place.accuracy - accuracy));
             (format!("{rival} ({})", percent(*accuracy)), above)
         });
         vec![
-            place.data.clone(),
+            place.on.clone(),
             name(&place.run, &args.folder),
             place.network.clone(),
             rival,
@@ -144,7 +172,8 @@ fn name(run: &Path, folder: &Path) -> String {
 }
 
 fn compare(args: &Compare) -> anyhow::Result<Verdict> {
-    let runs = args.runs.iter().map(|folder| RunView::read(folder)).collect::<anyhow::Result<Vec<_>>>()?;
+    let runs = args.runs.iter().map(|run| RunView::read(&named(run, Path::new(HOME))));
+    let runs = runs.collect::<anyhow::Result<Vec<_>>>()?;
     let names: Vec<String> = args.runs.iter().map(|folder| folder.display().to_string()).collect();
     let (settings, figures) = (differing_settings(&runs), figures(&runs));
     if let Some(path) = &args.out {

@@ -38,9 +38,6 @@ pub fn write_png(
 /// # Errors
 /// When something cannot be drawn.
 pub fn draw_over(picture: &mut RgbImage, draw: impl FnOnce(&Canvas) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    static FONT_ONCE: Once = Once::new();
-    // an invalid font would show as an error when text is drawn
-    FONT_ONCE.call_once(|| drop(register_font(FONT, FontStyle::Normal, dejavu::sans::regular())));
     let size = picture.dimensions();
     let canvas = BitMapBackend::with_buffer(picture.as_mut(), size).into_drawing_area();
     draw(&canvas)?;
@@ -68,8 +65,12 @@ pub fn png_bytes(picture: &RgbImage) -> anyhow::Result<Vec<u8>> {
     Ok(png)
 }
 
-/// A style of text, placed by its corner, side or middle.
+/// A style of text, placed by its corner, side or middle. The only way to one: it makes sure of the font, without which every text would
+/// be measured as nothing.
 pub fn text(size: u32, color: RGBColor, h: HPos, v: VPos) -> TextStyle<'static> {
+    static FONT_ONCE: Once = Once::new();
+    // an invalid font would show as an error when text is drawn
+    FONT_ONCE.call_once(|| drop(register_font(FONT, FontStyle::Normal, dejavu::sans::regular())));
     TextStyle { color: color.to_backend_color(), ..TextStyle::from((FONT, size).into_font()).pos(Pos::new(h, v)) }
 }
 
@@ -100,8 +101,6 @@ mod tests {
 
     #[test]
     fn text_is_cut_to_its_room_and_no_further() {
-        let mut picture = RgbImage::new(1, 1);
-        draw_over(&mut picture, |_| Ok(())).unwrap(); // registers the font
         let style = text(16, INK, HPos::Left, VPos::Top);
         assert_eq!(fitted("cat", &style, 100), "cat");
         let label = "Chesapeake Bay retriever";

@@ -2,15 +2,57 @@
 
 use super::metrics::{Metrics, Predictions};
 use super::pictures::{picture, thumbnail};
-use crate::data::Dataset;
+use super::words::thousands;
+use crate::data::{Dataset, Split};
 use crate::files::write_atomically;
 use ocelli::image::ColorOrder;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 /// Images in each list of an evaluation.
 pub const EXAMPLES: usize = 24;
+
+/// Which images of a dataset are judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Its test set.
+    Test,
+    /// Its validation set.
+    Validation,
+    /// Those of its training images that the training set aside.
+    SetAside,
+    /// All images of a dataset that is not divided.
+    #[default]
+    All,
+}
+
+impl Part {
+    /// The images of a set; where it is the training set, `may_include_training_images` says whether they were set aside.
+    #[must_use]
+    pub const fn of(split: Split, may_include_training_images: bool) -> Self {
+        match split {
+            Split::Test => Self::Test,
+            Split::Validation => Self::Validation,
+            Split::Train if may_include_training_images => Self::All,
+            Split::Train => Self::SetAside,
+        }
+    }
+
+    /// `count` of these images of a dataset in words: "1,000 test images of data/mnist-10k".
+    #[must_use]
+    pub fn in_words(self, count: usize, data: &str) -> String {
+        let count = thousands(count as u64);
+        match self {
+            Self::Test => format!("{count} test images of {data}"),
+            Self::Validation => format!("{count} validation images of {data}"),
+            Self::SetAside => format!("{count} images of {data} that the training set aside"),
+            Self::All => format!("all {count} images of {data}"),
+        }
+    }
+}
 
 /// An image whose guess is worth a look.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,8 +79,14 @@ pub struct Example {
 /// What a network was found to do on a set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// The set, as it was given.
+    /// The dataset, as it was given.
     pub data: String,
+    /// Which of its images were judged.
+    #[serde(default)]
+    pub part: Part,
+    /// The hash of the judged images' pixels and classes, to tell whether two evaluations are of the same ones.
+    #[serde(default)]
+    pub images_hash: String,
     /// Whether the network may have been trained on some of the images.
     pub may_include_training_images: bool,
     /// Class names.
@@ -52,18 +100,41 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// Judges predictions for a set.
+    /// Judges predictions for a set, which is a part of the dataset `data`.
     #[must_use]
-    pub fn new(data: &Path, set: &Dataset, predictions: &Predictions, may_include_training_images: bool) -> Self {
+    pub fn new(data: &Path, part: Part, set: &Dataset, predictions: &Predictions) -> Self {
         let example = |image: usize| example(set, predictions, image);
+        let mut hasher = DefaultHasher::new();
+        (&set.targets, &set.pixels).hash(&mut hasher);
         Self {
             data: data.display().to_string(),
-            may_include_training_images,
+            part,
+            images_hash: format!("{:016x}", hasher.finish()),
+            may_include_training_images: part == Part::All,
             labels: set.labels.clone(),
             metrics: predictions.metrics(),
             surest_mistakes: predictions.surest_mistakes(EXAMPLES).into_iter().map(example).collect(),
             highest_losses: predictions.highest_losses(EXAMPLES).into_iter().map(example).collect(),
         }
+    }
+
+    /// The judged images in words, with the dataset as it was given.
+    #[must_use]
+    pub fn on(&self) -> String {
+        self.part.in_words(self.metrics.images, &self.data)
+    }
+
+    /// The judged images in words, with the last part of the dataset's path.
+    #[must_use]
+    pub fn on_name(&self) -> String {
+        let name = Path::new(&self.data).file_name().map(|name| name.to_string_lossy().into_owned());
+        self.part.in_words(self.metrics.images, &name.unwrap_or_else(|| self.data.clone()))
+    }
+
+    /// Whether another evaluation is of the same images, so that their figures can be compared.
+    #[must_use]
+    pub fn is_of_the_images_of(&self, other: &Self) -> bool {
+        !self.images_hash.is_empty() && self.images_hash == other.images_hash
     }
 
     /// The same with small pictures of its examples, whose channels lie in `color`'s order.
@@ -163,7 +234,11 @@ mod tests {
     #[test]
     fn an_evaluation_is_read_back_as_it_was_written() {
         let predictions = Predictions::from_scores(&[64, -64, 64, -64], &[0, 1], 2).unwrap();
-        let evaluation = Evaluation::new(Path::new("d"), &set(), &predictions, false);
+        let evaluation = Evaluation::new(Path::new("photos/d"), Part::Test, &set(), &predictions);
+        assert_eq!(
+            (evaluation.on(), evaluation.on_name()),
+            ("2 test images of photos/d".into(), "2 test images of d".into())
+        );
         assert_eq!(evaluation.surest_mistakes.len(), 1);
         assert_eq!(evaluation.highest_losses.iter().map(|e| e.index).collect::<Vec<_>>(), [1, 0]);
         let evaluation = evaluation.with_pictures(&set(), ColorOrder::Gray).unwrap();
@@ -174,5 +249,26 @@ mod tests {
         assert_eq!(read.surest_mistakes[0].picture, evaluation.surest_mistakes[0].picture);
         // a number may be read as its neighbour
         assert!((read.metrics.loss - evaluation.metrics.loss).abs() < 1e-12);
+    }
+
+    #[test]
+    fn evaluations_of_other_images_are_not_compared() {
+        let predictions = Predictions::from_scores(&[64, -64, 64, -64], &[0, 1], 2).unwrap();
+        let of = |set: &Dataset| Evaluation::new(Path::new("d"), Part::All, set, &predictions);
+        assert!(of(&set()).is_of_the_images_of(&of(&set())));
+        // another folder of the same name, with as many images
+        let mut other = set();
+        other.pixels[5] = 1;
+        assert!(!of(&set()).is_of_the_images_of(&of(&other)));
+        assert!(of(&set()).may_include_training_images);
+    }
+
+    #[test]
+    fn the_part_of_a_dataset_is_said_in_words() {
+        let words = |split, training| Part::of(split, training).in_words(1000, "photos");
+        assert_eq!(words(Split::Test, false), "1,000 test images of photos");
+        assert_eq!(words(Split::Validation, false), "1,000 validation images of photos");
+        assert_eq!(words(Split::Train, false), "1,000 images of photos that the training set aside");
+        assert_eq!(words(Split::Train, true), "all 1,000 images of photos");
     }
 }

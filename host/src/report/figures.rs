@@ -1,6 +1,6 @@
 //! What evaluations and checks found about a run's model, kept beside it in `figures.json`.
 //!
-//! Each part carries the checksum of the file that it is about: figures of a model that has since been made anew do not count.
+//! Each part carries the hash of the file that it is about: figures of a model that has since been made anew do not count.
 
 use super::evaluation::Evaluation;
 use super::quantization::QuantizationError;
@@ -9,12 +9,15 @@ use crate::files::write_atomically;
 use crate::run::names;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
+use std::hash::{DefaultHasher, Hasher};
 use std::path::Path;
 
-/// A part of the figures with the checksum of the file that it is about.
+/// A part of the figures with the hash of the file that it is about.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Stamped<T> {
-    crc32: u32,
+    /// Empty in files of versions that had another stamp: their figures do not count.
+    #[serde(default)]
+    hash: String,
     found: T,
 }
 
@@ -47,6 +50,9 @@ pub struct Figures {
 /// What a check left.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Checked {
+    /// The images that it was made with, in words.
+    #[serde(default)]
+    pub on: String,
     /// Its table.
     pub rows: Vec<CheckedRow>,
     /// The board, where one was run.
@@ -69,6 +75,9 @@ pub struct CheckedRow {
 /// What a model took on a board.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeviceFigures {
+    /// The images that those below are the first of, in words.
+    #[serde(default)]
+    pub on: String,
     /// The board.
     pub board: String,
     /// Images that were run.
@@ -87,8 +96,10 @@ pub struct DeviceFigures {
     pub differing_bytes: usize,
 }
 
-impl From<&CheckReport> for Checked {
-    fn from(report: &CheckReport) -> Self {
+impl Checked {
+    /// What a check with the images that `on` names left.
+    #[must_use]
+    pub fn new(report: &CheckReport, on: String) -> Self {
         let rows = report.rows().into_iter().map(|row| CheckedRow {
             what: row.what,
             found: row.found,
@@ -97,6 +108,7 @@ impl From<&CheckReport> for Checked {
         });
         let device = match &report.device {
             Some(DeviceOutcome::Ran(check)) => Some(DeviceFigures {
+                on: on.clone(),
                 board: check.board.clone(),
                 images: check.images.len(),
                 accuracy: check.accuracy,
@@ -108,7 +120,7 @@ impl From<&CheckReport> for Checked {
             }),
             Some(DeviceOutcome::NotRun(_)) | None => None,
         };
-        Self { rows: rows.collect(), device }
+        Self { on, rows: rows.collect(), device }
     }
 }
 
@@ -125,13 +137,13 @@ impl Figures {
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let file: File = serde_json::from_str(&text)
             .with_context(|| format!("{} is damaged: remove it, then run `ocelli report`", path.display()))?;
-        let model = checksum(&folder.join(names::MODEL));
-        let weights = checksum(&folder.join(names::WEIGHTS));
+        let model = hash_of(&folder.join(names::MODEL));
+        let weights = hash_of(&folder.join(names::WEIGHTS));
         Ok(Self {
-            int8: current(file.int8, model),
-            float: current(file.float, weights),
-            quantization: current(file.quantization, model),
-            check: current(file.check, model),
+            int8: current(file.int8, model.as_deref()),
+            float: current(file.float, weights.as_deref()),
+            quantization: current(file.quantization, model.as_deref()),
+            check: current(file.check, model.as_deref()),
         })
     }
 
@@ -140,32 +152,34 @@ impl Figures {
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&self, folder: &Path) -> anyhow::Result<()> {
-        let model = checksum(&folder.join(names::MODEL));
-        let weights = checksum(&folder.join(names::WEIGHTS));
+        let model = hash_of(&folder.join(names::MODEL));
+        let weights = hash_of(&folder.join(names::WEIGHTS));
         let file = File {
-            int8: stamped(&self.int8, model),
-            float: stamped(&self.float, weights),
-            quantization: stamped(&self.quantization, model),
-            check: stamped(&self.check, model),
+            int8: stamped(&self.int8, model.as_deref()),
+            float: stamped(&self.float, weights.as_deref()),
+            quantization: stamped(&self.quantization, model.as_deref()),
+            check: stamped(&self.check, model.as_deref()),
         };
         write_atomically(&folder.join(names::FIGURES), &serde_json::to_vec(&file)?)
     }
 }
 
-fn stamped<T: Clone>(found: &Option<T>, crc32: Option<u32>) -> Option<Stamped<T>> {
-    Some(Stamped { crc32: crc32?, found: found.clone()? })
+fn stamped<T: Clone>(found: &Option<T>, hash: Option<&str>) -> Option<Stamped<T>> {
+    Some(Stamped { hash: hash?.to_owned(), found: found.clone()? })
 }
 
-fn current<T>(stamped: Option<Stamped<T>>, crc32: Option<u32>) -> Option<T> {
-    stamped.filter(|stamped| Some(stamped.crc32) == crc32).map(|stamped| stamped.found)
+fn current<T>(stamped: Option<Stamped<T>>, hash: Option<&str>) -> Option<T> {
+    stamped.filter(|stamped| Some(stamped.hash.as_str()) == hash).map(|stamped| stamped.found)
 }
 
-/// CRC-32 of a file; `None` when it is not there.
-fn checksum(path: &Path) -> Option<u32> {
-    let bytes = std::fs::read(path).ok()?;
-    let mut crc = flate2::Crc::new();
-    crc.update(&bytes);
-    Some(crc.sum())
+/// The hash of a file's content; `None` when it is not there.
+///
+/// No CRC: a model file ends in its own, and the CRC of such a file is the same number for every file. A Rust release that hashes otherwise
+/// costs no more than to measure again.
+fn hash_of(path: &Path) -> Option<String> {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&std::fs::read(path).ok()?);
+    Some(format!("{:016x}", hasher.finish()))
 }
 
 #[cfg(test)]
@@ -175,13 +189,31 @@ mod tests {
     #[test]
     fn figures_of_a_model_that_was_made_anew_do_not_count() {
         let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        std::fs::write(at(names::MODEL), "one").unwrap();
-        let check = Checked { rows: Vec::new(), device: None };
-        let figures = Figures { check: Some(check), ..Figures::default() };
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
+        let take = |run: &str| {
+            for name in [names::MODEL, names::WEIGHTS] {
+                std::fs::copy(models.join(run).join(name), folder.path().join(name)).unwrap();
+            }
+        };
+        // two model files of one network: of the same length, each with its checksum at its end
+        take("mnist-cnn");
+        let check = Checked { on: "a set".to_owned(), rows: Vec::new(), device: None };
+        let quantization = QuantizationError { on: "a set".to_owned(), images: 3, layers: Vec::new() };
+        let figures = Figures { check: Some(check), quantization: Some(quantization), ..Figures::default() };
         figures.write(folder.path()).unwrap();
         assert_eq!(Figures::read(folder.path()).unwrap(), figures);
-        std::fs::write(at(names::MODEL), "two").unwrap();
+        take("mnist-cnn-60k");
+        assert_eq!(Figures::read(folder.path()).unwrap(), Figures::default());
+        take("mnist-cnn");
+        assert_eq!(Figures::read(folder.path()).unwrap(), figures);
+    }
+
+    #[test]
+    fn figures_with_the_stamp_of_an_earlier_version_do_not_count() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(names::MODEL), "a model").unwrap();
+        let text = "{\"check\": {\"crc32\": 558161692, \"found\": {\"rows\": [], \"device\": null}}}";
+        std::fs::write(folder.path().join(names::FIGURES), text).unwrap();
         assert_eq!(Figures::read(folder.path()).unwrap(), Figures::default());
     }
 

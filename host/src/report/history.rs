@@ -1,6 +1,7 @@
 //! A training's `history.csv`, read by the names of its columns: other versions may write other ones.
 
 use crate::run::names;
+use crate::train::Monitor;
 use anyhow::{Context, ensure};
 use std::path::Path;
 
@@ -55,6 +56,15 @@ impl Curves {
             |row: usize| self.column("epoch").and_then(|epochs| epochs.get(row)).copied().unwrap_or((row + 1) as f64);
         let points = values.iter().enumerate().map(|(row, &value)| (epoch(row), value));
         points.filter(|(x, y)| x.is_finite() && y.is_finite()).collect()
+    }
+
+    /// The row of the best epoch by a metric, from row `first` on; the first of equal ones.
+    #[must_use]
+    pub fn best(&self, first: usize, monitor: Monitor) -> Option<usize> {
+        let values = self.column(&monitor.to_string())?.iter().copied().enumerate().skip(first);
+        let finite = values.filter(|(_, value)| value.is_finite());
+        let best = finite.reduce(|best, row| if monitor.better(row.1, best.1, 0.0) { row } else { best });
+        best.map(|(row, _)| row)
     }
 
     /// Number of epochs.

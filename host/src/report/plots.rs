@@ -416,4 +416,16 @@ mod tests {
         assert_eq!(shorten("cat"), "cat");
         assert_eq!(shorten("Chesapeake Bay retriever").chars().count(), MAX_LABEL_CHARS);
     }
+
+    #[test]
+    fn the_room_for_names_is_measured_and_those_that_do_not_fit_a_column_are_turned() {
+        let layout = |label: &str| MatrixLayout::new(&vec![label.to_owned(); 10]);
+        let style = text(16, INK, HPos::Left, VPos::Top);
+        for label in ["Chesapeake Bay ret", "golden retriever", "WWWWWWWWWWWWWWWWWW"] {
+            let (layout, width) = (layout(label), text_width(label, &style));
+            assert!(!layout.upright && width > 100, "{label}: {width}");
+            assert!(layout.label_room.iter().all(|&room| room > width), "{label}: {:?}", layout.label_room);
+        }
+        assert!(layout("cat").upright);
+    }
 }

@@ -16,6 +16,9 @@ use std::collections::BTreeMap;
 /// Float against int8, layer by layer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QuantizationError {
+    /// The images that those below are the first of, in words.
+    #[serde(default)]
+    pub on: String,
     /// Images that were run.
     pub images: usize,
     /// The layers in order; those that the compiler fused into others have no output of their own and are left out.
@@ -39,11 +42,11 @@ pub struct LayerError {
     pub max_steps: f64,
 }
 
-/// Runs the first images of a set through both networks.
+/// Runs the first images of a set, which `on` names, through both networks.
 ///
 /// # Errors
 /// When a reference of the model is broken or the images do not fit it.
-pub fn quantization_error(bundle: &Bundle, data: &Dataset) -> anyhow::Result<QuantizationError> {
+pub fn quantization_error(bundle: &Bundle, data: &Dataset, on: String) -> anyhow::Result<QuantizationError> {
     let data = data.head(OBSERVED_IMAGES);
     let labels: Vec<String> = bundle.model.model()?.labels().map(str::to_owned).collect();
     let network = qdq::import(&bundle.network, &bundle.qdq, &labels)?;
@@ -64,7 +67,7 @@ pub fn quantization_error(bundle: &Bundle, data: &Dataset) -> anyhow::Result<Qua
             layers.push(layer_error(&layer.node.name, &int8, layer.output, &reference));
         }
     }
-    Ok(QuantizationError { images: data.len(), layers })
+    Ok(QuantizationError { on, images: data.len(), layers })
 }
 
 /// Every layer's float output by its name, `[n, h, w, c]`.

@@ -1,5 +1,6 @@
 //! Runs side by side: where they are, what they gave, in what they differ.
 
+use super::evaluation::Evaluation;
 use super::figures::Figures;
 use super::folder::{RunView, text_of};
 use super::history::Curves;
@@ -21,21 +22,25 @@ pub struct RunLine {
     pub run: PathBuf,
     /// Name of the network.
     pub network: String,
-    /// Name of the dataset.
+    /// Name of the dataset that it was trained on.
     pub data: Option<String>,
     /// Epochs trained.
     pub epochs: Option<usize>,
-    /// Best validation accuracy of an epoch.
-    pub best: Option<f64>,
+    /// The epoch whose weights the folder holds.
+    pub kept_epoch: Option<f64>,
+    /// Accuracy of that epoch on the validation images.
+    pub val_accuracy: Option<f64>,
     /// Accuracy of the compiled model, where it was evaluated.
     pub int8: Option<f64>,
+    /// The images that this was measured on, in words.
+    pub int8_on: Option<String>,
     /// Bytes of the compiled model.
     pub flash_bytes: Option<u64>,
     /// Bytes of its working memory.
     pub ram_bytes: Option<u64>,
     /// The board that it is for.
     pub board: Option<String>,
-    /// The day of the training, UTC.
+    /// The day on which the file of the weights was written, UTC.
     pub date: Option<String>,
     /// The second of it, since 1970.
     #[serde(skip)]
@@ -47,13 +52,16 @@ impl RunLine {
     #[must_use]
     pub fn of(run: &RunView) -> Self {
         let seconds = run.trained.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map(|since| since.as_secs());
+        let kept = run.kept();
         Self {
             run: run.folder.clone(),
             network: run.network.name.clone(),
             data: run.data(),
             epochs: run.curves.as_ref().map(Curves::epochs),
-            best: run.curves.as_ref().and_then(Curves::best_accuracy).map(|(_, accuracy)| accuracy),
+            kept_epoch: kept.map(|kept| kept.epoch),
+            val_accuracy: kept.map(|kept| kept.val_accuracy),
             int8: run.figures.int8.as_ref().map(|int8| int8.metrics.accuracy),
+            int8_on: run.figures.int8.as_ref().map(Evaluation::on_name),
             flash_bytes: run.model.as_ref().map(|model| model.flash_bytes),
             ram_bytes: run.model.as_ref().map(|model| model.ram_bytes),
             board: run.setting("target", "board"),
@@ -74,8 +82,8 @@ pub enum SortKey {
     Data,
     /// Epochs, most first.
     Epochs,
-    /// Best validation accuracy, highest first.
-    Best,
+    /// Validation accuracy of the kept weights, highest first.
+    ValAccuracy,
     /// Accuracy of the compiled model, highest first.
     Int8,
     /// Flash, least first.
@@ -84,7 +92,7 @@ pub enum SortKey {
     Ram,
     /// Board, A to Z.
     Board,
-    /// Date, newest first.
+    /// Date of the weights' file, newest first.
     Date,
 }
 
@@ -95,7 +103,7 @@ impl SortKey {
         ("network", Self::Network),
         ("data", Self::Data),
         ("epochs", Self::Epochs),
-        ("best", Self::Best),
+        ("val-accuracy", Self::ValAccuracy),
         ("int8", Self::Int8),
         ("flash", Self::Flash),
         ("ram", Self::Ram),
@@ -123,7 +131,7 @@ pub fn sort(lines: &mut [RunLine], key: SortKey) {
             SortKey::Network => a.network.cmp(&b.network),
             SortKey::Data => known_first(&a.data, &b.data, Ord::cmp),
             SortKey::Epochs => known_first(&a.epochs, &b.epochs, |a, b| b.cmp(a)),
-            SortKey::Best => known_first(&a.best, &b.best, |a, b| b.total_cmp(a)),
+            SortKey::ValAccuracy => known_first(&a.val_accuracy, &b.val_accuracy, |a, b| b.total_cmp(a)),
             SortKey::Int8 => known_first(&a.int8, &b.int8, |a, b| b.total_cmp(a)),
             SortKey::Flash => known_first(&a.flash_bytes, &b.flash_bytes, Ord::cmp),
             SortKey::Ram => known_first(&a.ram_bytes, &b.ram_bytes, Ord::cmp),
@@ -152,6 +160,13 @@ pub fn find(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     collect(folder, DEPTH, &mut found);
     found.sort();
     Ok(found)
+}
+
+/// The run folder that a name means: a folder, or one below `home` as a list of that folder names it.
+#[must_use]
+pub fn named(name: &Path, home: &Path) -> PathBuf {
+    let below = home.join(name);
+    if !RunView::is_run(name) && RunView::is_run(&below) { below } else { name.to_owned() }
 }
 
 fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
@@ -213,15 +228,19 @@ fn flatten(config: &toml::Table) -> Vec<(String, String)> {
 pub fn figures(runs: &[RunView]) -> Vec<Compared> {
     type Value<'a> = (&'static str, &'a dyn Fn(&RunView) -> Option<String>);
     let check = |figures: &Figures| figures.check.as_ref().and_then(|check| check.device.clone());
-    let rows: [Value<'_>; 13] = [
+    let rows: [Value<'_>; 17] = [
         ("network", &|run| Some(run.network.name.clone())),
         ("parameters", &|run| parameters(&run.network).ok().map(thousands)),
         ("epochs", &|run| run.curves.as_ref().map(|curves| curves.epochs().to_string())),
+        ("validation accuracy of the kept weights", &|run| run.kept().map(|kept| percent(kept.val_accuracy))),
+        ("their epoch", &|run| run.kept().map(|kept| format!("{:.0}", kept.epoch))),
         ("best validation accuracy", &|run| run.curves.as_ref()?.best_accuracy().map(|(_, best)| percent(best))),
         ("in epoch", &|run| run.curves.as_ref()?.best_accuracy().map(|(epoch, _)| format!("{epoch:.0}"))),
         ("seconds", &|run| run.curves.as_ref()?.points("seconds").last().map(|&(_, s)| format!("{s:.0}"))),
         ("accuracy, float", &|run| run.figures.float.as_ref().map(|e| percent(e.metrics.accuracy))),
+        ("measured on, float", &|run| run.figures.float.as_ref().map(Evaluation::on_name)),
         ("accuracy, int8", &|run| run.figures.int8.as_ref().map(|e| percent(e.metrics.accuracy))),
+        ("measured on, int8", &|run| run.figures.int8.as_ref().map(Evaluation::on_name)),
         ("loss, int8", &|run| run.figures.int8.as_ref().map(|e| format!("{:.4}", e.metrics.loss))),
         ("calibration error, int8", &|run| {
             run.figures.int8.as_ref().map(|e| percent(e.metrics.calibration.expected_error))
@@ -254,8 +273,8 @@ mod tests {
         }
     }
 
-    fn line(run: &str, best: Option<f64>, flash_bytes: Option<u64>) -> RunLine {
-        RunLine { best, flash_bytes, ..RunLine::of(&view(run, "")) }
+    fn line(run: &str, val_accuracy: Option<f64>, flash_bytes: Option<u64>) -> RunLine {
+        RunLine { val_accuracy, flash_bytes, ..RunLine::of(&view(run, "")) }
     }
 
     #[test]
@@ -267,7 +286,7 @@ mod tests {
             line("d", Some(0.9), Some(9)),
         ];
         let order = |lines: &[RunLine]| lines.iter().map(|l| l.run.display().to_string()).collect::<String>();
-        sort(&mut lines, SortKey::Best);
+        sort(&mut lines, SortKey::ValAccuracy);
         assert_eq!(order(&lines), "cdba");
         sort(&mut lines, SortKey::Flash);
         assert_eq!(order(&lines), "badc");
@@ -308,5 +327,10 @@ mod tests {
         let found = find(root.path()).unwrap();
         assert_eq!(found, [root.path().join("a"), root.path().join("deep/er/b")]);
         assert!(find(&root.path().join("none")).is_err());
+        // a run is meant by its folder, or by its name in the list
+        let (home, b) = (root.path(), root.path().join("deep/er/b"));
+        assert_eq!(named(Path::new("deep/er/b"), home), b);
+        assert_eq!(named(&b, &home.join("a")), b);
+        assert_eq!(named(Path::new("c"), home), Path::new("c"), "none of that name");
     }
 }

@@ -103,6 +103,7 @@ fn px(value: u32) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::evaluation::Part;
     use crate::report::metrics::Predictions;
     use ocelli::ir::Shape;
 
@@ -116,7 +117,7 @@ mod tests {
             skipped: Vec::new(),
         };
         let predictions = Predictions::from_scores(&scores.repeat(images), &set.targets, 2).unwrap();
-        let evaluation = Evaluation::new(Path::new("d"), &set, &predictions, false);
+        let evaluation = Evaluation::new(Path::new("d"), Part::Test, &set, &predictions);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sheet.png");
         let color = if shape.c == 1 { ColorOrder::Gray } else { ColorOrder::Rgb };

@@ -1,5 +1,6 @@
 //! What a board measured, and what the judges said.
 
+use super::layers::first_of;
 use super::markup::{Cell, escape, facts, not_measured, table};
 use crate::report::folder::RunView;
 use crate::report::words::{percent, thousands};
@@ -24,7 +25,8 @@ pub fn device(run: &RunView) -> String {
             format!("{} ({} of them stack)", bytes(device.ram_bytes), thousands(device.stack_bytes)),
         ));
         rows.push(("instructions an image", thousands(device.instructions)));
-        rows.push(("accuracy", format!("{} of {} images", percent(device.accuracy), device.images)));
+        let on = first_of(device.images, &device.on);
+        rows.push(("accuracy", format!("{} on {on}", percent(device.accuracy))));
         rows.push((
             "outputs",
             match device.differing_bytes {
@@ -52,7 +54,10 @@ fn bench(run: &RunView) -> Option<Bench> {
     let text = std::fs::read_to_string(run.folder.join(names::BENCH)).ok()?;
     let json: Value = serde_json::from_str(&text).ok()?;
     let number = |key: &str| json[key].as_u64();
-    if number("flash_model_bytes") != run.model.as_ref().map(|model| model.flash_bytes) {
+    // a model that has since been made anew may be as long, but not end in the same checksum
+    let checksum =
+        run.model.as_ref().and_then(|model| model.bytes.as_slice().last_chunk()).copied().map(u32::from_le_bytes);
+    if number("model_crc32") != checksum.map(u64::from) || checksum.is_none() {
         return None;
     }
     let bytes = |key: &str| number(key).map(|n| format!("{} bytes", thousands(n)));
@@ -98,6 +103,13 @@ pub fn checks(run: &RunView) -> String {
             vec![Cell::long(&row.what), Cell::long(&row.found), Cell::text(&row.allowed), status]
         })
         .collect();
-    let note = escape("Burn, tract, the int8 runtime and the emulated board, side by side.");
-    format!("<p class=\"note\">{note}</p>\n{}", table("Checks", &["check", "found", "allowed", ""], 4, &rows, None))
+    let mut note = "Burn, tract, the int8 runtime and the emulated board, side by side".to_owned();
+    if !check.on.is_empty() {
+        note = format!("{note}, on {}", check.on);
+    }
+    format!(
+        "<p class=\"note\">{}.</p>\n{}",
+        escape(&note),
+        table("Checks", &["check", "found", "allowed", ""], 4, &rows, None)
+    )
 }

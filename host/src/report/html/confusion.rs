@@ -22,8 +22,10 @@ const COLORS: [[u8; 3]; 2] = [[31, 111, 178], [190, 60, 50]];
 pub fn confusion(run: &RunView) -> anyhow::Result<String> {
     let Some((evaluation, what)) = shown(run) else { return Ok(not_measured(EVALUATE)) };
     let matrix = if evaluation.labels.len() <= MAX_NUMBERS { numbers(evaluation) } else { picture(evaluation)? };
-    let note =
-        format!("Rows are the true classes, columns the guesses of the {what}; the shade is the share of the row.");
+    let note = format!(
+        "Rows are the true classes, columns the guesses of the {what}, on {}; the shade is the share of the row.",
+        evaluation.on_name()
+    );
     let pairs = pairs(evaluation);
     Ok(format!(
         "<p class=\"note\">{}</p>\n<div class=\"side\"><div>{matrix}</div><div>{pairs}</div></div>\n",

@@ -62,6 +62,12 @@ pub fn table(summary: &Summary) -> String {
     format!("<p class=\"note\">{}</p>\n{}", escape(&note), markup_table("Layers", &header, 2, &rows, Some(&foot)))
 }
 
+/// The first images of a set in words.
+pub fn first_of(images: usize, on: &str) -> String {
+    let images = thousands(images as u64);
+    if on.is_empty() { format!("{images} images") } else { format!("the first {images} of {on}") }
+}
+
 /// Float against int8, layer by layer.
 pub fn quantization(run: &RunView) -> String {
     let Some(error) = &run.figures.quantization else { return not_measured(EVALUATE) };
@@ -83,10 +89,10 @@ pub fn quantization(run: &RunView) -> String {
         })
         .collect();
     let note = format!(
-        "Each layer's output in the compiled network against the float network's, on {} images; the error of a layer holds that of all \
+        "Each layer's output in the compiled network against the float network's, on {}; the error of a layer holds that of all \
          before it. At 20 dB the noise is a tenth of the signal, at 40 dB a hundredth. Layers that the compiler fused into others are left \
          out.",
-        error.images
+        first_of(error.images, &error.on)
     );
     let header = ["layer", "signal to noise (dB)", "mean error (steps)", "largest (steps)", "a step", "values"];
     format!("<p class=\"note\">{}</p>\n{}", escape(&note), markup_table("Quantization error", &header, 1, &rows, None))

@@ -4,7 +4,6 @@ use super::charts::{Series, lines};
 use super::markup::{escape, facts, file, not_measured};
 use crate::network::summary::Summary;
 use crate::report::folder::{RunView, text_of};
-use crate::report::history::Curves;
 use crate::report::words::{percent, thousands};
 use crate::run::names;
 use std::fmt::Write;
@@ -30,13 +29,18 @@ pub fn lead(run: &RunView) -> String {
 /// The figures that matter.
 pub fn tiles(run: &RunView, summary: &Summary) -> String {
     let mut tiles: Vec<(&str, String)> = Vec::new();
-    if let Some(int8) = &run.figures.int8 {
-        tiles.push(("accuracy, int8", percent(int8.metrics.accuracy)));
+    let on = |share: f64, on: &str| format!("{} <small>{}</small>", percent(share), escape(on));
+    let (int8, float) = (run.figures.int8.as_ref(), run.figures.float.as_ref());
+    if let Some(int8) = int8 {
+        tiles.push(("accuracy, int8", on(int8.metrics.accuracy, &int8.on_name())));
     }
-    if let Some(float) = &run.figures.float {
-        tiles.push(("accuracy, float", percent(float.metrics.accuracy)));
-    } else if let Some((_, best)) = run.curves.as_ref().and_then(Curves::best_accuracy) {
-        tiles.push(("best validation accuracy", percent(best)));
+    // figures of other images do not stand beside these: a reader would compare them
+    if let Some(float) = float.filter(|float| int8.is_none_or(|int8| float.is_of_the_images_of(int8))) {
+        tiles.push(("accuracy, float", on(float.metrics.accuracy, &float.on_name())));
+    }
+    if let (None, None, Some(kept)) = (int8, float, run.kept()) {
+        let of = format!("epoch {:.0}, whose weights are kept", kept.epoch);
+        tiles.push(("validation accuracy, float", on(kept.val_accuracy, &of)));
     }
     let bytes = |n: u64| format!("{} <small>bytes</small>", thousands(n));
     let model = run.model.as_ref().map(|model| (model.flash_bytes, model.ram_bytes));
@@ -95,13 +99,16 @@ pub fn training(run: &RunView) -> String {
     let of_accuracy = curves.best_accuracy().map_or_else(String::new, |(epoch, accuracy)| {
         format!("Best validation accuracy <b>{}</b> in epoch {epoch:.0}.", percent(accuracy))
     });
+    let of_kept = run.kept().map_or_else(String::new, |kept| {
+        format!(" The folder holds the weights of epoch {:.0} ({}).", kept.epoch, percent(kept.val_accuracy))
+    });
     let mut html = String::from("<div class=\"charts\">");
     html +=
         &lines("Loss", &[series("training", "a", "loss", 1.0), series("validation", "b", "val_loss", 1.0)], &of_loss);
     html += &lines(
         "Accuracy (%)",
         &[series("training", "a", "accuracy", 100.0), series("validation", "b", "val_accuracy", 100.0)],
-        &of_accuracy,
+        &(of_accuracy + &of_kept),
     );
     html += &lines("Learning rate", &[series("of the epoch's last step", "a", "learning_rate", 1.0)], "");
     html += "</div>\n";

@@ -7,7 +7,6 @@ use crate::report::folder::RunView;
 use crate::report::metrics::Metrics;
 use crate::report::words::{percent, thousands};
 use std::fmt::Write;
-use std::path::Path;
 
 /// The command that fills this part of the page.
 pub const EVALUATE: &str = "ocelli report RUN DATA";
@@ -22,15 +21,30 @@ pub fn shown(run: &RunView) -> Option<(&Evaluation, &'static str)> {
     int8.or_else(|| run.figures.float.as_ref().map(|evaluation| (evaluation, "float network")))
 }
 
-/// The figures of the int8 and the float network.
+/// The figures of the int8 and the float network: side by side where they are of the same images, else each by itself.
 pub fn figures(run: &RunView) -> String {
-    let (int8, float) = (&run.figures.int8, &run.figures.float);
     let Some((first, _)) = shown(run) else { return not_measured(EVALUATE) };
-    let row = |name: &str, value: &dyn Fn(&Metrics) -> String| {
-        let cell = |evaluation: &Option<Evaluation>| {
-            evaluation.as_ref().map_or_else(|| "\u{2013}".to_owned(), |evaluation| value(&evaluation.metrics))
-        };
-        vec![Cell::head(name), Cell::number(&cell(int8)), Cell::number(&cell(float))]
+    let (int8, float) = (run.figures.int8.as_ref(), run.figures.float.as_ref());
+    let tables = match (int8, float) {
+        (Some(int8), Some(float)) if !int8.is_of_the_images_of(float) => {
+            let apart = "<p class=\"note\">The int8 model and the float network were measured on different images: these figures say nothing about \
+                         what int8 costs.</p>\n";
+            apart.to_owned() + &measured(&[("int8", int8)]) + &measured(&[("float", float)])
+        }
+        _ => {
+            let columns = [("int8", int8), ("float", float)];
+            measured(&columns.into_iter().filter_map(|(name, found)| Some((name, found?))).collect::<Vec<_>>())
+        }
+    };
+    format!("<div class=\"side\"><div>{tables}</div>{}</div>\n", reliability(&first.metrics.calibration))
+}
+
+/// The figures of evaluations of the same images, a column each.
+fn measured(columns: &[(&str, &Evaluation)]) -> String {
+    let Some((_, first)) = columns.first() else { return String::new() };
+    let row = |name: &str, value: &dyn Fn(&Metrics) -> String| -> Vec<Cell> {
+        let cells = columns.iter().map(|(_, evaluation)| Cell::number(&value(&evaluation.metrics)));
+        std::iter::once(Cell::head(name)).chain(cells).collect()
     };
     let mut rows = vec![row("accuracy", &|m| percent(m.accuracy))];
     if first.metrics.top_k.k > 1 {
@@ -43,19 +57,15 @@ pub fn figures(run: &RunView) -> String {
     rows.push(row("F1, mean of the classes", &|m| percent(m.macro_average.f1)));
     rows.push(row("expected calibration error", &|m| percent(m.calibration.expected_error)));
     rows.push(row("images", &|m| thousands(m.images as u64)));
-    let table = table("Results", &["", "int8", "float"], 1, &rows, None);
-    let data =
-        Path::new(&first.data).file_name().map_or_else(|| first.data.clone(), |n| n.to_string_lossy().into_owned());
-    let mut note = format!("On {data}.");
+    let header: Vec<&str> = std::iter::once("").chain(columns.iter().map(|(name, _)| *name)).collect();
+    let mut note = format!("On {}.", first.on_name());
     if first.may_include_training_images {
         note += " The network may have been trained on some of these images: this is no measure of how it does on new ones.";
     }
-    note += " An int8 probability is a step of 1/256; one of 0 counts as half a step in the loss.";
-    format!(
-        "<p class=\"note\">{}</p>\n<div class=\"side\"><div>{table}</div>{}</div>\n",
-        escape(&note),
-        reliability(&first.metrics.calibration)
-    )
+    if columns.iter().any(|(name, _)| *name == "int8") {
+        note += " An int8 probability is a step of 1/256; one of 0 counts as half a step in the loss.";
+    }
+    format!("<p class=\"note\">{}</p>\n{}", escape(&note), table("Results", &header, 1, &rows, None))
 }
 
 /// Precision, recall and F1 of each class.
@@ -90,7 +100,8 @@ pub fn classes(run: &RunView) -> String {
     ];
     let header = ["class", "precision", "recall", "F1", "images", "guessed"];
     format!(
-        "<p class=\"note\">Of the {what}. The red bars are what a share lacks to 100 %.</p>\n{}",
+        "<p class=\"note\">Of the {what}, on {}. The red bars are what a share lacks to 100 %.</p>\n{}",
+        escape(&evaluation.on_name()),
         table("Classes", &header, 1, &rows, Some(&foot))
     )
 }
@@ -101,9 +112,9 @@ pub fn mistakes(run: &RunView) -> String {
     let metrics = &evaluation.metrics;
     let wrong = metrics.images - metrics.right.min(metrics.images);
     let mut html = format!(
-        "<p class=\"note\">{} of {} images are guessed wrong by the {what}.</p>\n",
-        thousands(wrong as u64),
-        thousands(metrics.images as u64)
+        "<p class=\"note\">Of {}, {} are guessed wrong by the {what}.</p>\n",
+        escape(&evaluation.on_name()),
+        thousands(wrong as u64)
     );
     let mistakes = &evaluation.surest_mistakes;
     if !mistakes.is_empty() {

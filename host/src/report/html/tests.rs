@@ -1,7 +1,7 @@
 use super::*;
 use crate::data::Dataset;
 use crate::network::Network;
-use crate::report::evaluation::Evaluation;
+use crate::report::evaluation::{Evaluation, Part};
 use crate::report::figures::{Checked, CheckedRow, DeviceFigures, Figures};
 use crate::report::history::Curves;
 use crate::report::metrics::Predictions;
@@ -29,7 +29,7 @@ fn run(text: &str, classes: usize) -> RunView {
     let scores: Vec<i8> =
         (0..images).flat_map(|i| (0..classes).map(move |c| if c == guess(i) { 100 } else { -128 })).collect();
     let predictions = Predictions::from_scores(&scores, &set.targets, classes).unwrap();
-    let evaluation = Evaluation::new(Path::new(text), &set, &predictions, true);
+    let evaluation = Evaluation::new(Path::new(text), Part::All, &set, &predictions);
     let mut evaluation = evaluation.with_pictures(&set, ColorOrder::Gray).unwrap();
     evaluation.surest_mistakes[0].picture = Some(format!("data:image/png;base64,{text}"));
     let layer =
@@ -41,6 +41,7 @@ fn run(text: &str, classes: usize) -> RunView {
         status: status.to_owned(),
     };
     let device = DeviceFigures {
+        on: text.to_owned(),
         board: text.to_owned(),
         images: 3,
         accuracy: 1.0,
@@ -66,8 +67,12 @@ fn run(text: &str, classes: usize) -> RunView {
         figures: Figures {
             int8: Some(evaluation.clone()),
             float: Some(evaluation),
-            quantization: Some(QuantizationError { images: 3, layers: vec![layer] }),
-            check: Some(Checked { rows: vec![row("ok"), row("FAILED"), row(text)], device: Some(device) }),
+            quantization: Some(QuantizationError { on: text.to_owned(), images: 3, layers: vec![layer] }),
+            check: Some(Checked {
+                on: text.to_owned(),
+                rows: vec![row("ok"), row("FAILED"), row(text)],
+                device: Some(device),
+            }),
         },
         trained: None,
     }
@@ -168,4 +173,63 @@ fn the_figures_stand_on_the_page() {
     {
         assert!(page.contains(figure), "{figure}");
     }
+}
+
+#[test]
+fn every_figure_says_what_it_was_measured_on() {
+    let page = render(&run("name", 10)).unwrap();
+    for part in [
+        "<dt>accuracy, int8</dt><dd>66.67 % <small>all 30 images of name</small></dd>",
+        "<dt>accuracy, float</dt>",
+        "On all 30 images of name.",
+        "Of the int8 model, on all 30 images of name.",
+        "Of all 30 images of name, 10 are guessed wrong",
+        "the first 3 of name",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+}
+
+#[test]
+fn figures_of_different_images_are_not_shown_side_by_side() {
+    let mut view = run("name", 10);
+    if let Some(float) = &mut view.figures.float {
+        float.data = "photos/other".to_owned();
+        float.part = Part::Test;
+        float.images_hash = "another".to_owned();
+    }
+    let page = render(&view).unwrap();
+    assert!(!page.contains("<dt>accuracy, float</dt>"));
+    for part in ["On all 30 images of name.", "On 30 test images of other.", "measured on different images"] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert_eq!(page.matches("aria-label=\"Results\"").count(), 2, "a table each");
+    // nor beside the accuracy that the training saw
+    view.figures.float = None;
+    assert!(!render(&view).unwrap().contains("<dt>validation accuracy, float</dt>"));
+    view.figures.int8 = None;
+    let page = render(&view).unwrap();
+    let tile = "<dt>validation accuracy, float</dt><dd>75.00 % <small>epoch 2, whose weights are kept</small></dd>";
+    assert!(page.contains(tile));
+}
+
+#[test]
+fn a_bench_of_another_model_of_the_same_length_does_not_count() {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
+    let folder = tempfile::tempdir().unwrap();
+    let page = |run: &str| {
+        for name in [names::NETWORK, names::CONFIG, names::MODEL] {
+            std::fs::copy(models.join(run).join(name), folder.path().join(name)).unwrap();
+        }
+        render(&RunView::read(folder.path()).unwrap()).unwrap()
+    };
+    let model = std::fs::read(models.join("mnist-cnn").join(names::MODEL)).unwrap();
+    let checksum = u32::from_le_bytes(*model.last_chunk().unwrap());
+    let bench = format!(
+        "{{\"model_crc32\": {checksum}, \"flash_model_bytes\": {}, \"instructions\": 987654, \"layers\": []}}",
+        model.len()
+    );
+    std::fs::write(folder.path().join(names::BENCH), bench).unwrap();
+    assert!(page("mnist-cnn").contains("987,654"));
+    assert!(!page("mnist-cnn-60k").contains("987,654"));
 }
