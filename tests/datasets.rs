@@ -38,6 +38,34 @@ fn stats_name_what_is_wrong_and_exit_with_code_1() {
 }
 
 #[test]
+fn what_is_merely_alike_is_a_note() {
+    let digits = crate::support::repository("data/mnist-10k");
+    let text = done(&["data", "stats", digits.to_str().unwrap()], Path::new("."));
+    // ones of the training and the test set that two people wrote alike
+    assert!(text.contains("note: alike, in two sets (near)") && !text.contains("leak"), "{text}");
+}
+
+#[test]
+fn stats_count_what_cannot_be_trained_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    photos(&at.join("photos"));
+    fs::create_dir(at.join("photos/green")).unwrap();
+    fs::write(at.join("photos/red/notes.txt"), "about these").unwrap();
+    fs::copy(at.join("photos/red/04.jpg"), at.join("photos/cover.jpg")).unwrap();
+    let text = done(&["data", "stats", "photos"], at);
+    for part in
+        ["no pictures of green", "corrupt  0 files", "1 file passed over: no picture", "1 file passed over: beside"]
+    {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    fs::remove_dir_all(at.join("photos/blue")).unwrap();
+    fs::remove_dir_all(at.join("photos/green")).unwrap();
+    let text = done(&["data", "stats", "photos"], at);
+    assert!(text.contains("all pictures are of one class, red"), "{text}");
+}
+
+#[test]
 fn previews_are_the_same_for_the_same_seed() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
@@ -57,6 +85,14 @@ fn previews_are_the_same_for_the_same_seed() {
     assert_eq!(first, sheet("b.png", &augmented));
     assert_ne!(first, sheet("c.png", &["--augment", "config.toml"]));
     assert_eq!(sheet("d.png", &[]).dimensions(), (5 * 102 + 6, 114 + 6));
+    // the network's input is not known: what is told in its pixels is not as in training
+    fs::write(at.join("cutout.toml"), "[augmentation]\ncutout = 8\n").unwrap();
+    let line = ["data", "preview", "photos", "--out", "f.png", "--augment", "cutout.toml"];
+    let note = |more: &[&str]| String::from_utf8(ocelli(&[&line[..], more].concat(), at).stderr).unwrap();
+    assert!(note(&[]).contains("pictures are drawn at 96x96"));
+    assert!(!note(&["--network", "cifar-cnn"]).contains("96x96"));
+    fs::write(at.join("cutout.toml"), "[network]\nfile = \"cifar-cnn\"\n[augmentation]\ncutout = 8\n").unwrap();
+    assert!(!note(&[]).contains("96x96"), "the config names a network");
     fs::write(at.join("wrong.toml"), "[augmentation]\nrotate = 30\n").unwrap();
     let error = refused(&["data", "preview", "photos", "--out", "e.png", "--augment", "wrong.toml"], at);
     assert!(error.contains("wrong.toml") && error.contains("rotate"), "{error}");
@@ -73,6 +109,15 @@ fn what_split_writes_is_trained_on() {
     assert_eq!(done(&out(&["divided", "--link"]), at).trim(), "30 train, 12 validation, 6 test in divided");
     done(&out(&["table.csv", "--csv"]), at);
     assert!(refused(&out(&["divided"]), at).contains("is there already"));
+    photos(&at.join("spoilt"));
+    fs::write(at.join("spoilt/red/broken.png"), "no picture").unwrap();
+    fs::copy(at.join("spoilt/red/04.jpg"), at.join("spoilt/red/again.jpg")).unwrap();
+    let spoilt = ocelli(&["data", "split", "spoilt", "--validation", "0.5", "--out", "halves"], at);
+    let said = String::from_utf8(spoilt.stderr).unwrap();
+    assert!(said.contains("left out spoilt/red/broken.png") && said.contains("1 groups of equal pictures"), "{said}");
+    let there = |set: &str, name: &str| at.join("halves").join(set).join("red").join(name).is_file();
+    assert!(!there("train", "broken.png") && !there("validation", "broken.png"));
+    assert_eq!(there("train", "04.jpg"), there("train", "again.jpg"));
     pack(&at.join("divided"), &at.join("divided.tar"));
     for data in ["divided", "table.csv", "divided.tar"] {
         let run = format!("run-{data}");

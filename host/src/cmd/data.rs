@@ -51,8 +51,9 @@ struct Dataset {
 
 /// Count pictures, name corrupt files, find duplicates
 ///
-/// Pictures of each class and set, their sizes, files that cannot be decoded, and pictures that occur twice, exactly or nearly: those in two
-/// sets are named first, since what is judged by them was trained on. Exit code 1 when there are such, or corrupt files.
+/// Pictures of each class and set, their sizes, files that cannot be decoded, and pictures that occur twice, exactly or nearly. Equal pictures
+/// in two sets are leaks, since what is judged by them was trained on: exit code 1 when there are such, or corrupt files. Near ones (alike in
+/// shapes and colours) are for a look only.
 #[derive(Debug, clap::Args)]
 struct Stats {
     #[command(flatten)]
@@ -65,7 +66,8 @@ struct Stats {
 /// Draw a contact sheet, plain and augmented
 ///
 /// A PNG with pictures as the network gets them. With --augment each has a row: plain, then as the [augmentation] section of that
-/// config.toml changes it. The same seed gives the same sheet.
+/// config.toml changes it in the first epochs of a training, mixed pairs among them (share and class of the other stand below). The same
+/// seed gives the same sheet. Keys in pixels are pixels of the network's input: name the network, here or in the config.
 #[derive(Debug, clap::Args)]
 struct Preview {
     #[command(flatten)]
@@ -76,7 +78,8 @@ struct Preview {
     /// A config.toml with an [augmentation] section.
     #[arg(long)]
     augment: Option<PathBuf>,
-    /// A net.toml or the name of a built-in network, whose input size is taken [default: that of --augment's file, else 96x96].
+    /// A net.toml or the name of a built-in network, whose input size is taken [default: that in [network] of --augment's file, else
+    /// pictures of 96x96].
     #[arg(long)]
     network: Option<String>,
     /// Pictures, each class by its share.
@@ -89,8 +92,8 @@ struct Preview {
 
 /// Divide a dataset into train, validation and test
 ///
-/// Each class is divided by the same fractions; the same seed chooses the same pictures. Writes class folders (pictures are copied), or with
-/// --csv a table of the files where they are.
+/// Each class is divided by the same fractions; the same seed chooses the same pictures. Files that cannot be decoded are named and belong
+/// to no set; equal pictures belong to one set. Writes class folders (pictures are copied), or with --csv a table of the files where they are.
 #[derive(Debug, clap::Args)]
 struct SplitArgs {
     #[command(flatten)]
@@ -150,9 +153,12 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
 }
 
 impl Dataset {
+    fn options(&self) -> OpenOptions {
+        OpenOptions { labels: self.labels.clone(), coarse_labels: self.coarse_labels }
+    }
+
     fn open(&self) -> anyhow::Result<DataSource> {
-        let options = OpenOptions { labels: self.labels.clone(), coarse_labels: self.coarse_labels };
-        Ok(DataSource::open_with(&self.data, &options)?)
+        Ok(DataSource::open_with(&self.data, &self.options())?)
     }
 }
 
@@ -164,17 +170,16 @@ fn advance(bar: &ProgressBar) -> impl FnMut(usize, usize) + '_ {
 }
 
 fn stats(args: &Stats) -> anyhow::Result<Verdict> {
-    let source = args.dataset.open()?;
+    let source = DataSource::open_to_look(&args.dataset.data, &args.dataset.options())?;
     let bar = bar("looking at pictures", 0);
     let found = survey(&source, &mut advance(&bar))?;
     bar.finish_and_clear();
-    let leaks = found.duplicates.iter().filter(|duplicate| duplicate.across_sets).count();
     if args.json {
         println!("{}", serde_json::to_string_pretty(&found)?);
     } else {
         print_survey(&found);
     }
-    Ok(if found.corrupt.is_empty() && leaks == 0 { Verdict::Done } else { Verdict::Differs })
+    Ok(if found.corrupt.is_empty() && found.leaks() == 0 { Verdict::Done } else { Verdict::Differs })
 }
 
 fn print_survey(found: &Survey) {
@@ -189,6 +194,13 @@ fn print_survey(found: &Survey) {
     let all = found.sets.iter().map(|set| thousands(set.images as u64));
     rows.push(std::iter::once("all".to_owned()).chain(all).collect());
     println!("{}\n", table(&header, rows, 1));
+    let empty = found.empty_classes();
+    if !empty.is_empty() {
+        println!("note: no pictures of {}: a training refuses that; add some, or remove the class\n", empty.join(", "));
+    }
+    if let [only] = found.labels.as_slice() {
+        println!("note: all pictures are of one class, {only}: a training needs two\n");
+    }
     let images: usize = found.sets.iter().map(|set| set.images).sum();
     let range = |[least, median, most]: [u32; 3]| {
         if least == most { least.to_string() } else { format!("{least} to {most}, median {median}") }
@@ -203,6 +215,9 @@ fn print_survey(found: &Survey) {
         println!("         {} ({}): {}", corrupt.path.display(), corrupt.set, corrupt.reason);
     }
     print_rest(found.corrupt.len());
+    for line in found.passed_over.lines() {
+        println!("beside   {line}");
+    }
     let count = |of: fn(&Duplicate) -> bool| found.duplicates.iter().filter(|duplicate| of(duplicate)).count();
     let near = if found.near_duplicates_searched {
         format!("{} near", count(|d| !d.exact))
@@ -210,23 +225,26 @@ fn print_survey(found: &Survey) {
         "near ones not looked for among so many pictures".to_owned()
     };
     println!(
-        "twice    {} (groups of pictures): {} exact, {near}; {} across sets, {} across classes",
+        "twice    {} (groups of pictures): {} exact, {near}; {} exact across sets, {} across classes",
         found.duplicates.len(),
         count(|d| d.exact),
-        count(|d| d.across_sets),
+        found.leaks(),
         count(|d| d.across_classes)
     );
     for duplicate in found.duplicates.iter().take(NAMED) {
         let images: Vec<String> =
             duplicate.images.iter().map(|i| format!("{} ({}, {})", i.name, i.set, i.class)).collect();
-        let what = match (duplicate.across_sets, duplicate.across_classes) {
-            (true, true) => "leak, two classes",
-            (true, false) => "leak",
-            (false, true) => "two classes",
-            (false, false) => "twice",
+        let what = match (duplicate.exact, duplicate.across_sets, duplicate.across_classes) {
+            (true, true, true) => "leak, two classes (exact)",
+            (true, true, false) => "leak (exact)",
+            (true, false, true) => "two classes (exact)",
+            (true, false, false) => "twice (exact)",
+            (false, true, true) => "note: alike, in two sets and classes (near)",
+            (false, true, false) => "note: alike, in two sets (near)",
+            (false, false, true) => "note: alike, in two classes (near)",
+            (false, false, false) => "note: alike (near)",
         };
-        let exact = if duplicate.exact { "exact" } else { "near" };
-        println!("         {what} ({exact}): {}", images.join(" = "));
+        println!("         {what}: {}", images.join(if duplicate.exact { " = " } else { " ~ " }));
     }
     print_rest(found.duplicates.len());
 }
@@ -241,7 +259,15 @@ fn preview(args: &Preview) -> anyhow::Result<Verdict> {
     ensure!(args.images > 0, "--images must be at least 1");
     let config = args.augment.as_deref().map(Config::read).transpose()?;
     let named = config.as_ref().map(|config| config.network.file.clone()).filter(|file| !file.is_empty());
-    let spec = match args.network.clone().or(named) {
+    let network = args.network.clone().or(named);
+    let in_pixels = config.as_ref().is_some_and(|c| c.augmentation.cutout > 0 || c.augmentation.random_crop > 0);
+    if network.is_none() && in_pixels {
+        eprintln!(
+            "note: no network is named (--network, or [network] file in the config), so pictures are drawn at 96x96: random_crop and cutout are \
+             pixels of the network's input, and the cutout's colour is its mean; a training shows them otherwise"
+        );
+    }
+    let spec = match network {
         Some(network) => Network::open(&network)?.input,
         None => InputSpec {
             shape: Shape::new(96, 96, 3),
@@ -263,7 +289,8 @@ fn preview(args: &Preview) -> anyhow::Result<Verdict> {
     for skipped in set.skipped() {
         eprintln!("warning: skipped {}: {}", skipped.path.display(), skipped.reason);
     }
-    let sheet = contact_sheet(&set.head(args.images)?, spec.color, augmenter.as_ref(), args.seed);
+    let drawn = Arc::new(set.head(args.images)?);
+    let sheet = contact_sheet(&drawn, spec.color, augmenter.as_ref(), args.seed)?;
     let mut png = std::io::Cursor::new(Vec::new());
     sheet.write_to(&mut png, image::ImageFormat::Png)?;
     write_atomically(&args.out, png.get_ref())?;
@@ -273,7 +300,22 @@ fn preview(args: &Preview) -> anyhow::Result<Verdict> {
 
 fn split(args: &SplitArgs) -> anyhow::Result<Verdict> {
     let source = args.dataset.open()?;
-    let division = Division::draw(&source, args.validation, args.test, args.seed, args.pool)?;
+    let bar = bar("looking at pictures", 0);
+    let shares = [args.validation, args.test];
+    let division = Division::draw(&source, shares, args.seed, args.pool, &mut advance(&bar))?;
+    bar.finish_and_clear();
+    for skipped in division.skipped().iter().take(NAMED) {
+        eprintln!("warning: left out {}: {}", skipped.path.display(), skipped.reason);
+    }
+    if division.skipped().len() > NAMED {
+        eprintln!("warning: left out {} more files that cannot be decoded", division.skipped().len() - NAMED);
+    }
+    for line in source.passed_over().lines() {
+        eprintln!("note: {line}");
+    }
+    if division.kept_together() > 0 {
+        eprintln!("note: {} groups of equal pictures, each of which is in one set", division.kept_together());
+    }
     if args.csv {
         division.write_csv(&args.out)?;
     } else {

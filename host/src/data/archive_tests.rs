@@ -116,28 +116,78 @@ fn class_folders_are_read_from_every_kind_of_archive() {
 }
 
 #[test]
-fn names_that_lead_out_are_no_files_and_nothing_is_written() {
+fn names_that_lead_out_are_no_files_but_named_and_nothing_is_written() {
     let files = [
         ("cat/1.png", png(1)),
         ("../evil/1.png", png(1)),
         ("cat/../../evil.png", png(1)),
         ("/etc/evil.png", png(1)),
+        ("C:/evil/1.png", png(1)),
         ("dog/2.png", png(2)),
     ];
-    // the zip library's writer cleans names: dots are put in afterwards
-    let disguised = files.clone().map(|(name, bytes)| (name.replace("..", "%%"), bytes));
+    // the zip library's writer cleans names: dots and slashes are put in afterwards
+    let disguised = files
+        .clone()
+        .map(|(name, bytes)| (name.replace("..", "%%").replace("/etc", "#etc").replace("C:", "C#"), bytes));
     let disguised: Vec<_> = disguised.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
     let mut hostile = zip(&disguised, CompressionMethod::DEFLATE);
-    let places: Vec<usize> = (0..hostile.len() - 1).filter(|&at| &hostile[at..at + 2] == b"%%").collect();
-    assert_eq!(places.len(), 6, "three in local headers, three in the directory");
-    places.into_iter().for_each(|at| hostile[at..at + 2].copy_from_slice(b".."));
-    for (name, bytes) in [("a.zip", hostile), ("b.tar", tar(&files))] {
+    let mut put_in = |marker: &[u8], name: &[u8]| {
+        let places: Vec<usize> =
+            (0..hostile.len() - marker.len()).filter(|&at| hostile[at..].starts_with(marker)).collect();
+        for &at in &places {
+            hostile[at..at + name.len()].copy_from_slice(name);
+        }
+        places.len()
+    };
+    // in local headers and in the directory
+    assert_eq!((put_in(b"%%", b".."), put_in(b"#etc", b"/etc"), put_in(b"C#/", b"C:/")), (6, 2, 2));
+    for (name, bytes) in [("a.zip", hostile), ("b.tar", tar(&files)), ("c.tar.gz", gzip(&tar(&files)))] {
         let (folder, path) = put(name, &bytes);
         let source = DataSource::open(&path, None).unwrap();
-        // an absolute name is a name like others
-        assert_eq!(source.labels(), ["cat", "dog", "etc"], "{name}");
-        assert_eq!(load(&path, Split::Train).len(), 3);
+        assert_eq!(source.labels(), ["cat", "dog"], "{name}");
+        let outside = ["../evil/1.png", "cat/../../evil.png", "/etc/evil.png", "C:/evil/1.png"].map(PathBuf::from);
+        assert_eq!(source.passed_over().outside, outside, "{name}");
+        let train = load(&path, Split::Train);
+        assert_eq!((train.len(), train.skipped.len()), (2, 1), "said once");
+        assert!(train.skipped[0].reason.contains("leads out of the archive; 3 files more"), "{:?}", train.skipped);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
+
+#[test]
+fn what_is_no_picture_or_of_no_class_is_said_once() {
+    let files = [
+        ("pets/train/cat/1.png", png(1)),
+        ("pets/train/cat/notes.txt", b"not a picture".to_vec()),
+        ("pets/train/dog/2.png", png(2)),
+        ("pets/train/dog/more/3.csv", b"a,b".to_vec()),
+        ("pets/train/4.png", png(4)),
+        ("pets/cover.jpg", png(4)),
+        ("pets/README.md", b"about".to_vec()),
+    ];
+    let (_folder, path) = put("a.zip", &zip(&files, CompressionMethod::DEFLATE));
+    let source = DataSource::open(&path, None).unwrap();
+    assert_eq!((source.labels().len(), source.count(Split::Train)), (2, Some(2)));
+    let named = |paths: &[PathBuf]| {
+        paths.iter().map(|p| p.strip_prefix(&path).unwrap().display().to_string()).collect::<Vec<_>>()
+    };
+    let passed = source.passed_over();
+    assert_eq!(named(&passed.not_pictures), ["pets/train/cat/notes.txt", "pets/train/dog/more/3.csv"]);
+    assert_eq!(named(&passed.without_class), ["pets/cover.jpg", "pets/train/4.png"]);
+}
+
+#[test]
+fn packings_that_are_not_read_are_named_with_those_that_are() {
+    for (name, bytes, packing) in [
+        ("a.tar.bz2", &b"BZh91AY&SY"[..], "bzip2"),
+        ("a.tar.xz", &b"\xfd7zXZ\0\0\x04"[..], "xz"),
+        ("a.tar.zst", &b"\x28\xb5\x2f\xfd\x04"[..], "zstd"),
+        ("a.7z", &b"7z\xbc\xaf\x27\x1c\0\x04"[..], "7-Zip"),
+    ] {
+        let (_folder, path) = put(name, bytes);
+        let error = DataSource::open(&path, None).unwrap_err().to_string();
+        assert!(error.contains(&format!("packed with {packing}, which is not supported")), "{error}");
+        assert!(error.contains(name) && error.contains("use .tar.gz, .tar or .zip"), "{error}");
     }
 }
 
@@ -154,6 +204,25 @@ fn cifar_is_read_from_its_archive_as_it_is_downloaded() {
         assert_eq!(DataSource::open(&path, None).unwrap().kind(), Kind::Cifar10);
         assert_eq!(load(&path, Split::Train).targets, [1, 2]);
         assert_eq!(load(&path, Split::Test).pixels, [7; 4]);
+    }
+}
+
+#[test]
+fn classes_are_in_one_order_wherever_they_lie() {
+    let names = ["1/a.png", "10/b.png", "2/c.png"];
+    let (folder, path) = put("a.zip", &zip(&names.map(|name| (name, png(1))), CompressionMethod::STORE));
+    let mut table = String::from("path,label\n");
+    for name in names {
+        let class = name.split('/').next().unwrap();
+        std::fs::create_dir_all(folder.path().join("set").join(class)).unwrap();
+        std::fs::write(folder.path().join("set").join(name), png(1)).unwrap();
+        // the other way round: the order of the lines is not that of the classes
+        table.insert_str("path,label\n".len(), &format!("set/{name},{class}\n"));
+    }
+    std::fs::write(folder.path().join("set.csv"), table).unwrap();
+    for place in [path, folder.path().join("set"), folder.path().join("set.csv")] {
+        // Keras: sorted(os.listdir(directory))
+        assert_eq!(DataSource::open(&place, None).unwrap().labels(), ["1", "10", "2"], "{}", place.display());
     }
 }
 

@@ -1,30 +1,56 @@
 //! Divides a dataset and writes the parts: as class folders, or as a table.
 
-use super::dataset::{draw, quotas};
+use super::dataset::quotas;
+use super::duplicates::exact;
 use super::items::{Item, Picture};
-use super::{DataSource, MAX_PIXEL_BYTES, Split};
+use super::{DataSource, MAX_PIXEL_BYTES, Skipped, Split};
 use crate::files::{relative_to, write_atomically};
 use anyhow::{Context, bail, ensure};
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use ocelli::image::PixelFormat;
-use std::collections::BTreeSet;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use rayon::prelude::*;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
+
+/// Pictures decoded between two reports of progress.
+const CHUNK: usize = 64;
 
 /// A dataset's pictures with the set that each is to belong to.
 #[derive(Clone, Debug)]
 pub struct Division {
     labels: Vec<String>,
     items: Vec<(Split, Item)>,
+    skipped: Vec<Skipped>,
+    kept_together: usize,
+}
+
+/// Pictures that are equal: all of them belong to one set. Most are single.
+struct Unit {
+    /// The class of the first.
+    class: usize,
+    members: Vec<usize>,
 }
 
 impl Division {
     /// Takes about `validation` and `test` of each class out of the training images, drawn by `seed`. Sets that are there already are
     /// put together with the training images first when `pool` is set.
     ///
+    /// Every picture is decoded: files that cannot be belong to no set, and equal pictures belong to the same one. `progress` gets the
+    /// pictures done and their number.
+    ///
     /// # Errors
     /// When the fractions leave nothing to train on, or the dataset is divided already.
-    pub fn draw(source: &DataSource, validation: f64, test: f64, seed: u64, pool: bool) -> anyhow::Result<Self> {
+    pub fn draw(
+        source: &DataSource,
+        [validation, test]: [f64; 2],
+        seed: u64,
+        pool: bool,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> anyhow::Result<Self> {
         let fraction = |name: &str, value: f64| {
             ensure!((0.0..1.0).contains(&value), "--{name} {value} must be at least 0 and below 1");
             Ok(())
@@ -43,26 +69,39 @@ impl Division {
         for split in splits {
             items.extend(source.items(split, MAX_PIXEL_BYTES)?);
         }
+        let (items, hashes, skipped) = decodable(items, progress);
+        let units = units(&items, &hashes);
         let classes = source.labels().len();
         let mut counts = vec![0; classes];
-        items.iter().for_each(|item| counts[item.class] += 1);
+        units.iter().for_each(|unit| counts[unit.class] += unit.members.len());
         let mut split = vec![Split::Train; items.len()];
         for (part, fraction, seed) in [(Split::Test, test, seed), (Split::Validation, validation, seed.wrapping_add(1))]
         {
-            let left: Vec<usize> = (0..items.len()).filter(|&i| split[i] == Split::Train).collect();
-            let targets: Vec<usize> = left.iter().map(|&i| items[i].class).collect();
+            let left: Vec<&Unit> = units.iter().filter(|unit| split[unit.members[0]] == Split::Train).collect();
             let mut rest = vec![0; classes];
-            targets.iter().for_each(|&class| rest[class] += 1_usize);
+            left.iter().for_each(|unit| rest[unit.class] += unit.members.len());
             // a share of the whole class, of which one is left to train on
             let wanted = quotas(&counts, fraction).into_iter().zip(rest);
             let wanted: Vec<usize> = wanted.map(|(quota, rest)| quota.min(rest.saturating_sub(1))).collect();
-            for (&i, chosen) in left.iter().zip(draw(&targets, &wanted, seed)) {
-                if chosen {
-                    split[i] = part;
-                }
+            for &member in choose(&left, &wanted, seed).iter().flat_map(|unit| &unit.members) {
+                split[member] = part;
             }
         }
-        Ok(Self { labels: source.labels().to_vec(), items: split.into_iter().zip(items).collect() })
+        let kept_together = units.iter().filter(|unit| unit.members.len() > 1).count();
+        let items = split.into_iter().zip(items).collect();
+        Ok(Self { labels: source.labels().to_vec(), items, skipped, kept_together })
+    }
+
+    /// Files that cannot be decoded, which are in no set.
+    #[must_use]
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.skipped
+    }
+
+    /// Groups of equal pictures, each of which is in one set.
+    #[must_use]
+    pub fn kept_together(&self) -> usize {
+        self.kept_together
     }
 
     /// Pictures of a set.
@@ -130,6 +169,60 @@ impl Division {
         }
         write_atomically(path, text.as_bytes())
     }
+}
+
+/// The pictures that can be decoded with a number of their pixels, and the files that cannot.
+fn decodable(items: Vec<Item>, progress: &mut dyn FnMut(usize, usize)) -> (Vec<Item>, Vec<u64>, Vec<Skipped>) {
+    let (mut hashes, mut skipped) = (Vec::new(), Vec::new());
+    for chunk in items.chunks(CHUNK) {
+        hashes.extend(
+            chunk.par_iter().map(|item| item.picture.decode().map(|picture| exact(&picture))).collect::<Vec<_>>(),
+        );
+        progress(hashes.len(), items.len());
+    }
+    let mut good = (Vec::new(), Vec::new());
+    for (item, hash) in items.into_iter().zip(hashes) {
+        match hash {
+            Ok(hash) => {
+                good.0.push(item);
+                good.1.push(hash);
+            }
+            Err(reason) => skipped.push(Skipped { path: item.path().to_owned(), reason }),
+        }
+    }
+    (good.0, good.1, skipped)
+}
+
+/// Puts equal pictures together, in the order of the first of each.
+fn units(items: &[Item], hashes: &[u64]) -> Vec<Unit> {
+    let mut places: HashMap<u64, usize> = HashMap::new();
+    let mut units: Vec<Unit> = Vec::new();
+    for (i, (item, hash)) in items.iter().zip(hashes).enumerate() {
+        let place = *places.entry(*hash).or_insert(units.len());
+        match units.get_mut(place) {
+            Some(unit) => unit.members.push(i),
+            None => units.push(Unit { class: item.class, members: vec![i] }),
+        }
+    }
+    units
+}
+
+/// Chooses units of each class until they hold `quotas[class]` pictures; one that holds too many is passed over.
+fn choose<'a>(units: &[&'a Unit], quotas: &[usize], seed: u64) -> Vec<&'a Unit> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut chosen = Vec::new();
+    for (class, &quota) in quotas.iter().enumerate() {
+        let mut of_class: Vec<&Unit> = units.iter().copied().filter(|unit| unit.class == class).collect();
+        of_class.shuffle(&mut rng);
+        let mut left = quota;
+        for unit in of_class {
+            if let Some(less) = left.checked_sub(unit.members.len()) {
+                left = less;
+                chosen.push(unit);
+            }
+        }
+    }
+    chosen
 }
 
 /// What the item's file is to be called.

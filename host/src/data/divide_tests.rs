@@ -20,6 +20,10 @@ fn photos() -> TempDir {
     folder
 }
 
+fn draw(source: &DataSource, parts: [f64; 2], seed: u64, pool: bool) -> anyhow::Result<Division> {
+    Division::draw(source, parts, seed, pool, &mut |_, _| ())
+}
+
 fn counts(path: &Path) -> Vec<(Split, usize)> {
     let source = DataSource::open(path, None).unwrap();
     source.splits().into_iter().map(|split| (split, source.count(split).unwrap())).collect()
@@ -41,7 +45,7 @@ fn folders_hold_each_picture_once_stratified_and_by_seed() {
     let at = |name: &str| folder.path().join(name);
     let source = DataSource::open(&at("photos"), None).unwrap();
     let write = |seed, out: &str, link| {
-        let division = Division::draw(&source, 0.2, 0.1, seed, false).unwrap();
+        let division = draw(&source, [0.2, 0.1], seed, false).unwrap();
         division.write_folders(&at(out), link).unwrap();
         assert_eq!(division.count(Split::Validation), 6);
     };
@@ -71,7 +75,7 @@ fn what_is_there_stays_and_a_failure_leaves_nothing() {
     let folder = photos();
     let at = |name: &str| folder.path().join(name);
     let source = DataSource::open(&at("photos"), None).unwrap();
-    let division = Division::draw(&source, 0.2, 0.0, 1, false).unwrap();
+    let division = draw(&source, [0.2, 0.0], 1, false).unwrap();
     let error = division.write_folders(&at("photos"), false).unwrap_err().to_string();
     assert!(error.contains("is there already"), "{error}");
     fs::remove_file(at("photos/b/b9.png")).unwrap();
@@ -85,20 +89,20 @@ fn a_table_names_the_files_and_is_opened_again() {
     let folder = photos();
     let table = folder.path().join("set.csv");
     let source = DataSource::open(&folder.path().join("photos"), None).unwrap();
-    Division::draw(&source, 0.2, 0.1, 1, false).unwrap().write_csv(&table).unwrap();
+    draw(&source, [0.2, 0.1], 1, false).unwrap().write_csv(&table).unwrap();
     assert_eq!(counts(&table), [(Split::Train, 21), (Split::Validation, 6), (Split::Test, 3)]);
     // divided already, unless its sets are put together
     let source = DataSource::open(&table, None).unwrap();
-    let error = Division::draw(&source, 0.5, 0.0, 1, false).unwrap_err().to_string();
+    let error = draw(&source, [0.5, 0.0], 1, false).unwrap_err().to_string();
     assert!(error.contains("(train, validation, test)") && error.contains("--pool"), "{error}");
-    assert_eq!(Division::draw(&source, 0.5, 0.0, 1, true).unwrap().count(Split::Validation), 15);
+    assert_eq!(draw(&source, [0.5, 0.0], 1, true).unwrap().count(Split::Validation), 15);
 }
 
 #[test]
 fn digits_become_png_files_and_no_table() {
     let folder = tempfile::tempdir().unwrap();
     let digits = DataSource::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/mnist-10k"), None).unwrap();
-    let division = Division::draw(&digits, 0.99, 0.0, 1, true).unwrap();
+    let division = draw(&digits, [0.99, 0.0], 1, true).unwrap();
     let error = division.write_csv(&folder.path().join("set.csv")).unwrap_err().to_string();
     assert!(error.contains("without --csv"), "{error}");
     let item = division.items[0].1.clone();
@@ -120,6 +124,39 @@ fn fractions_that_cannot_be_are_refused() {
     let folder = photos();
     let source = DataSource::open(&folder.path().join("photos"), None).unwrap();
     for (validation, test) in [(0.0, 0.0), (0.6, 0.4), (-0.1, 0.2), (f64::NAN, 0.1), (1.0, 0.0)] {
-        assert!(Division::draw(&source, validation, test, 1, false).is_err(), "{validation} {test}");
+        assert!(draw(&source, [validation, test], 1, false).is_err(), "{validation} {test}");
+    }
+}
+
+#[test]
+fn corrupt_files_are_in_no_set_and_equal_pictures_are_in_one() {
+    let folder = photos();
+    let at = |name: &str| folder.path().join("photos").join(name);
+    for i in 0..20 {
+        fs::write(at("a").join(format!("broken{i}.png")), "no picture").unwrap();
+    }
+    // two pictures three times, one of them in another class too
+    for (from, to) in [("a0", "a/x.png"), ("a0", "a/y.png"), ("a1", "a/z.png"), ("a1", "b/a1.png")] {
+        fs::copy(at("a").join(format!("{from}.png")), at(to)).unwrap();
+    }
+    let source = DataSource::open(&folder.path().join("photos"), None).unwrap();
+    for seed in 0..20 {
+        let mut calls = Vec::new();
+        let division =
+            Division::draw(&source, [0.25, 0.25], seed, false, &mut |done, of| calls.push((done, of))).unwrap();
+        assert_eq!(calls.last(), Some(&(54, 54)));
+        assert_eq!((division.skipped().len(), division.kept_together()), (20, 2));
+        assert!(division.skipped()[0].path.ends_with("a/broken0.png"));
+        // of 24 and 10 pictures; the one of class b that is among those of class a goes with them
+        let test = division.items.iter().filter(|(split, item)| *split == Split::Test && item.class == 0).count();
+        assert!((5..=6).contains(&test), "{test} of 24");
+        let sets_of = |names: &[&str]| {
+            let of = division.items.iter().filter(|(_, item)| names.iter().any(|name| item.path().ends_with(name)));
+            of.map(|(split, _)| *split).collect::<Vec<_>>()
+        };
+        for names in [["a/a0.png", "a/x.png", "a/y.png"], ["a/a1.png", "a/z.png", "b/a1.png"]] {
+            let sets = sets_of(&names);
+            assert!(sets.len() == 3 && sets.iter().all(|set| *set == sets[0]), "seed {seed}: {sets:?}");
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! difference hash, taken here along rows and columns.
 
 use super::{RawImage, to_input};
-use ocelli::image::{ColorOrder, InputSpec, Resize};
+use ocelli::image::{ColorOrder, InputSpec, PixelFormat, Resize};
 use ocelli::ir::Shape;
 use rayon::prelude::*;
 use std::collections::HashMap;
@@ -21,6 +21,10 @@ const MAX_BITS: u32 = 12;
 const MIN_CORRELATION: f32 = 0.99;
 /// Values of 255 by which the means of near duplicates may differ.
 const MAX_MEAN_DIFFERENCE: f32 = 16.0;
+/// Side of the small picture of colours.
+const COLOR_SIDE: usize = 9;
+/// Values of 255 by which a colour of near duplicates may differ anywhere: red or blue against green.
+const MAX_COLOR_DIFFERENCE: u16 = 24;
 /// Above this many different pictures, near duplicates are not looked for: every pair is compared.
 const MAX_PICTURES: usize = 60_000;
 
@@ -34,6 +38,8 @@ pub(super) struct Fingerprint {
     /// The small picture without its mean, of length 1; zeros for an even one.
     shape: Box<[f32]>,
     mean: f32,
+    /// Red and blue less green of an even smaller picture; nothing of a gray one.
+    colors: Box<[i16]>,
 }
 
 /// Pictures that are the same; places in the list that was searched.
@@ -49,24 +55,15 @@ impl Fingerprint {
     /// # Errors
     /// When the picture cannot be made small.
     pub(super) fn of(picture: &RawImage) -> Result<Self, String> {
-        let mut hasher = DefaultHasher::new();
-        (picture.width, picture.height, &picture.pixels).hash(&mut hasher);
-        let side = u32::try_from(SIDE).unwrap_or(u32::MAX);
-        let spec = InputSpec {
-            shape: Shape::new(side, side, 1),
-            color: ColorOrder::Gray,
-            resize: Resize::Stretch,
-            mean: [0.0; 3],
-            std: [1.0; 3],
-        };
-        let small = to_input(picture, &spec).map_err(|e| e.to_string())?;
+        let small = small(picture, SIDE, ColorOrder::Gray)?;
         let mean = small.iter().map(|&v| f32::from(v)).sum::<f32>() / small.len() as f32;
         let mut shape: Vec<f32> = small.iter().map(|&v| f32::from(v) - mean).collect();
         let length = shape.iter().map(|v| v * v).sum::<f32>().sqrt();
         // an even picture's rounding is no shape
         let scale = if length > SIDE as f32 { 1.0 / length } else { 0.0 };
         shape.iter_mut().for_each(|v| *v *= scale);
-        Ok(Self { exact: hasher.finish(), differences: differences(&small), shape: shape.into(), mean })
+        let colors = colors(picture)?;
+        Ok(Self { exact: exact(picture), differences: differences(&small), shape: shape.into(), mean, colors })
     }
 
     fn is_near(&self, other: &Self) -> bool {
@@ -76,8 +73,39 @@ impl Fingerprint {
         let even = |print: &Self| print.shape.iter().all(|&v| v == 0.0);
         let correlation: f32 = self.shape.iter().zip(&other.shape).map(|(a, b)| a * b).sum();
         let alike = correlation >= MIN_CORRELATION || (even(self) && even(other));
-        alike && (self.mean - other.mean).abs() <= MAX_MEAN_DIFFERENCE
+        alike && (self.mean - other.mean).abs() <= MAX_MEAN_DIFFERENCE && self.has_colors_of(other)
     }
+
+    /// Whether the colours are alike everywhere; a gray picture has those that differ from gray nowhere.
+    fn has_colors_of(&self, other: &Self) -> bool {
+        let of = |print: &Self, i: usize| print.colors.get(i).copied().unwrap_or(0);
+        let count = self.colors.len().max(other.colors.len());
+        (0..count).all(|i| of(self, i).abs_diff(of(other, i)) <= MAX_COLOR_DIFFERENCE)
+    }
+}
+
+/// A number of all pixels and the size: pictures that are equal have the same.
+pub(super) fn exact(picture: &RawImage) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (picture.width, picture.height, &picture.pixels).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The picture as a square of `side` pixels.
+fn small(picture: &RawImage, side: usize, color: ColorOrder) -> Result<Vec<u8>, String> {
+    let side = u32::try_from(side).unwrap_or(u32::MAX);
+    let shape = Shape::new(side, side, color.channels());
+    let spec = InputSpec { shape, color, resize: Resize::Stretch, mean: [0.0; 3], std: [1.0; 3] };
+    to_input(picture, &spec).map_err(|e| e.to_string())
+}
+
+fn colors(picture: &RawImage) -> Result<Box<[i16]>, String> {
+    if picture.format == PixelFormat::Gray8 {
+        return Ok(Box::default());
+    }
+    let small = small(picture, COLOR_SIDE, ColorOrder::Rgb)?;
+    let less = |a: u8, b: u8| i16::from(a) - i16::from(b);
+    Ok(small.chunks_exact(3).flat_map(|rgb| [less(rgb[0], rgb[1]), less(rgb[2], rgb[1])]).collect())
 }
 
 fn differences(small: &[u8]) -> u128 {

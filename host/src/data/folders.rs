@@ -2,6 +2,7 @@
 
 use super::blob::Blob;
 use super::items::{Item, Picture};
+use super::passed::{PassedOver, is_picture, may_be_picture};
 use super::place::Place;
 use super::{DataError, Found, Split, packed};
 use std::collections::BTreeSet;
@@ -23,11 +24,12 @@ pub(super) struct Set {
     pub(super) items: Vec<Item>,
 }
 
-/// Looks for class folders in a folder or an archive; `None` when there are none. Classes are in the order of their names.
-pub(super) fn find(place: &Place) -> Found<Set> {
+/// Looks for class folders in a folder or an archive; `None` when there are none. Classes are in the order of their names, as text (10
+/// before 9), which is Keras' order. Empty ones are refused unless `lenient` is set; what is passed over is noted.
+pub(super) fn find(place: &Place, lenient: bool, passed: &mut PassedOver) -> Found<Set> {
     match place {
-        Place::Folder(root) => find_in_folder(root),
-        Place::Archive(path, files) => packed::find(path, files),
+        Place::Folder(root) => find_in_folder(root, lenient, passed),
+        Place::Archive(path, files, _) => packed::find(path, files, passed),
     }
 }
 
@@ -37,7 +39,7 @@ pub(super) fn split_of(name: &str) -> Option<Split> {
     SPLIT_NAMES.iter().find(|(_, names)| names.contains(&name.as_str())).map(|(split, _)| *split)
 }
 
-fn find_in_folder(root: &Path) -> Found<Set> {
+fn find_in_folder(root: &Path, lenient: bool, passed: &mut PassedOver) -> Found<Set> {
     let top = subfolders(root)?;
     let mut parts = Vec::new();
     for (split, names) in SPLIT_NAMES {
@@ -59,6 +61,7 @@ fn find_in_folder(root: &Path) -> Found<Set> {
     let labels: BTreeSet<String> = defining.flat_map(|part| part.2.iter().map(|class| class.0.clone())).collect();
     let labels: Vec<String> = labels.into_iter().collect();
     let mut sets = Vec::new();
+    let mut other = Vec::new();
     for (split, _, classes) in &parts {
         let mut files = Vec::new();
         for (name, path) in classes {
@@ -68,8 +71,8 @@ fn find_in_folder(root: &Path) -> Found<Set> {
                 known: labels.join(", "),
             })?;
             let before = files.len();
-            list_files(path, class, MAX_DEPTH, &mut files)?;
-            if files.len() == before && *split == Split::Train && classes.len() > 1 {
+            list_files(path, class, MAX_DEPTH, &mut files, &mut other)?;
+            if files.len() == before && *split == Split::Train && classes.len() > 1 && !lenient {
                 return Err(DataError::Empty { path: path.clone() });
             }
         }
@@ -82,10 +85,17 @@ fn find_in_folder(root: &Path) -> Found<Set> {
         sets.push(Set { split: *split, items: items.collect() });
     }
     match sets.iter().zip(&parts).find(|(set, _)| set.items.is_empty()) {
-        _ if sets.iter().all(|set| set.items.is_empty()) => Ok(None),
-        Some((_, (_, path, _))) => Err(DataError::Empty { path: path.clone() }),
-        None => Ok(Some((labels, sets))),
+        _ if sets.iter().all(|set| set.items.is_empty()) => return Ok(None),
+        Some((_, (_, path, _))) if !lenient => return Err(DataError::Empty { path: path.clone() }),
+        _ => {}
     }
+    passed.not_pictures = other;
+    let tops: BTreeSet<&Path> = std::iter::once(root).chain(parts.iter().map(|part| part.1.as_path())).collect();
+    for top in tops {
+        let files = entries(top)?.into_iter().map(|(_, path)| path);
+        passed.without_class.extend(files.filter(|path| is_picture(path) && path.is_file()));
+    }
+    Ok(Some((labels, sets)))
 }
 
 /// Folders in a folder by name; what is hidden or made by an archiver is no class.
@@ -94,13 +104,24 @@ fn subfolders(path: &Path) -> Result<Vec<(String, PathBuf)>, DataError> {
     Ok(folders.collect())
 }
 
-/// Files below a class folder, which may have folders of its own; links to folders are not followed.
-fn list_files(folder: &Path, class: usize, depth: usize, files: &mut Vec<(PathBuf, usize)>) -> Result<(), DataError> {
+/// Files below a class folder, which may have folders of its own; links to folders are not followed. `other` gets those that are no
+/// pictures by their names.
+fn list_files(
+    folder: &Path,
+    class: usize,
+    depth: usize,
+    files: &mut Vec<(PathBuf, usize)>,
+    other: &mut Vec<PathBuf>,
+) -> Result<(), DataError> {
     for (name, path) in entries(folder)? {
         if path.is_file() && !["Thumbs.db", "desktop.ini"].contains(&name.as_str()) {
-            files.push((path, class));
+            if may_be_picture(&path) {
+                files.push((path, class));
+            } else {
+                other.push(path);
+            }
         } else if depth > 0 && path.is_dir() && !path.is_symlink() {
-            list_files(&path, class, depth - 1, files)?;
+            list_files(&path, class, depth - 1, files, other)?;
         }
     }
     Ok(())

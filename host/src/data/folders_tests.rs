@@ -124,6 +124,41 @@ fn empty_folders_are_refused() {
 }
 
 #[test]
+fn what_is_looked_at_may_lack_pictures_and_classes() {
+    let folder = pictures(&["train/a/1.png", "train/b/1.png"]);
+    fs::create_dir_all(folder.path().join("train/c")).unwrap();
+    fs::create_dir_all(folder.path().join("test/a")).unwrap();
+    let look = |path: &Path| DataSource::open_to_look(path, &crate::data::OpenOptions::default());
+    let source = look(folder.path()).unwrap();
+    assert_eq!(source.labels(), ["a", "b", "c"]);
+    assert_eq!((source.count(Split::Train), source.count(Split::Test)), (Some(2), Some(0)));
+    let found = crate::data::survey(&source, &mut |_, _| ()).unwrap();
+    assert_eq!((found.empty_classes(), found.sets[0].classes.clone()), (vec!["c"], vec![1, 1, 0]));
+    let one = look(pictures(&["cats/1.png"]).path()).unwrap();
+    assert_eq!((one.labels(), one.count(Split::Train)), (&["cats".to_owned()][..], Some(1)));
+}
+
+#[test]
+fn files_beside_the_pictures_are_no_corrupt_pictures() {
+    let folder = pictures(&["train/a/1.png", "train/b/1.PNG", "train/2.png", "3.png", "train/b/no-ending"]);
+    put_text(&folder, "train/a/notes.txt");
+    put_text(&folder, "train/b/inner/labels.csv");
+    put_text(&folder, "README.md");
+    put_text(&folder, "train/b/4.heic");
+    let source = DataSource::open(folder.path(), None).unwrap();
+    let at = |names: [&str; 2]| names.map(|name| folder.path().join(name)).to_vec();
+    assert_eq!(source.passed_over().not_pictures, at(["train/a/notes.txt", "train/b/inner/labels.csv"]));
+    assert_eq!(source.passed_over().without_class, at(["3.png", "train/2.png"]));
+    let set = load(&folder, Split::Train);
+    assert_eq!(set.len(), 3, "a picture without an ending is one");
+    let skipped: Vec<String> = set.skipped.iter().map(|s| format!("{}: {}", s.path.display(), s.reason)).collect();
+    assert_eq!(skipped.len(), 3, "{skipped:?}");
+    assert!(skipped[0].contains("4.heic: not a picture in a known format"), "{skipped:?}");
+    assert!(skipped[1].contains("notes.txt: no picture, by the ending of its name; 1 file more"), "{skipped:?}");
+    assert!(skipped[2].contains("3.png: beside the class folders"), "{skipped:?}");
+}
+
+#[test]
 fn a_class_that_training_does_not_know_is_refused() {
     let folder = pictures(&["train/a/1.png", "train/b/1.png", "test/c/1.png"]);
     let message = DataSource::open(folder.path(), None).unwrap_err().to_string();

@@ -35,6 +35,10 @@ impl RawImage {
     /// Names the file, and why it cannot be read or decoded.
     pub fn open(path: &Path) -> Result<Self, DataError> {
         let unreadable = |source| DataError::Unreadable { path: path.to_owned(), source };
+        if path.is_dir() {
+            let reason = format!("is a folder, not a picture: give files, such as {}", path.join("*").display());
+            return Err(DataError::Image { path: path.to_owned(), reason });
+        }
         let mut bytes = Vec::new();
         File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
         Self::decode(&bytes).map_err(|reason| DataError::Image { path: path.to_owned(), reason })

@@ -187,3 +187,11 @@ fn what_is_no_picture_is_named() {
     let missing = RawImage::open(Path::new("missing.png")).unwrap_err().to_string();
     assert!(missing.contains("missing.png"), "{missing}");
 }
+
+#[test]
+fn a_folder_is_no_picture_and_says_what_to_give() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = RawImage::open(folder.path()).unwrap_err().to_string();
+    let files = folder.path().join("*").display().to_string();
+    assert!(error.contains("is a folder, not a picture") && error.contains(&files), "{error}");
+}

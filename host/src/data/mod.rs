@@ -19,6 +19,7 @@ mod image;
 mod items;
 mod labels;
 mod packed;
+mod passed;
 mod place;
 mod set;
 mod sheet;
@@ -31,6 +32,7 @@ pub use self::divide::Division;
 pub use self::error::DataError;
 pub use self::feed::{Batch, Epoch, Feed, FeedOptions};
 pub use self::image::{RawImage, to_input};
+pub use self::passed::PassedOver;
 pub use self::set::{ImageSet, Streamed};
 pub use self::sheet::{COLUMNS, contact_sheet};
 pub use self::source::ImageSource;
@@ -120,6 +122,7 @@ pub struct DataSource {
     kind: Kind,
     labels: Vec<String>,
     sets: Sets,
+    passed: PassedOver,
 }
 
 /// The sets of a dataset, in the order of [`Split::ALL`], at least one.
@@ -146,10 +149,23 @@ impl DataSource {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_with(path: &Path, options: &OpenOptions) -> Result<Self, DataError> {
-        let Some((kind, mut names, sets)) = find(path, options)? else {
+        Self::open_as(path, options, false)
+    }
+
+    /// The same to look at: classes without pictures, and a single class, are no error.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open) but for these.
+    pub fn open_to_look(path: &Path, options: &OpenOptions) -> Result<Self, DataError> {
+        Self::open_as(path, options, true)
+    }
+
+    fn open_as(path: &Path, options: &OpenOptions, lenient: bool) -> Result<Self, DataError> {
+        let mut passed = PassedOver::default();
+        let Some((kind, mut names, sets)) = find(path, options, lenient, &mut passed)? else {
             return Err(DataError::NotADataset { path: path.to_owned() });
         };
-        if let [class] = names.as_slice() {
+        if let ([class], false) = (names.as_slice(), lenient) {
             return Err(DataError::OneClass { path: path.to_owned(), class: class.clone() });
         }
         if let Some(file) = &options.labels {
@@ -164,7 +180,7 @@ impl DataSource {
             }
             names = replaced;
         }
-        Ok(Self { root: path.to_owned(), kind, labels: names, sets })
+        Ok(Self { root: path.to_owned(), kind, labels: names, sets, passed })
     }
 
     /// The folder, the archive or the table.
@@ -183,6 +199,17 @@ impl DataSource {
     #[must_use]
     pub fn labels(&self) -> &[String] {
         &self.labels
+    }
+
+    /// Files that lie beside the pictures and were passed over.
+    #[must_use]
+    pub fn passed_over(&self) -> &PassedOver {
+        &self.passed
+    }
+
+    /// What is passed over, for the list of skipped files of the first set that is there: it is said once.
+    fn passed_with(&self, split: Split) -> Vec<Skipped> {
+        if self.splits().first() == Some(&split) { self.passed.skipped() } else { Vec::new() }
     }
 
     /// The sets that are there, in the order of [`Split::ALL`], at least one.
@@ -222,7 +249,8 @@ impl DataSource {
 
     /// Loads a set at a network's input size; `progress` gets the images done and their number.
     ///
-    /// Image files that cannot be decoded are left out and listed in [`Dataset::skipped`]: tell the user.
+    /// Image files that cannot be decoded are left out and listed in [`Dataset::skipped`], with a line for what was
+    /// [passed over](Self::passed_over): tell the user.
     ///
     /// # Errors
     /// When there is no such set, it is larger than [`MAX_PIXEL_BYTES`], a file is damaged, no image is left, or a train set has a
@@ -260,6 +288,7 @@ impl DataSource {
             })?;
         }
         self.check_classes(split, &set.targets)?;
+        set.skipped.extend(self.passed_with(split));
         Ok(set)
     }
 
@@ -280,8 +309,9 @@ impl DataSource {
             return self.load(split, spec, progress).map(ImageSet::Memory);
         }
         let items = self.items(split, memory)?;
-        let set = Streamed::new(&self.root, self.labels.clone(), spec, items, progress)?;
+        let mut set = Streamed::new(&self.root, self.labels.clone(), spec, items, progress)?;
         self.check_classes(split, set.targets())?;
+        set.also_skipped(self.passed_with(split));
         Ok(ImageSet::Streamed(set))
     }
 
@@ -323,7 +353,9 @@ impl DataSource {
         targets.iter().for_each(|&target| counts[target] += 1);
         let chosen = dataset::draw(&targets, &dataset::allot(&counts, n), seed);
         let items = items.into_iter().zip(chosen).filter(|(_, chosen)| *chosen).map(|(item, _)| item).collect();
-        Streamed::new(&self.root, self.labels.clone(), spec, items, progress).map(ImageSet::Streamed)
+        let mut set = Streamed::new(&self.root, self.labels.clone(), spec, items, progress)?;
+        set.also_skipped(self.passed_with(split));
+        Ok(ImageSet::Streamed(set))
     }
 
     /// The pictures of a set; those of idx and CIFAR files are held in memory and must fit in `memory` bytes.
@@ -402,12 +434,20 @@ impl DataSource {
 }
 
 /// Tries one kind of dataset after the other.
-fn find(path: &Path, options: &OpenOptions) -> Result<Option<(Kind, Vec<String>, Sets)>, DataError> {
+fn find(
+    path: &Path,
+    options: &OpenOptions,
+    lenient: bool,
+    passed: &mut PassedOver,
+) -> Result<Option<(Kind, Vec<String>, Sets)>, DataError> {
     if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
         let found = table::find(path)?;
         return Ok(found.map(|(labels, sets)| (Kind::Table, labels, Sets::Pictures(sets))));
     }
     let Some(place) = Place::open(path)? else { return Ok(None) };
+    if let Place::Archive(_, _, outside) = &place {
+        passed.outside = outside.iter().map(PathBuf::from).collect();
+    }
     if let Some((labels, sets)) = idx::find(&place)? {
         return Ok(Some((Kind::Mnist, labels, Sets::Mnist(sets))));
     }
@@ -417,7 +457,7 @@ fn find(path: &Path, options: &OpenOptions) -> Result<Option<(Kind, Vec<String>,
             return Ok(Some((kind, labels, Sets::Cifar(sets))));
         }
     }
-    if let Some((labels, sets)) = folders::find(&place)? {
+    if let Some((labels, sets)) = folders::find(&place, lenient, passed)? {
         return Ok(Some((Kind::ClassFolders, labels, Sets::Pictures(sets))));
     }
     let table = path.join("labels.csv");

@@ -1,14 +1,15 @@
 //! Where a dataset lies: a folder, or an archive that stands for one.
 
 use super::DataError;
-use super::archive::{self, Entry};
+use super::archive::{self, Entry, Listing};
 use super::blob::Blob;
 use std::path::{Path, PathBuf};
 
 /// A folder, or the files of an archive.
 pub(super) enum Place {
     Folder(PathBuf),
-    Archive(PathBuf, Vec<Entry>),
+    /// The archive's path, its files in the order of their names, and the names in it that lead out of it.
+    Archive(PathBuf, Vec<Entry>, Vec<String>),
 }
 
 impl Place {
@@ -18,17 +19,17 @@ impl Place {
         if std::fs::metadata(path).map_err(unreadable)?.is_dir() {
             return Ok(Some(Self::Folder(path.to_owned())));
         }
-        let files = archive::list(path)?;
-        Ok(files.map(|mut files| {
+        let listing = archive::list(path)?;
+        Ok(listing.map(|Listing { mut files, outside }| {
             files.sort_by(|a, b| a.0.cmp(&b.0));
-            Self::Archive(path.to_owned(), files)
+            Self::Archive(path.to_owned(), files, outside)
         }))
     }
 
     /// The folder, or the archive's file.
     pub(super) fn root(&self) -> &Path {
         match self {
-            Self::Folder(path) | Self::Archive(path, _) => path,
+            Self::Folder(path) | Self::Archive(path, ..) => path,
         }
     }
 
@@ -36,7 +37,7 @@ impl Place {
     pub(super) fn file(&self, name: &str) -> Option<Blob> {
         match self {
             Self::Folder(root) => Some(root.join(name)).filter(|path| path.is_file()).map(Blob::file),
-            Self::Archive(_, files) => {
+            Self::Archive(_, files, _) => {
                 let named = files.iter().filter(|(parts, _)| parts.last().is_some_and(|last| last == name));
                 named.min_by_key(|(parts, _)| parts.len()).map(|(_, blob)| blob.clone())
             }

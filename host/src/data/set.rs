@@ -125,6 +125,11 @@ impl Streamed {
         Ok(set)
     }
 
+    /// Adds to the list of files that could not be used.
+    pub(super) fn also_skipped(&mut self, skipped: Vec<Skipped>) {
+        self.skipped.extend(skipped);
+    }
+
     fn select(&self, places: &[usize]) -> Self {
         Self {
             labels: self.labels.clone(),

@@ -2,7 +2,7 @@
 
 use super::duplicates::{Fingerprint, Twin, twins};
 use super::items::Item;
-use super::{DataError, DataSource, MAX_PIXEL_BYTES, RawImage, Split};
+use super::{DataError, DataSource, MAX_PIXEL_BYTES, PassedOver, RawImage, Split};
 use ocelli::image::PixelFormat;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -32,10 +32,29 @@ pub struct Survey {
     pub file_bytes: u64,
     /// Files that cannot be decoded.
     pub corrupt: Vec<Corrupt>,
-    /// Pictures that occur more than once, those across sets first.
+    /// Files beside the pictures.
+    pub passed_over: PassedOver,
+    /// Pictures that occur more than once, equal ones before near ones, those across sets first.
     pub duplicates: Vec<Duplicate>,
     /// Whether near duplicates were looked for: not among very many pictures.
     pub near_duplicates_searched: bool,
+}
+
+impl Survey {
+    /// Classes of the first set, which is the training set where there is one, without pictures that can be decoded.
+    #[must_use]
+    pub fn empty_classes(&self) -> Vec<&str> {
+        let Some(first) = self.sets.first() else { return Vec::new() };
+        let empty = self.labels.iter().zip(&first.classes).filter(|(_, count)| **count == 0);
+        empty.map(|(label, _)| label.as_str()).collect()
+    }
+
+    /// Groups of equal pictures that are in more than one set: what is judged by them was trained on. Pictures that are merely near each
+    /// other may be different ones.
+    #[must_use]
+    pub fn leaks(&self) -> usize {
+        self.duplicates.iter().filter(|duplicate| duplicate.exact && duplicate.across_sets).count()
+    }
 }
 
 /// A set's pictures.
@@ -112,6 +131,7 @@ pub fn survey(source: &DataSource, progress: &mut dyn FnMut(usize, usize)) -> Re
         gray: 0,
         file_bytes: 0,
         corrupt: Vec::new(),
+        passed_over: source.passed_over().clone(),
         duplicates: Vec::new(),
         near_duplicates_searched: false,
     };
@@ -149,7 +169,7 @@ pub fn survey(source: &DataSource, progress: &mut dyn FnMut(usize, usize)) -> Re
     let (found, searched) = twins(&prints);
     result.near_duplicates_searched = searched;
     result.duplicates = found.iter().map(|twin| describe(twin, &facts, source.labels())).collect();
-    result.duplicates.sort_by_key(|duplicate| (!duplicate.across_sets, !duplicate.across_classes, !duplicate.exact));
+    result.duplicates.sort_by_key(|duplicate| (!duplicate.exact, !duplicate.across_sets, !duplicate.across_classes));
     Ok(result)
 }
 

@@ -28,7 +28,13 @@ pub(super) fn find(path: &Path) -> Found<Set> {
     let mut records = parse(&bytes).map_err(wrong)?.into_iter();
     let Some((_, header)) = records.next() else { return Ok(None) };
     let column = |names: &[&str]| header.iter().position(|name| names.contains(&name.trim().to_lowercase().as_str()));
-    let missing = |what: &str| wrong(format!("its first line has no column \"{what}\" (it says {})", header.join(",")));
+    let missing = |what: &str| {
+        wrong(format!(
+            "its first line has no column \"{what}\" (it says {}){}",
+            header.join(","),
+            separator_hint(&header)
+        ))
+    };
     let file = column(&["path", "file", "filename", "image"]).ok_or_else(|| missing("path"))?;
     let label = column(&["label", "class"]).ok_or_else(|| missing("label"))?;
     let split = column(&["split", "set"]);
@@ -56,6 +62,16 @@ pub(super) fn find(path: &Path) -> Found<Set> {
         return Err(DataError::Empty { path: path.to_owned() });
     }
     sets(path, rows).map(Some)
+}
+
+/// What to do when the columns of a header are not told apart by commas.
+fn separator_hint(header: &[String]) -> String {
+    let [only] = header else { return String::new() };
+    let other =
+        [(';', "a semicolon"), ('\t', "a tab"), ('|', "a bar")].into_iter().find(|(sign, _)| only.contains(*sign));
+    other.map_or_else(String::new, |(_, name)| {
+        format!(": its columns are separated by {name}, and must be by a comma: save it as CSV with commas")
+    })
 }
 
 /// The records with the line on which each begins, from 1.

@@ -36,10 +36,10 @@ fn paths_labels_and_splits_are_read_in_any_order_of_columns() {
     let folder = folder(table);
     let source = DataSource::open(&folder.path().join("set.csv"), None).unwrap();
     assert_eq!(source.kind(), Kind::Table);
-    assert_eq!(source.labels(), ["9", "10"], "numbers are sorted as numbers");
+    assert_eq!(source.labels(), ["10", "9"], "the order of folders: as text");
     assert_eq!(source.splits(), Split::ALL);
     let train = source.load(Split::Train, &SPEC, &mut |_, _| ()).unwrap();
-    assert_eq!((train.targets.as_slice(), train.pixels[0], train.pixels[4]), (&[1, 0][..], 1, 2));
+    assert_eq!((train.targets.as_slice(), train.pixels[0], train.pixels[4]), (&[0, 1][..], 1, 2));
     assert_eq!(train.names[0], "in, out/1.png");
     assert_eq!(source.load(Split::Test, &SPEC, &mut |_, _| ()).unwrap().pixels, [4; 4]);
 }
@@ -69,6 +69,11 @@ fn what_is_no_such_table_says_which_line() {
     for (table, expected) in [
         ("file,kind\n1.png,a\n", "no column \"label\" (it says file,kind)"),
         ("label\na\n", "no column \"path\""),
+        (
+            "path;label\n1.png;a\n",
+            "(it says path;label): its columns are separated by a semicolon, and must be by a comma",
+        ),
+        ("path\tlabel\n1.png\ta\n", "separated by a tab"),
         ("path,label\n1.png,a\n2.png\n", "line 3 has no label"),
         ("path,label\n1.png,a\n ,b\n", "line 3 has no path"),
         ("path,label,split\n1.png,a,train\n2.png,b,later\n", "line 3 has the split \"later\""),
