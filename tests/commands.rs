@@ -144,6 +144,8 @@ fn own_photos_go_all_the_way() {
     assert_eq!(files, expected);
 
     // what was measured is on the run's page, in the list of runs, and in their comparison
+    // (it is compiled for the host by now: what was checked before was another model)
+    json(&["check", "run", "photos", "--no-device", "--json"], at);
     done(&["report", "run", "photos"], at);
     let page = std::fs::read_to_string(at.join("run/report.html")).unwrap();
     let measures = page.lines().filter(|line| line.contains("To measure:")).collect::<Vec<_>>();
@@ -156,21 +158,43 @@ fn own_photos_go_all_the_way() {
     done(&["train", "run/config.toml", "--seed", "2", "--out", "other"], at);
     assert_ne!(bytes("run"), bytes("other"));
 
+    std::fs::create_dir(at.join("runs")).unwrap();
+    std::fs::rename(at.join("other"), at.join("runs/other")).unwrap();
     let runs = json(&["runs", ".", "--sort", "int8", "--json"], at);
     let first = &runs[0];
     assert_eq!(
         (&first["run"], &first["network"], &first["data"]),
         (&"./run".into(), &"colours".into(), &"photos".into())
     );
-    assert_eq!((&first["int8"], &first["epochs"], &first["best"]), (&1.0.into(), &12.into(), &1.0.into()));
+    assert_eq!((&first["int8"], &first["epochs"], &first["kept_epoch"]), (&1.0.into(), &12.into(), &12.0.into()));
+    let last = history.lines().last().unwrap().split(',').nth(4).unwrap().parse::<f64>().unwrap();
+    assert_eq!(first["val_accuracy"], last, "of the weights that are kept");
+    assert_eq!(first["int8_on"], "12 images of photos that the training set aside");
     assert_eq!(runs.as_array().unwrap().len(), 3);
     assert_eq!(runs[1]["int8"], serde_json::Value::Null, "another training was not evaluated");
-    let compared = json(&["runs", "compare", "run", "other", "--json", "--out", "compared.png"], at);
+    let compared = json(&["runs", "compare", "run", "other", "--json", "--out", "compared.png"], at); // the latter as `ocelli runs` names it
     let differing = serde_json::json!([{ "what": "training.seed", "values": ["1", "2"] }]);
     assert_eq!(compared["settings"], differing);
     assert!(image::open(at.join("compared.png")).unwrap().width() > 100);
     assert!(refused(&["runs", "compare", "run", "photos"], at).contains("photos is not the folder of a run"));
     assert!(refused(&["runs", ".", "--sort", "size"], at).contains("'size' is no sort key"));
+
+    // another set: its figures do not stand beside those of the first
+    done(&["eval", "run", "others", "--float"], at);
+    let page = std::fs::read_to_string(at.join("run/report.html")).unwrap();
+    assert!(
+        page.contains("12 images of photos that the training set aside") && page.contains("all 48 images of others")
+    );
+    assert!(page.contains("measured on different images") && !page.contains("<dt>accuracy, float</dt>"));
+
+    // a model that is compiled otherwise has no figures yet
+    done(&["compile", "run", "--int4", "dense"], at);
+    let page = std::fs::read_to_string(at.join("run/report.html")).unwrap();
+    assert!(!page.contains("<dt>accuracy, int8</dt>"), "those of the earlier model");
+    assert_eq!(
+        json(&["runs", ".", "--json"], at).as_array().unwrap().iter().filter(|run| !run["int8"].is_null()).count(),
+        0
+    );
 
     // a run is not lost by accident, and nothing of one that is replaced outlives it
     assert!(refused(&["train", "config.toml", "--out", "run"], at).contains("run holds a run"));
@@ -185,12 +209,16 @@ fn a_built_in_network_gets_the_classes_and_the_size_that_are_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     photos(&at.join("photos"));
-    let line = ["train", "--data", "photos", "--network", "resnet8", "--input", "16x16", "--epochs", "1", "--out", "run"];
+    let line =
+        ["train", "--data", "photos", "--network", "resnet8", "--input", "16x16", "--epochs", "1", "--out", "run"];
     let output = ocelli(&line, at);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.contains("resnet8 is trained with 2 classes"), "{said}");
-    assert!(said.contains("44 images of 2 classes to train on, 4 to validate on (drawn from the training set)"), "{said}");
+    assert!(
+        said.contains("44 images of 2 classes to train on, 4 to validate on (drawn from the training set)"),
+        "{said}"
+    );
     assert!(said.contains("epoch 1/1: loss") && said.contains("val accuracy"), "{said}");
     let summary = done(&["summary", "run"], at);
     assert!(summary.contains("input 16 x 16 x 3") && summary.contains("1 x 1 x 2"), "{summary}");
@@ -248,6 +276,12 @@ fn an_evaluation_gives_figures_pictures_and_rows() {
         assert!(image::open(at.join(picture)).unwrap().height() > 400, "{picture}");
     }
     let text = done(&["eval", model, data], at);
+    assert!(text.starts_with(&format!("1,000 test images of {data}\n")), "{text}");
+    // what cannot be written is found out first, before the data is looked for
+    for output in ["--predictions", "--confusion", "--mistakes", "--reliability"] {
+        let error = refused(&["eval", model, "no data", output, "missing/file"], at);
+        assert!(error.contains("cannot write missing/file"), "{error}");
+    }
     for part in ["macro average", "top-5 accuracy", "expected calibration error", "F1"] {
         assert!(text.contains(part), "{part} in {text}");
     }
@@ -292,6 +326,21 @@ fn labels_are_drawn_on_pictures_and_names_do_not_collide() {
         ],
         at,
     );
+    let arguments = [
+        "predict",
+        "--model",
+        model.to_str().unwrap(),
+        "--draw",
+        "drawn",
+        photo.to_str().unwrap(),
+        "other/chelsea.png",
+    ];
+    let text = done(&arguments, at);
+    for (line, file) in text.lines().zip(["drawn/chelsea.png", "drawn/chelsea-2.png"]) {
+        assert!(line.ends_with(&format!("(drawn: {file})")), "{line}");
+    }
+    let error = refused(&["predict", "--model", model.to_str().unwrap(), "other"], at);
+    assert!(error.contains("other: is a folder, not a picture: give files, such as other/*"), "{error}");
     assert_eq!((&drawn[0]["drawn"], &drawn[1]["drawn"]), (&"drawn/chelsea.png".into(), &"drawn/chelsea-2.png".into()));
     let (plain, drawn) =
         (image::open(&photo).unwrap().into_rgb8(), image::open(at.join("drawn/chelsea-2.png")).unwrap().into_rgb8());
@@ -299,6 +348,44 @@ fn labels_are_drawn_on_pictures_and_names_do_not_collide() {
     let changed = |y: u32| (0..plain.width()).filter(|&x| plain.get_pixel(x, y) != drawn.get_pixel(x, y)).count();
     assert_eq!(changed(10), 0, "the upper half stays");
     assert!(changed(plain.height() - 10) > 100, "the lower edge carries the text");
+}
+
+#[test]
+fn class_names_have_their_room_in_the_confusion_matrix() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    std::fs::write(at.join("net.toml"), NET).unwrap();
+    photos(&at.join("short"));
+    photos(&at.join("long"));
+    for class in ["blue", "red"] {
+        std::fs::rename(at.join("long").join(class), at.join("long").join(format!("{class} things of all kinds")))
+            .unwrap();
+    }
+    let size = |data: &str| {
+        let (run, png) = (format!("run-{data}"), format!("{data}.png"));
+        done(&["train", "--data", data, "--network", "net.toml", "--epochs", "1", "--out", &run], at);
+        done(&["eval", &run, data, "--float", "--confusion", &png], at);
+        image::open(at.join(png)).unwrap().to_luma8().dimensions()
+    };
+    // names that do not fit a column are turned: they need more height
+    let (short, long) = (size("short"), size("long"));
+    assert!(long.1 >= short.1 + 80, "{short:?} {long:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_command_whose_output_nobody_reads_ends_without_a_word() {
+    let folder = tempfile::tempdir().unwrap();
+    photos(&folder.path().join("photos"));
+    for arguments in [&["summary", "resnet50"][..], &["data", "stats", "photos", "--json"], &["runs", "."]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ocelli"));
+        let output = command.args(arguments).current_dir(folder.path()).stdout(writer).output().unwrap();
+        // as a shell sees a tool that ends by SIGPIPE
+        assert_eq!(output.status.code(), Some(141), "{arguments:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?}");
+    }
 }
 
 #[test]

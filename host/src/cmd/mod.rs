@@ -40,7 +40,7 @@ pub enum Verdict {
 ///   ocelli check runs/mine photos/
 ///   ocelli predict --model runs/mine cat.jpg
 ///
-/// Exit codes: 0 done, 1 a check found a difference, 2 bad input or another failure, 130 ended by ctrl-C.
+/// Exit codes: 0 done, 1 a check found a difference, 2 bad input or another failure, 130 ended by ctrl-C, 141 nobody reads the output.
 #[derive(Debug, Parser)]
 #[command(name = "ocelli", version, verbatim_doc_comment, arg_required_else_help = true)]
 pub struct Cli {

@@ -38,7 +38,7 @@ pub struct Args {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// The pictures.
+    /// The pictures: files.
     #[arg(required = true)]
     images: Vec<PathBuf>,
 }
@@ -93,7 +93,13 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     } else {
         for prediction in &predictions {
             let guesses = prediction.top.iter().map(|g| format!("{} {}", g.label, percent(f64::from(g.probability))));
-            println!("{}: {}", prediction.image.display(), guesses.collect::<Vec<_>>().join(", "));
+            let drawn = prediction.drawn.as_ref().map(|path| format!(" (drawn: {})", path.display()));
+            println!(
+                "{}: {}{}",
+                prediction.image.display(),
+                guesses.collect::<Vec<_>>().join(", "),
+                drawn.unwrap_or_default()
+            );
         }
         if let Some(folder) = &args.draw {
             println!("{} pictures drawn in {}", predictions.len(), folder.display());
