@@ -29,7 +29,7 @@ pub fn lead(run: &RunView) -> String {
 /// The figures that matter.
 pub fn tiles(run: &RunView, summary: &Summary) -> String {
     let mut tiles: Vec<(&str, String)> = Vec::new();
-    let on = |share: f64, on: &str| format!("{} <small>{}</small>", percent(share), escape(on));
+    let on = |share: f64, on: &str| format!("{} <small class=\"on\">{}</small>", percent(share), escape(on));
     let (int8, float) = (run.figures.int8.as_ref(), run.figures.float.as_ref());
     if let Some(int8) = int8 {
         tiles.push(("accuracy, int8", on(int8.metrics.accuracy, &int8.on_name())));

@@ -65,7 +65,7 @@ fn measured(columns: &[(&str, &Evaluation)]) -> String {
     if columns.iter().any(|(name, _)| *name == "int8") {
         note += " An int8 probability is a step of 1/256; one of 0 counts as half a step in the loss.";
     }
-    format!("<p class=\"note\">{}</p>\n{}", escape(&note), table("Results", &header, 1, &rows, None))
+    format!("<p class=\"note after\">{}</p>\n{}", escape(&note), table("Results", &header, 1, &rows, None))
 }
 
 /// Precision, recall and F1 of each class.

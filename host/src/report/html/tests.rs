@@ -179,7 +179,7 @@ fn the_figures_stand_on_the_page() {
 fn every_figure_says_what_it_was_measured_on() {
     let page = render(&run("name", 10)).unwrap();
     for part in [
-        "<dt>accuracy, int8</dt><dd>66.67 % <small>all 30 images of name</small></dd>",
+        "<dt>accuracy, int8</dt><dd>66.67 % <small class=\"on\">all 30 images of name</small></dd>",
         "<dt>accuracy, float</dt>",
         "On all 30 images of name.",
         "Of the int8 model, on all 30 images of name.",
@@ -209,7 +209,7 @@ fn figures_of_different_images_are_not_shown_side_by_side() {
     assert!(!render(&view).unwrap().contains("<dt>validation accuracy, float</dt>"));
     view.figures.int8 = None;
     let page = render(&view).unwrap();
-    let tile = "<dt>validation accuracy, float</dt><dd>75.00 % <small>epoch 2, whose weights are kept</small></dd>";
+    let tile = "<dt>validation accuracy, float</dt><dd>75.00 % <small class=\"on\">epoch 2, whose weights are kept</small></dd>";
     assert!(page.contains(tile));
 }
 
