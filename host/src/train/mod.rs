@@ -19,6 +19,7 @@ mod qat;
 mod rule;
 mod schedule;
 mod source;
+mod volume;
 #[cfg(test)]
 mod tests;
 
