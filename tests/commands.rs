@@ -185,12 +185,16 @@ fn a_built_in_network_gets_the_classes_and_the_size_that_are_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     photos(&at.join("photos"));
-    let line = ["train", "--data", "photos", "--network", "resnet8", "--input", "16x16", "--epochs", "1", "--out", "run"];
+    let line =
+        ["train", "--data", "photos", "--network", "resnet8", "--input", "16x16", "--epochs", "1", "--out", "run"];
     let output = ocelli(&line, at);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.contains("resnet8 is trained with 2 classes"), "{said}");
-    assert!(said.contains("44 images of 2 classes to train on, 4 to validate on (drawn from the training set)"), "{said}");
+    assert!(
+        said.contains("44 images of 2 classes to train on, 4 to validate on (drawn from the training set)"),
+        "{said}"
+    );
     assert!(said.contains("epoch 1/1: loss") && said.contains("val accuracy"), "{said}");
     let summary = done(&["summary", "run"], at);
     assert!(summary.contains("input 16 x 16 x 3") && summary.contains("1 x 1 x 2"), "{summary}");

@@ -19,9 +19,9 @@ mod qat;
 mod rule;
 mod schedule;
 mod source;
-mod volume;
 #[cfg(test)]
 mod tests;
+mod volume;
 
 pub use batches::{Batches, input_tensor, pixel_tensor};
 pub use checkpoint::{Best, Checkpoint, Past, Phase};
