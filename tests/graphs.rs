@@ -150,6 +150,33 @@ fn burn_and_tract_agree_on_every_tensor() {
 }
 
 #[test]
+fn a_conv3d_is_exported_as_the_conv2d_that_computes_the_same() {
+    // columns by turns from four slices
+    let text = "name = \"volumes\"\n[input]\nheight = 28\nwidth = 28\ncolor = \"gray\"\nmean = [0.13]\nstd = [0.31]\n\
+        [[layer]]\ntype = \"reshape\"\nshape = [28, 7, 4]\n\
+        [[layer]]\ntype = \"conv3d\"\nname = \"a\"\ndepth = 4\nfilters = 3\nkernel = [2, 3, 3]\nstride = [1, 2, 1]\n\
+        [[layer]]\ntype = \"batch_norm\"\n[[layer]]\ntype = \"relu\"\n\
+        [[layer]]\ntype = \"conv3d\"\nname = \"b\"\ndepth = 3\nfilters = 2\nkernel = 3\npadding = \"same\"\nbias = false\n\
+        activation = \"tanh\"\n\
+        [[layer]]\ntype = \"flatten\"\n[[layer]]\ntype = \"dense\"\nunits = 10\nactivation = \"softmax\"\n";
+    let network = Network::from_toml(text, "net.toml").unwrap();
+    let weights = Weights::initial(&network, &mut ChaCha8Rng::seed_from_u64(5)).unwrap();
+    let images = digits(&network, Split::Test, 3);
+    let flex = device("flex").unwrap();
+    let proto = onnx::export(&network, &weights, &images.labels).unwrap();
+    let volumes = Classifier::new(&network, &weights, &flex).unwrap();
+    for i in 0..images.len() {
+        let logits = volumes.forward(input_tensor(&network, &images, &[i], &flex)).into_data();
+        let tract = TractModel::new(&proto, INPUT, "dense").unwrap();
+        let theirs = tract.run_f32(&normalized(&network, &images, i)).unwrap();
+        assert!(difference(&logits.iter::<f32>().collect::<Vec<_>>(), &theirs) < 1e-4);
+    }
+    let calibration = Calibration::observe(&network, &weights, &images, &flex).unwrap();
+    let error = quantize(&network, &weights, &calibration, &images.labels).unwrap_err().to_string();
+    assert!(error.contains("layer 'a' is a conv3d, which runs on the host only"), "{error}");
+}
+
+#[test]
 fn folded_and_unfolded_networks_compute_the_same() {
     let (network, weights) = every_layer();
     let images = digits(&network, Split::Test, 20);

@@ -351,3 +351,32 @@ fn a_fine_tuned_network_is_trained_on_in_int8() {
         serde_json::from_str(&done("eval new others --labels labels.txt --json", at)).unwrap();
     assert!(eval["accuracy"].as_f64().unwrap() > 0.75, "{eval}");
 }
+
+#[test]
+fn a_network_of_volumes_trains_on_the_host_and_is_not_compiled() {
+    let folder = workplace();
+    let at = folder.path();
+    // four slices whose columns lie by turns
+    let first = "[[layer]]\ntype = \"reshape\"\nshape = [28, 7, 4]\n\
+                 [[layer]]\ntype = \"conv3d\"\nname = \"volume\"\ndepth = 4\nfilters = 8\nkernel = [2, 5, 3]\nstride = [1, 3, 1]\n\
+                 initializer = \"he-normal\"\nl2 = 0.0001\n";
+    let (head, tail) = (NET.find("[[layer]]").unwrap(), NET.find("[[layer]]\ntype = \"batch_norm\"").unwrap());
+    let net = format!("{}{first}{}", &NET[..head], &NET[tail..]);
+    std::fs::write(at.join("net.toml"), net).unwrap();
+    let said = done(&format!("{TRAIN} --epochs 4 --out whole"), at);
+    assert!(said.contains("next: ocelli eval whole DATA --float"), "{said}");
+    done(&format!("{TRAIN} --epochs 2 --out parts"), at);
+    done("train --resume parts --epochs 4", at);
+    assert_eq!(weights(at, "whole"), weights(at, "parts"));
+    let eval: serde_json::Value = serde_json::from_str(&done("eval whole digits --float --json", at)).unwrap();
+    assert!(eval["accuracy"].as_f64().unwrap() > 0.7, "{eval}");
+    let said = done("summary whole", at);
+    assert!(said.contains("volume (conv3d)") && said.contains("runs on the host only: layer 'volume'"), "{said}");
+    for line in ["compile whole", &format!("{TRAIN} --quantize qat --epochs 1 --out other")] {
+        let error = refused(line, at);
+        assert!(error.contains("layer 'volume' is a conv3d, which runs on the host only"), "{line}: {error}");
+    }
+    // its layers can be the base of others
+    done("finetune --base whole digits --head flatten,dense~N --freeze all-but-1 --epochs 1 --out new", at);
+    assert!(at.join("new/weights.safetensors").exists());
+}

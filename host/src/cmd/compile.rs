@@ -80,6 +80,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     }
     config.validate()?;
     let Trained { network, weights, config, .. } = &trained;
+    network.check_device()?;
     let chip = Chip::find(&config.target.board, &args.limits)?;
     let folder = RunFolder::create(&args.run)?;
     // the images set aside for validation stay aside

@@ -9,6 +9,7 @@ use anyhow::Context;
 use ocelli_host::augment::AugmentationConfig;
 use ocelli_host::config::Config;
 use ocelli_host::data::{ImageSet, ImageSource};
+use ocelli_host::quantize::Method;
 use ocelli_host::run::{RunFolder, Trained};
 use ocelli_host::train::{Disk, FinetuneConfig, Freeze, Grafted, Hooks, Material, TrainingConfig, finetune};
 use std::path::{Path, PathBuf};
@@ -70,6 +71,9 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let source = config.dataset.open()?;
     let grafted = Grafted::new(&base.network, plan.cut.as_deref(), &plan.head, source.labels().len())?;
     grafted.first_trained(plan.validate()?)?;
+    if config.quantization.quantize == Method::Qat {
+        grafted.network.check_device()?;
+    }
     let folder = RunFolder::create(&out)?;
     args.flags.check_folder(&folder)?;
     let text = folder.config_text(&config)?;

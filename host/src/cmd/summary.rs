@@ -62,6 +62,10 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     println!("{}", table(&head, rows, if chain { 2 } else { 3 }));
     println!("parameters: {}", thousands(summary.parameters));
     println!("MACs: {}", thousands(summary.macs));
+    if let Some(layer) = &summary.host_only {
+        println!("runs on the host only: layer '{layer}' is a conv3d, which no device has");
+        return Ok(Verdict::Done);
+    }
     println!("model file (flash): {} bytes", thousands(summary.flash_bytes));
     println!(
         "working memory (RAM): {} bytes, the input's rows ({}) and the schedule's state among them",

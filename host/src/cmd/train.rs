@@ -8,6 +8,7 @@ use anyhow::{Context, ensure};
 use ocelli_host::config::Config;
 use ocelli_host::data::{Dataset, ImageSet, ImageSource};
 use ocelli_host::network::{Network, Weights, zoo};
+use ocelli_host::quantize::Method;
 use ocelli_host::report::plots::curves_png;
 use ocelli_host::run::{RunFolder, names};
 use ocelli_host::train::{
@@ -108,6 +109,9 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     }
     let source = config.dataset.open()?;
     let network = for_classes(network, &config, source.labels().len())?;
+    if config.quantization.quantize == Method::Qat {
+        network.check_device()?;
+    }
     let sets = load_training(&config.dataset, &source, &network, config.training.seed)?;
     announce(&sets, &config.training);
     let TrainingSets { training, validation, .. } = sets;
@@ -173,7 +177,10 @@ pub fn finish(
         );
     }
     println!("{} parameters; run folder: {path}", super::ui::thousands(weights.parameters() as u64));
-    println!("next: ocelli compile {path}");
+    match network.host_only() {
+        Some(_) => println!("next: ocelli eval {path} DATA --float"),
+        None => println!("next: ocelli compile {path}"),
+    }
     Ok(Verdict::Done)
 }
 

@@ -35,6 +35,9 @@ pub(super) fn fold(network: &Network) -> Result<Vec<Folded>, NetworkError> {
         let op = match wired.layer.kind {
             LayerKind::Dropout { .. } => continue,
             LayerKind::Op(op) => op,
+            LayerKind::Conv3d(conv) => {
+                Op::Conv2d { c_out: wired.output.c, window: conv.window(), groups: 1, activation: conv.activation }
+            }
             LayerKind::BatchNorm { .. } => alone(),
         };
         let before = place[sources[0]];

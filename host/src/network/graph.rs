@@ -42,12 +42,17 @@ impl Network {
                 layer.inputs.iter().map(find).collect::<Result<_, _>>()?
             };
             let input_shapes: Vec<Shape> = inputs.iter().map(|&tensor| shapes[tensor]).collect();
-            let output = infer(&layer.kind, &input_shapes).map_err(|source| NetworkError::Shape {
-                index: index + 1,
-                layer: layer.name.clone(),
-                inputs: input_shapes.clone(),
-                source,
-            })?;
+            let output = match (&layer.kind, input_shapes.as_slice()) {
+                (LayerKind::Conv3d(conv), &[input]) => {
+                    conv.infer_shape(input).map_err(|source| source.of(index + 1, &layer.name, input))?
+                }
+                (kind, inputs) => infer(kind, inputs).map_err(|source| NetworkError::Shape {
+                    index: index + 1,
+                    layer: layer.name.clone(),
+                    inputs: input_shapes.clone(),
+                    source,
+                })?,
+            };
             tensors.insert(&layer.name, index + 1);
             shapes.push(output);
             layers.push(Wired { layer, inputs, input_shapes, output });
@@ -86,7 +91,7 @@ fn infer(kind: &LayerKind, inputs: &[Shape]) -> Result<Shape, ShapeError> {
     match (kind, inputs) {
         (LayerKind::Op(op), _) => op.infer_shape(inputs),
         (LayerKind::Dropout { .. } | LayerKind::BatchNorm { .. }, &[input]) => Ok(input),
-        (LayerKind::Dropout { .. } | LayerKind::BatchNorm { .. }, _) => {
+        (LayerKind::Dropout { .. } | LayerKind::BatchNorm { .. } | LayerKind::Conv3d(_), _) => {
             Err(ShapeError::Inputs { takes: "one input", found: u8::try_from(inputs.len()).unwrap_or(u8::MAX) })
         }
     }

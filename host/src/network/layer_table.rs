@@ -1,6 +1,6 @@
 //! A `[[layer]]` of `net.toml`.
 
-use super::{Initializer, Layer, LayerKind, LayerOptions};
+use super::{Conv3d, Initializer, Layer, LayerKind, LayerOptions};
 use ocelli::ir::{Activation, Op, Padding, Shape, Unary, Window};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,8 @@ pub(super) struct LayerTable {
     pub name: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    depth: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     filters: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,22 +54,16 @@ pub(super) struct LayerTable {
     l2: Option<f64>,
 }
 
-/// `3` or `[3, 5]` (rows, columns).
+/// `3`, `[3, 5]` (rows, columns) or, of a conv3d, `[2, 3, 5]` (depth, rows, columns).
 #[derive(Clone, Copy, Deserialize, Serialize)]
 #[serde(untagged)]
 enum Pair {
     Both(u16),
     RowsColumns([u16; 2]),
+    DepthRowsColumns([u16; 3]),
 }
 
 impl Pair {
-    const fn values(self) -> [u16; 2] {
-        match self {
-            Self::Both(n) => [n, n],
-            Self::RowsColumns(pair) => pair,
-        }
-    }
-
     const fn from_values([rows, columns]: [u16; 2]) -> Self {
         if rows == columns { Self::Both(rows) } else { Self::RowsColumns([rows, columns]) }
     }
@@ -83,10 +79,11 @@ enum PaddingValue {
 }
 
 /// Each type and the keys that it takes besides `name` and `inputs`.
-const TYPES: [(&str, &[&str]); 25] = [
+const TYPES: [(&str, &[&str]); 26] = [
     ("conv2d", &["filters", "kernel", "stride", "dilation", "padding", "groups", "activation", "alpha"]),
     ("depthwise_conv2d", &["multiplier", "kernel", "stride", "dilation", "padding", "activation", "alpha"]),
     ("conv1d", &["filters", "kernel", "stride", "dilation", "padding", "groups", "activation", "alpha"]),
+    ("conv3d", &["depth", "filters", "kernel", "stride", "padding", "activation", "alpha"]),
     ("dense", &["units", "activation", "alpha"]),
     ("max_pool2d", &["kernel", "stride", "padding"]),
     ("min_pool2d", &["kernel", "stride", "padding"]),
@@ -112,7 +109,7 @@ const TYPES: [(&str, &[&str]); 25] = [
 ];
 
 /// The types with weights, and the keys that they take besides.
-const WEIGHTED: [&str; 4] = ["conv2d", "depthwise_conv2d", "conv1d", "dense"];
+const WEIGHTED: [&str; 5] = ["conv2d", "depthwise_conv2d", "conv1d", "conv3d", "dense"];
 const WEIGHT_KEYS: [&str; 4] = ["bias", "initializer", "stddev", "l2"];
 
 /// Keras' defaults.
@@ -186,6 +183,7 @@ impl LayerTable {
             }
             "softmax" => Op::Softmax,
             "batch_norm" => return self.batch_norm(),
+            "conv3d" => return self.conv3d(activation),
             "dropout" => {
                 let rate = needed(self.rate, "rate")?;
                 if !(0.0..1.0).contains(&rate) {
@@ -196,6 +194,28 @@ impl LayerTable {
             function => Op::Unary(self.function(function)?.ok_or("unknown type")?),
         };
         Ok(LayerKind::Op(op))
+    }
+
+    fn conv3d(&self, activation: Activation) -> Result<LayerKind, String> {
+        let triple = |key: &str, values: Pair| match values {
+            Pair::Both(n) => Ok([n; 3]),
+            Pair::DepthRowsColumns(triple) => Ok(triple),
+            Pair::RowsColumns(_) => Err(format!("'{key}' of a conv3d is one number or [depth, rows, columns]")),
+        };
+        let padding = match &self.padding {
+            None => Padding::Valid,
+            Some(PaddingValue::Name(name)) if name == "valid" => Padding::Valid,
+            Some(PaddingValue::Name(name)) if name == "same" => Padding::Same,
+            Some(_) => return Err("padding of a conv3d is \"valid\" or \"same\"".to_owned()),
+        };
+        Ok(LayerKind::Conv3d(Conv3d {
+            depth: needed(self.depth, "depth")?,
+            filters: needed(self.filters, "filters")?,
+            kernel: triple("kernel", needed(self.kernel, "kernel")?)?,
+            stride: self.stride.map_or(Ok([1; 3]), |stride| triple("stride", stride))?,
+            padding,
+            activation,
+        }))
     }
 
     fn batch_norm(&self) -> Result<LayerKind, String> {
@@ -252,6 +272,7 @@ impl LayerTable {
 
     fn keys(&self) -> Vec<&'static str> {
         [
+            ("depth", self.depth.is_some()),
             ("filters", self.filters.is_some()),
             ("units", self.units.is_some()),
             ("multiplier", self.multiplier.is_some()),
@@ -284,8 +305,12 @@ impl LayerTable {
     fn pair(&self, key: &str, pair: Pair) -> Result<[u16; 2], String> {
         match (self.is_conv1d(), pair) {
             (true, Pair::Both(columns)) => Ok([1, columns]),
-            (true, Pair::RowsColumns(_)) => Err(format!("'{key}' of a conv1d is one number")),
-            (false, pair) => Ok(pair.values()),
+            (true, Pair::RowsColumns(_) | Pair::DepthRowsColumns(_)) => {
+                Err(format!("'{key}' of a conv1d is one number"))
+            }
+            (false, Pair::Both(n)) => Ok([n, n]),
+            (false, Pair::RowsColumns(pair)) => Ok(pair),
+            (false, Pair::DepthRowsColumns(_)) => Err(format!("'{key}' is one number or [rows, columns]")),
         }
     }
 
@@ -338,17 +363,16 @@ impl LayerTable {
                 (table.epsilon, table.momentum) = (Some(*epsilon), Some(*momentum));
                 return table;
             }
+            LayerKind::Conv3d(conv) => {
+                table.set_conv3d(conv);
+                return table;
+            }
             LayerKind::Op(op) => op,
         };
         if let Some(window) = op.window() {
             table.set_window(window, op.weight_shape(Shape::new(1, 1, 1)).is_none());
         }
-        table.activation = match op.activation() {
-            Activation::None => None,
-            Activation::Relu => Some("relu".to_owned()),
-            Activation::Relu6 => Some("relu6".to_owned()),
-            Activation::ReluN1To1 => Some("relu_n1_to_1".to_owned()),
-        };
+        table.activation = activation_name(op.activation());
         match *op {
             Op::Conv2d { c_out, groups, .. } => {
                 table.filters = Some(c_out);
@@ -362,6 +386,18 @@ impl LayerTable {
             _ => {}
         }
         table
+    }
+
+    fn set_conv3d(&mut self, conv: &Conv3d) {
+        let triple = |values: [u16; 3]| match values {
+            [d, h, w] if d == h && h == w => Pair::Both(d),
+            values => Pair::DepthRowsColumns(values),
+        };
+        (self.depth, self.filters) = (Some(conv.depth), Some(conv.filters));
+        self.kernel = Some(triple(conv.kernel));
+        self.stride = (conv.stride != [1; 3]).then(|| triple(conv.stride));
+        self.padding = (conv.padding == Padding::Same).then(|| PaddingValue::Name("same".to_owned()));
+        self.activation = activation_name(conv.activation);
     }
 
     fn set_window(&mut self, window: &Window, is_pool: bool) {
@@ -382,6 +418,16 @@ impl LayerTable {
     }
 }
 
+fn activation_name(activation: Activation) -> Option<String> {
+    let name = match activation {
+        Activation::None => return None,
+        Activation::Relu => "relu",
+        Activation::Relu6 => "relu6",
+        Activation::ReluN1To1 => "relu_n1_to_1",
+    };
+    Some(name.to_owned())
+}
+
 fn needed<T>(value: Option<T>, key: &str) -> Result<T, String> {
     value.ok_or_else(|| format!("needs the key '{key}'"))
 }
@@ -392,6 +438,7 @@ pub fn layer_name(kind: &LayerKind, input: Shape) -> &'static str {
     match kind {
         LayerKind::Dropout { .. } => "dropout",
         LayerKind::BatchNorm { .. } => "batch_norm",
+        LayerKind::Conv3d(_) => "conv3d",
         LayerKind::Op(Op::Conv2d {
             window: Window { kernel: [1, _], stride: [1, _], dilation: [1, _], .. }, ..
         }) if input.h == 1 && input.w > 1 => "conv1d",

@@ -1,6 +1,7 @@
 //! A network, described once: `net.toml` <-> [`Network`] -> [`ocelli::ir::Op`]; summary, training, export, quantizer and compiler
 //! read this description.
 
+mod conv3d;
 mod file;
 mod fold;
 mod graph;
@@ -10,6 +11,7 @@ pub mod summary;
 mod weights;
 pub mod zoo;
 
+pub use conv3d::{Conv3d, ResolvedVolume, VolumeError};
 pub use graph::Wired;
 pub use layer_table::{layer_name, op_name};
 pub use options::{Initializer, LayerOptions};
@@ -55,6 +57,8 @@ pub struct Layer {
 pub enum LayerKind {
     /// An operator that runs on the device.
     Op(Op),
+    /// A convolution of volumes, which runs on the host only.
+    Conv3d(Conv3d),
     /// Sets a share of the values to zero while training; the identity afterwards.
     Dropout {
         /// Probability of a value to be dropped.
@@ -123,6 +127,27 @@ pub enum NetworkError {
         /// The rule that is broken.
         source: ShapeError,
     },
+    /// A layer cannot take its input as a volume.
+    #[error("layer {index} '{layer}' cannot take its input of {input}")]
+    Volume {
+        /// Index of the layer, from 1.
+        index: usize,
+        /// Its name.
+        layer: String,
+        /// The shape it would get.
+        input: Shape,
+        /// The rule that is broken.
+        source: VolumeError,
+    },
+    /// A layer that no device has.
+    #[error(
+        "layer '{layer}' is a conv3d, which runs on the host only: it trains, evaluates (ocelli eval --float) and is exported \
+         (model.onnx), but it is not quantized or compiled; a network for a device takes conv2d"
+    )]
+    HostOnly {
+        /// Its name.
+        layer: String,
+    },
     /// Something about the network as a whole.
     #[error("network '{name}': {message}")]
     Invalid {
@@ -154,8 +179,24 @@ impl Network {
         Self::from_toml(&text, path_or_name)
     }
 
+    /// The first layer that runs on the host only.
+    #[must_use]
+    pub fn host_only(&self) -> Option<&Layer> {
+        self.layers.iter().find(|layer| matches!(layer.kind, LayerKind::Conv3d(_)))
+    }
+
+    /// Refuses a network with a layer that runs on the host only.
+    ///
+    /// # Errors
+    /// Names the layer.
+    pub fn check_device(&self) -> Result<(), NetworkError> {
+        let refuse = |layer: &Layer| Err(NetworkError::HostOnly { layer: layer.name.clone() });
+        self.host_only().map_or(Ok(()), refuse)
+    }
+
     /// The operators with their shapes: the network as it is exported, quantized and run. Dropout is gone; batch norm and activations
-    /// are folded into the layer before them where they can be, and [`Weights::folded`] gives the numbers that go with that.
+    /// are folded into the layer before them where they can be, and [`Weights::folded`] gives the numbers that go with that. A conv3d
+    /// is the conv2d over all slices that computes the same.
     ///
     /// # Errors
     /// When a layer reads what is not there or cannot take its inputs; the error names layer and rule.
@@ -197,9 +238,13 @@ impl Network {
         let layers = self.wired()?;
         self.check_readers(&layers)?;
         for wired in &layers {
-            let LayerKind::Op(op) = wired.layer.kind else { continue };
+            let slides = match wired.layer.kind {
+                LayerKind::Op(op) => op.window().is_some(),
+                LayerKind::Conv3d(_) => true,
+                _ => false,
+            };
             let before = wired.inputs.first().and_then(|tensor| Some(layers.get(tensor.checked_sub(1)?)?.layer.kind));
-            if op.window().is_some() && before == Some(LayerKind::Op(Op::Flatten)) {
+            if slides && before == Some(LayerKind::Op(Op::Flatten)) {
                 return invalid(&format!(
                     "layer '{}' slides a window over a flat input: move it before the flatten",
                     wired.layer.name

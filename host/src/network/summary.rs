@@ -1,7 +1,7 @@
 //! The table Keras users know, with what a chip needs beside it.
 
 use super::{INPUT, LayerKind, Network, NetworkError, Wired, layer_name};
-use crate::compile::{Target, measure};
+use crate::compile::{Cost, Target, measure};
 use serde::Serialize;
 
 /// A layer's line.
@@ -44,6 +44,9 @@ pub struct Summary {
     pub flash_bytes: u64,
     /// Bytes of working memory that a session needs, state included.
     pub ram_bytes: u64,
+    /// The layer for which the network runs on the host only, where there is one: flash and RAM are 0 then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_only: Option<String>,
 }
 
 /// Makes the table. Flash and RAM are those of the compiled network: it is compiled with placeholder weights, and with numbers for
@@ -53,12 +56,17 @@ pub struct Summary {
 /// When the network's shapes do not fit, or the labels are not one a class.
 pub fn summarize(network: &Network, labels: Option<&[String]>, target: Target) -> anyhow::Result<Summary> {
     let numbers: Vec<String> = (0..network.classes()?).map(|class| class.to_string()).collect();
-    let compiled = measure(network, labels.unwrap_or(&numbers), target)?;
+    let host_only = network.host_only().map(|layer| layer.name.clone());
+    let compiled = match host_only {
+        Some(_) => Cost::default(),
+        None => measure(network, labels.unwrap_or(&numbers), target)?,
+    };
     let mut layers = Vec::new();
     for wired in network.wired()? {
         let (layer, input) = (wired.layer, wired.input());
         let macs = match &layer.kind {
             LayerKind::Op(op) => op.macs(input, wired.output),
+            LayerKind::Conv3d(conv) => conv.macs(input, wired.output),
             LayerKind::Dropout { .. } | LayerKind::BatchNorm { .. } => 0,
         };
         let cost = compiled.layers.get(&layer.name).copied().unwrap_or_default();
@@ -86,6 +94,7 @@ pub fn summarize(network: &Network, labels: Option<&[String]>, target: Target) -
         input_ram_bytes: compiled.input_ram_bytes,
         flash_bytes: compiled.flash_bytes,
         ram_bytes: compiled.ram_bytes,
+        host_only,
         layers,
     })
 }
@@ -100,11 +109,15 @@ pub fn parameters(network: &Network) -> Result<u64, NetworkError> {
 
 fn layer_parameters(wired: &Wired<'_>) -> u64 {
     let input = wired.input();
+    let biases = |channels: u32| if wired.layer.options.bias { u64::from(channels) } else { 0 };
     match &wired.layer.kind {
         LayerKind::Dropout { .. } => 0,
         LayerKind::BatchNorm { .. } => 4 * u64::from(input.c),
+        LayerKind::Conv3d(conv) => {
+            conv.weight_shape(input).iter().map(|&n| n as u64).product::<u64>() + biases(conv.filters)
+        }
         LayerKind::Op(op) => op.weight_shape(input).map_or(0, |shape| {
-            let bias = if wired.layer.options.bias { u64::from(shape[op.channel_axis()]) } else { 0 };
+            let bias = biases(shape[op.channel_axis()]);
             shape.iter().map(|&n| u64::from(n)).product::<u64>() + bias
         }),
     }

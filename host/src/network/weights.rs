@@ -1,8 +1,8 @@
 //! The trained numbers of a network in one layout: conv2d OHWI, depthwise `[1, kh, kw, c_out]`, dense `[out, in]` over a flat input in
-//! H, W, C order.
+//! H, W, C order, conv3d `[filters, kd * kh, kw, c_in]`.
 
 use super::fold::fold;
-use super::{LayerKind, LayerOptions, Network, NetworkError};
+use super::{Layer, LayerKind, LayerOptions, Network, NetworkError};
 use crate::files::write_atomically;
 use ocelli::ir::Op;
 use rand_chacha::ChaCha8Rng;
@@ -20,7 +20,8 @@ pub struct Weights {
 /// The numbers of one layer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerWeights {
-    /// [`Op::weight_shape`]: `[c_out, kh, kw, c_in]`, `[1, kh, kw, c_out]` for depthwise, `[out, 1, 1, in]` for dense.
+    /// [`Op::weight_shape`]: `[c_out, kh, kw, c_in]`, `[1, kh, kw, c_out]` for depthwise, `[out, 1, 1, in]` for dense; of a conv3d
+    /// [`Conv3d::weight_shape`](super::Conv3d::weight_shape).
     pub shape: [usize; 4],
     /// The weights in that order.
     pub kernel: Vec<f32>,
@@ -127,7 +128,8 @@ impl Weights {
         self.norms.insert(name.to_owned(), weights);
     }
 
-    /// The weights of [`Network::nodes`]: every batch norm multiplied into the layer before it, or a depthwise convolution of its own.
+    /// The weights of [`Network::nodes`]: every batch norm multiplied into the layer before it, or a depthwise convolution of its own;
+    /// those of a conv3d written out.
     ///
     /// # Arithmetic
     /// With `g = gamma / sqrt(variance + epsilon)`: weights `w * g`, bias `(bias - mean) * g + beta`.
@@ -145,7 +147,14 @@ impl Weights {
             let shape = shape.map(|n| n as usize);
             let axis = item.node.op.channel_axis();
             let mut layers = item.layers.iter().filter_map(|&index| network.layers.get(index)).peekable();
-            let mut numbers = match layers.next_if(|layer| matches!(layer.kind, LayerKind::Op(_))) {
+            let weighted = |layer: &&Layer| matches!(layer.kind, LayerKind::Op(_) | LayerKind::Conv3d(_));
+            let mut numbers = match layers.next_if(weighted) {
+                Some(Layer { name, kind: LayerKind::Conv3d(conv), .. }) => {
+                    let input = item.node.input();
+                    let own = self.layer(name).filter(|layer| layer.shape == conv.weight_shape(input));
+                    let out = conv.written_out(input, own.ok_or_else(|| missing(name))?);
+                    out.map_err(|source| source.of(item.layers[0] + 1, name, input))?
+                }
                 Some(layer) => {
                     self.layer(&layer.name).filter(|l| l.shape == shape).ok_or_else(|| missing(&layer.name))?.clone()
                 }
@@ -295,6 +304,10 @@ fn places(network: &Network) -> Result<Vec<Place>, NetworkError> {
     let kind = |kind: &LayerKind, options: LayerOptions, input: ocelli::ir::Shape| match kind {
         LayerKind::BatchNorm { .. } => Some(PlaceKind::Norm { channels: input.c as usize }),
         LayerKind::Dropout { .. } => None,
+        LayerKind::Conv3d(conv) => {
+            let shape = conv.weight_shape(input);
+            Some(PlaceKind::Layer { shape, channels: shape[0], groups: 1, options })
+        }
         LayerKind::Op(op) => {
             let shape = op.weight_shape(input)?.map(|n| n as usize);
             let groups = match *op {

@@ -105,7 +105,7 @@ pub const TANH_OUTPUT: QuantParams = QuantParams { scale: 1.0 / 128.0, zero_poin
 /// Quantizes a trained network with the ranges that calibration saw.
 ///
 /// # Errors
-/// When a layer has no weights or no range, or holds a number that is not finite.
+/// When a layer runs on the host only, has no weights or no range, or holds a number that is not finite.
 pub fn quantize(
     network: &Network,
     weights: &Weights,
@@ -126,6 +126,7 @@ pub fn quantize_int4(
     labels: &[String],
     int4: &Int4,
 ) -> anyhow::Result<QuantizedNetwork> {
+    network.check_device()?;
     network.check_labels(labels)?;
     let weights = weights.folded(network)?;
     let nodes = network.nodes()?;

@@ -110,6 +110,7 @@ impl Grafted {
         let wired = self.network.wired()?;
         let weighted = |index: &usize| match &wired[*index].layer.kind {
             LayerKind::Op(op) => op.weight_shape(wired[*index].input()).is_some(),
+            LayerKind::Conv3d(_) => true,
             _ => false,
         };
         match freeze {

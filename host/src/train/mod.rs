@@ -21,6 +21,7 @@ mod schedule;
 mod source;
 #[cfg(test)]
 mod tests;
+mod volume;
 
 pub use batches::{Batches, input_tensor, pixel_tensor};
 pub use checkpoint::{Best, Checkpoint, Past, Phase};

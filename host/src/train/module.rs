@@ -2,7 +2,8 @@
 
 use super::ops::{Operators, activate, keep_memory};
 use super::parts::{Convolution, Dense, norm, norm_numbers, to_vec};
-use crate::network::{LayerKind, Network, NetworkError, Weights};
+use super::volume::Volume;
+use crate::network::{LayerKind, Network, NetworkError, VolumeError, Weights};
 use burn::module::{Module, Param, ParamId};
 use burn::nn::{BatchNorm, Dropout, DropoutConfig};
 use burn::tensor::activation::{hard_swish, leaky_relu, sigmoid, tanh};
@@ -18,6 +19,7 @@ pub struct Classifier {
     convolutions: Vec<Convolution>,
     denses: Vec<Dense>,
     norms: Vec<BatchNorm>,
+    volumes: Vec<Volume>,
     dropouts: Vec<Dropout>,
     #[module(skip)]
     stages: Vec<Stage>,
@@ -43,6 +45,7 @@ struct Stage {
 enum Work {
     Convolution { index: usize, options: ConvOptions<2>, activation: Activation },
     Dense { index: usize, activation: Activation },
+    Volume(usize),
     Norm(usize),
     MaxPool(MaxPoolOptions<2>),
     MinPool(MaxPoolOptions<2>),
@@ -123,6 +126,7 @@ impl Classifier {
             convolutions: Vec::new(),
             denses: Vec::new(),
             norms: Vec::new(),
+            volumes: Vec::new(),
             dropouts: Vec::new(),
             stages: Vec::new(),
             output: 0,
@@ -143,6 +147,7 @@ impl Classifier {
                     inputs: vec![item.input],
                     source,
                 },
+                Problem::Volume(source) => source.of(index + 1, item.name, item.input),
             })?;
             let inputs = item.inputs.iter().map(|&tensor| (tensor, false)).collect();
             module.stages.push(Stage { name: item.name.to_owned(), work, inputs, then: None });
@@ -187,6 +192,11 @@ impl Classifier {
                 let numbers = weights.norm(item.name).ok_or(Problem::NoWeights)?;
                 self.norms.push(norm(numbers, epsilon, momentum, device));
                 return Ok(Work::Norm(self.norms.len() - 1));
+            }
+            LayerKind::Conv3d(conv) => {
+                let numbers = weights.layer(item.name).ok_or(Problem::NoWeights)?;
+                self.volumes.push(Volume::new(conv, item.input, numbers, device).map_err(Problem::Volume)?);
+                return Ok(Work::Volume(self.volumes.len() - 1));
             }
             LayerKind::Op(op) => op,
         };
@@ -268,6 +278,7 @@ impl Classifier {
         let id = |work: &Work| match *work {
             Work::Convolution { index, .. } => Some(self.convolutions[index].weight.id),
             Work::Dense { index, .. } => Some(self.denses[index].weight.id),
+            Work::Volume(index) => Some(self.volumes[index].weight.id),
             _ => None,
         };
         self.stages.iter().filter_map(|stage| Some((stage.name.as_str(), id(&stage.work)?))).collect()
@@ -294,6 +305,7 @@ impl Classifier {
                     self.convolutions[index] = self.convolutions[index].clone().freeze();
                 }
                 Work::Dense { index, .. } if frozen => self.denses[index] = self.denses[index].clone().freeze(),
+                Work::Volume(index) if frozen => self.volumes[index] = self.volumes[index].clone().freeze(),
                 Work::Norm(index) if frozen => self.norms[index] = self.norms[index].clone().freeze(),
                 Work::Norm(index) if still(&stage.name) => self.norms[index].training = Param::from_bool(false),
                 Work::Dropout(index) if frozen => self.dropouts[index] = self.dropouts[index].clone().freeze(),
@@ -364,6 +376,7 @@ impl Classifier {
                 let units = y.dims()[1];
                 activate(y.reshape([n, units, 1, 1]), *activation)
             }
+            Work::Volume(index) => self.volumes[*index].forward(x),
             Work::Norm(index) => self.operators.batch_norm(&self.norms[*index], x, then),
             Work::MaxPool(options) => self.operators.max_pool2d(x, options),
             Work::MinPool(options) => self.operators.max_pool2d(x.neg(), options).neg(),
@@ -400,6 +413,7 @@ impl Classifier {
             match stage.work {
                 Work::Convolution { index, .. } => weights.insert(&stage.name, self.convolutions[index].to_layer()),
                 Work::Dense { index, .. } => weights.insert(&stage.name, self.denses[index].to_layer()),
+                Work::Volume(index) => weights.insert(&stage.name, self.volumes[index].to_layer()),
                 Work::Norm(index) => weights.insert_norm(&stage.name, norm_numbers(&self.norms[index])),
                 _ => {}
             }
@@ -423,6 +437,7 @@ type Observer<'o> = &'o mut dyn FnMut(&Stage, &Tensor<4>);
 pub(super) enum Problem {
     NoWeights,
     Shape(ShapeError),
+    Volume(VolumeError),
 }
 
 /// Padding before and after the rows and the columns.

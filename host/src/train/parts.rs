@@ -83,7 +83,7 @@ pub(super) fn norm_numbers(norm: &BatchNorm) -> NormWeights {
 }
 
 /// A bias where the layer has one.
-fn bias(layer: &LayerWeights, device: &Device) -> Option<Param<Tensor<1>>> {
+pub(super) fn bias(layer: &LayerWeights, device: &Device) -> Option<Param<Tensor<1>>> {
     (!layer.bias.is_empty()).then(|| vector(&layer.bias, device))
 }
 
@@ -92,7 +92,7 @@ fn vector(values: &[f32], device: &Device) -> Param<Tensor<1>> {
 }
 
 /// A tensor of its own, in memory order: a leaf of the autodiff graph.
-fn materialize<const D: usize>(tensor: Tensor<D>, device: &Device) -> Tensor<D> {
+pub(super) fn materialize<const D: usize>(tensor: Tensor<D>, device: &Device) -> Tensor<D> {
     let shape = tensor.dims();
     Tensor::from_data(TensorData::new(to_vec(tensor), shape), device)
 }

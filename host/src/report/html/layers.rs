@@ -59,6 +59,13 @@ pub fn table(summary: &Summary) -> String {
          The sums hold tables, the input's rows and the schedule's state too.",
         shape(summary.input_shape)
     );
+    let note = match &summary.host_only {
+        Some(layer) => format!(
+            "Input {}. Runs on the host only, for layer {layer} is a conv3d: it takes no flash or RAM of a device.",
+            shape(summary.input_shape)
+        ),
+        None => note,
+    };
     format!("<p class=\"note\">{}</p>\n{}", escape(&note), markup_table("Layers", &header, 2, &rows, Some(&foot)))
 }
 
