@@ -10,6 +10,7 @@ use ocelli_host::check::golden::{
 use ocelli_host::check::vectors::{self, Outcome};
 use ocelli_host::check::{self, CheckReport, DeviceRunner, not_available, run_device};
 use ocelli_host::compile::{Options, Target, compile};
+use ocelli_host::report::evaluation::Part;
 use ocelli_host::report::figures::Checked;
 use ocelli_host::run::Bundle;
 use std::path::{Path, PathBuf};
@@ -74,7 +75,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     }
     let bundle = Bundle::open(model)?;
     let evaluation = load_evaluation(data, args.labels.as_deref(), &bundle.model.input_spec()?, bundle.path.parent())?;
-    let part = super::eval::part(data, &evaluation)?;
+    let part = evaluation.part;
     let name = data.file_name().map_or_else(|| data.display().to_string(), |name| name.to_string_lossy().into_owned());
     let on = part.in_words(evaluation.set.len(), &name);
     let data = evaluation.set;
@@ -101,7 +102,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         let rows = report.rows();
         let json = serde_json::json!({
             "passed": report.passed(), "rows": rows, "report": report,
-            "may_include_training_images": evaluation.may_include_training,
+            "may_include_training_images": part == Part::All,
         });
         println!("{}", serde_json::to_string_pretty(&json)?);
     } else {

@@ -4,10 +4,9 @@ use super::Verdict;
 use super::ui::{self, load_evaluation, percent, spinner, table};
 use ocelli::image::InputSpec;
 use ocelli_host::check::scores;
-use ocelli_host::data::DataSource;
 use ocelli_host::files::check_writable;
 use ocelli_host::model::ModelBytes;
-use ocelli_host::report::evaluation::{Evaluation, Part, write_predictions};
+use ocelli_host::report::evaluation::{Evaluation, write_predictions};
 use ocelli_host::report::metrics::{Average, ClassMetrics, Metrics, Predictions};
 use ocelli_host::report::plots::confusion_png;
 use ocelli_host::report::reliability::reliability_png;
@@ -156,15 +155,9 @@ impl Source<'_> {
     }
 
     fn judged(&self, loaded: &ui::Evaluation, predictions: Predictions) -> anyhow::Result<Judged> {
-        let evaluation = Evaluation::new(self.data, part(self.data, loaded)?, &loaded.set, &predictions);
+        let evaluation = Evaluation::new(self.data, loaded.part, &loaded.set, &predictions);
         Ok(Judged { predictions, evaluation })
     }
-}
-
-/// Which images of a dataset [`load_evaluation`] took.
-pub fn part(data: &Path, loaded: &ui::Evaluation) -> anyhow::Result<Part> {
-    let split = DataSource::open(data, None)?.evaluation_split();
-    Ok(Part::of(split, loaded.may_include_training))
 }
 
 /// The evaluation as JSON, the figures beside the rest.

@@ -10,6 +10,7 @@ use ocelli_host::data::{
     DataSource, Dataset, Feed, FeedOptions, Holdout, ImageSet, ImageSource, OpenOptions, Skipped, Split,
 };
 use ocelli_host::network::Network;
+use ocelli_host::report::evaluation::Part;
 use ocelli_host::report::figures::Figures;
 use ocelli_host::report::html;
 pub use ocelli_host::report::words::{percent, thousands};
@@ -48,8 +49,8 @@ pub fn load(source: &DataSource, split: Split, spec: &InputSpec) -> anyhow::Resu
 pub struct Evaluation {
     /// The pictures.
     pub set: Dataset,
-    /// Whether the network may have been trained on some of them.
-    pub may_include_training: bool,
+    /// Which of the dataset's they are.
+    pub part: Part,
 }
 
 /// Loads the set that a network is judged on: the dataset's test or validation set; else, where `run` was trained on this dataset,
@@ -66,8 +67,10 @@ pub fn load_evaluation(
     let coarse_labels = config.as_ref().is_some_and(|config| config.dataset.coarse_labels);
     let source = DataSource::open_with(data, &OpenOptions { labels: labels.map(Path::to_owned), coarse_labels })?;
     let split = source.evaluation_split();
-    if split != Split::Train {
-        return Ok(Evaluation { set: load(&source, split, spec)?, may_include_training: false });
+    match split {
+        Split::Test => return Ok(Evaluation { set: load(&source, split, spec)?, part: Part::Test }),
+        Split::Validation => return Ok(Evaluation { set: load(&source, split, spec)?, part: Part::Validation }),
+        Split::Train => {}
     }
     if let Some(config) = config {
         let set = with_bar(|progress| Ok(source.images(split, spec, config.dataset.memory_bytes()?, progress)?))?;
@@ -81,7 +84,7 @@ pub fn load_evaluation(
             training.len()
         );
         let all = held_out.len();
-        return Ok(Evaluation { set: held_out.take(all, 0)?, may_include_training: false });
+        return Ok(Evaluation { set: held_out.take(all, 0)?, part: Part::SetAside });
     }
     let set = load(&source, split, spec)?;
     eprintln!(
@@ -89,7 +92,7 @@ pub fn load_evaluation(
          no measure of how it does on new ones",
         data.display()
     );
-    Ok(Evaluation { set, may_include_training: true })
+    Ok(Evaluation { set, part: Part::All })
 }
 
 /// Images to train on, and images to watch the training by.
@@ -183,7 +186,7 @@ fn warn_of<'a>(skipped: impl Iterator<Item = &'a Skipped>) {
         eprintln!("warning: skipped {}: {}", skipped.path.display(), skipped.reason);
     }
     if skipped.len() > NAMED_FILES {
-        eprintln!("warning: skipped {} more files that could not be read", skipped.len() - NAMED_FILES);
+        eprintln!("warning: skipped {} more files", skipped.len() - NAMED_FILES);
     }
 }
 

@@ -3,7 +3,7 @@
 use super::metrics::{Metrics, Predictions};
 use super::pictures::{picture, thumbnail};
 use super::words::thousands;
-use crate::data::{Dataset, Split};
+use crate::data::Dataset;
 use crate::files::write_atomically;
 use ocelli::image::ColorOrder;
 use serde::{Deserialize, Serialize};
@@ -30,17 +30,6 @@ pub enum Part {
 }
 
 impl Part {
-    /// The images of a set; where it is the training set, `may_include_training_images` says whether they were set aside.
-    #[must_use]
-    pub const fn of(split: Split, may_include_training_images: bool) -> Self {
-        match split {
-            Split::Test => Self::Test,
-            Split::Validation => Self::Validation,
-            Split::Train if may_include_training_images => Self::All,
-            Split::Train => Self::SetAside,
-        }
-    }
-
     /// `count` of these images of a dataset in words: "1,000 test images of data/mnist-10k".
     #[must_use]
     pub fn in_words(self, count: usize, data: &str) -> String {
@@ -265,10 +254,10 @@ mod tests {
 
     #[test]
     fn the_part_of_a_dataset_is_said_in_words() {
-        let words = |split, training| Part::of(split, training).in_words(1000, "photos");
-        assert_eq!(words(Split::Test, false), "1,000 test images of photos");
-        assert_eq!(words(Split::Validation, false), "1,000 validation images of photos");
-        assert_eq!(words(Split::Train, false), "1,000 images of photos that the training set aside");
-        assert_eq!(words(Split::Train, true), "all 1,000 images of photos");
+        let words = |part: Part| part.in_words(1000, "photos");
+        assert_eq!(words(Part::Test), "1,000 test images of photos");
+        assert_eq!(words(Part::Validation), "1,000 validation images of photos");
+        assert_eq!(words(Part::SetAside), "1,000 images of photos that the training set aside");
+        assert_eq!(words(Part::All), "all 1,000 images of photos");
     }
 }
