@@ -13,3 +13,4 @@ pub mod camera;
 pub mod classify;
 pub mod picture;
 pub mod screen;
+pub mod smooth;
