@@ -1,6 +1,6 @@
 //! Pulls rows from a camera and turns them into class scores; a frame is never stored.
 
-use crate::camera::Camera;
+use crate::camera::{Camera, CameraError, Recovery};
 use core::fmt;
 use heapless::Vec;
 use ocelli::image::{FrameConverter, FrameError, InputSpec};
@@ -121,6 +121,7 @@ impl<'m, 'b, const KINDS: u32> ClassifierOf<'m, 'b, KINDS> {
         let session = &mut self.session;
         let lut = session.model().pixel_lut();
         session.restart();
+        camera.begin_frame().map_err(ClassifyError::Camera)?;
         for _ in 0..size[1] {
             camera.next_row(row).map_err(ClassifyError::Camera)?;
             converter.push_row(row, |_, pixels| {
@@ -128,6 +129,35 @@ impl<'m, 'b, const KINDS: u32> ClassifierOf<'m, 'b, KINDS> {
             });
         }
         Ok(session.output())
+    }
+
+    /// Takes frames until one arrives whole, and returns its int8 scores: a broken frame is dropped and counted in `recovery`, the
+    /// camera is put in order ([`Camera::recover`]), and the next frame is tried.
+    ///
+    /// # Errors
+    /// When `recovery` gives up, with the last error, or at once when the frames cannot be converted.
+    pub fn classify_whole<C>(
+        &mut self,
+        camera: &mut C,
+        recovery: &mut Recovery,
+    ) -> Result<&[i8], ClassifyError<C::Error>>
+    where
+        C: Camera<Error: CameraError>,
+    {
+        let mut result = self.classify(camera).map(|_| ());
+        while let Err(ClassifyError::Camera(error)) = &result {
+            let fault = error.fault();
+            if !recovery.failed(fault) {
+                break;
+            }
+            result = match camera.recover(fault) {
+                Ok(()) => self.classify(camera).map(|_| ()),
+                Err(error) => Err(ClassifyError::Camera(error)),
+            };
+        }
+        result?;
+        recovery.succeeded();
+        Ok(self.session.output())
     }
 
     /// The `K` best classes of the latest frame, best first; of equal scores the lower class comes first.
@@ -200,6 +230,7 @@ impl<E: fmt::Debug + fmt::Display> core::error::Error for ClassifyError<E> {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::camera::{Fault, Faults};
     use ocelli::image::{ColorOrder, PixelFormat, Resize};
     use ocelli::model::Aligned;
     use ocelli::model::records::{OpRecord, Tensor};
@@ -302,6 +333,67 @@ mod tests {
             assert_eq!(classifier.model().label(top[0].class), Some(if best == Some(1) { "right" } else { "left" }));
         }
         assert_eq!(classifier.classify(&mut camera), Err(ClassifyError::Camera("no more rows")));
+    }
+
+    /// A camera that breaks off before the given rows, counted over all frames.
+    struct Breaking<'p> {
+        pictures: Pictures<'p>,
+        calls: u32,
+        breaks: &'p [(u32, Fault)],
+        recovered: vec::Vec<Fault>,
+    }
+
+    impl Camera for Breaking<'_> {
+        type Error = Fault;
+
+        fn format(&self) -> PixelFormat {
+            PixelFormat::Gray8
+        }
+
+        fn size(&self) -> [u32; 2] {
+            self.pictures.size
+        }
+
+        fn next_row(&mut self, row: &mut [u8]) -> Result<(), Fault> {
+            self.calls += 1;
+            let fault = self.breaks.iter().find(|(call, _)| *call == self.calls);
+            fault.map_or(Ok(()), |(_, fault)| Err(*fault))?;
+            self.pictures.next_row(row).map_err(|_| Fault::Ended)
+        }
+
+        fn recover(&mut self, fault: Fault) -> Result<(), Fault> {
+            self.recovered.push(fault);
+            if fault == Fault::Bus { Err(Fault::SyncLost) } else { Ok(()) }
+        }
+    }
+
+    #[test]
+    fn a_broken_frame_is_dropped_and_the_next_one_classified() {
+        let model = brighter_pixel();
+        let (mut arena, mut scratch, mut row) = (Arena::<48>::new(), [0; 6], [0; 4]);
+        let memory = Memory { arena: arena.bytes_mut(), scratch: &mut scratch, row: &mut row };
+        let mut classifier = Classifier::load(file(&model), memory).unwrap();
+        let (left, right) = ([40, 40, 0, 0], [0, 0, 40, 40]);
+        // the second call breaks a frame of which one row was seen
+        let pixels = [left, right, right, left, left].concat();
+        let camera = |breaks| Breaking {
+            pictures: Pictures { size: [4, 2], rows: pixels.chunks(4) },
+            calls: 0,
+            breaks,
+            recovered: vec![],
+        };
+        let mut recovery = Recovery::new(3);
+        let mut breaking = camera(&[(2, Fault::LostFrame), (5, Fault::Bus), (6, Fault::SyncLost)]);
+        classifier.classify_whole(&mut breaking, &mut recovery).unwrap();
+        assert_eq!(classifier.top_k::<1>()[0].class, 1, "rows of the broken frame are no part of the next");
+        assert_eq!(recovery.faults(), Faults { lost_frames: 1, sync_lost: 0, bus: 0 });
+        // the bus fails, then the recovery from that, and the frame after that: three in a row
+        let error = classifier.classify_whole(&mut breaking, &mut recovery).unwrap_err();
+        assert_eq!(error, ClassifyError::Camera(Fault::SyncLost));
+        assert_eq!(breaking.recovered, [Fault::LostFrame, Fault::Bus, Fault::SyncLost]);
+        assert_eq!(recovery.faults(), Faults { lost_frames: 1, sync_lost: 2, bus: 1 });
+        let ended = classifier.classify_whole(&mut camera(&[(1, Fault::Ended)]), &mut Recovery::new(9)).unwrap_err();
+        assert_eq!(ended, ClassifyError::Camera(Fault::Ended));
     }
 
     #[test]
