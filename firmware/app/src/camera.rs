@@ -4,7 +4,7 @@ mod dma;
 mod recovery;
 mod tap;
 
-pub use dma::{DmaCamera, RowDma};
+pub use dma::{DmaCamera, Finished, RowDma};
 pub use recovery::{CameraError, Fault, Faults, Recovery};
 pub use tap::Tap;
 

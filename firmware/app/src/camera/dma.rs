@@ -3,6 +3,9 @@
 use super::{Camera, CameraError, Fault};
 use ocelli::image::PixelFormat;
 
+/// A transfer that ended: its buffer and its result; `None` when none was started.
+pub type Finished<B, E> = Option<(B, Result<(), E>)>;
+
 /// A DMA channel that is fed by a sensor, one row a transfer. A board writes this over its HAL; buffers are moved in and out, so that
 /// nobody reads what is being written.
 pub trait RowDma {
@@ -20,9 +23,9 @@ pub trait RowDma {
     /// Begins to fill `buffer` with the next row, and returns at once.
     fn start(&mut self, buffer: Self::Buffer);
 
-    /// Waits until the transfer ended, and gives its buffer back: `None` when none was started. On an error nothing is said about the
+    /// Waits until the transfer ended, and gives its buffer back. On an error nothing is said about the
     /// buffer's content, and no transfer runs any more.
-    fn finish(&mut self) -> Option<(Self::Buffer, Result<(), Self::Error>)>;
+    fn finish(&mut self) -> Finished<Self::Buffer, Self::Error>;
 }
 
 /// A [`Camera`] over a DMA channel and two buffers. The next row's transfer is started before the finished row is handed out.
@@ -137,7 +140,7 @@ mod tests {
             self.running = Some(buffer);
         }
 
-        fn finish(&mut self) -> Option<(Vec<u8>, Result<(), Fault>)> {
+        fn finish(&mut self) -> Finished<Vec<u8>, Fault> {
             let mut buffer = self.running.take()?;
             self.steps.push(Step::Finish);
             self.transfers += 1;
