@@ -1,0 +1,1 @@
+//! Screens: how the usual ones are connected.
