@@ -112,10 +112,7 @@ impl<'m, 'b, const KINDS: u32> ClassifierOf<'m, 'b, KINDS> {
     /// [`top_k`](Self::top_k) means nothing.
     pub fn classify<C: Camera>(&mut self, camera: &mut C) -> Result<&[i8], ClassifyError<C::Error>> {
         let (format, size) = (camera.format(), camera.size());
-        let needed = format.row_bytes(size[0]);
-        let found = self.row.len();
-        let row = usize::try_from(needed).ok().and_then(|len| self.row.get_mut(..len));
-        let row = row.ok_or(ClassifyError::Row { found, needed })?;
+        let row = camera_row(self.row, camera)?;
         let mut converter =
             FrameConverter::new(&self.spec, format, size, self.scratch).map_err(ClassifyError::Frame)?;
         let session = &mut self.session;
@@ -129,6 +126,16 @@ impl<'m, 'b, const KINDS: u32> ClassifierOf<'m, 'b, KINDS> {
             });
         }
         Ok(session.output())
+    }
+
+    /// Reads a frame and throws it away, as while a camera's exposure settles.
+    ///
+    /// # Errors
+    /// When the camera fails or its rows are longer than the row memory.
+    pub fn skip_frame<C: Camera>(&mut self, camera: &mut C) -> Result<(), ClassifyError<C::Error>> {
+        let row = camera_row(self.row, camera)?;
+        camera.begin_frame().map_err(ClassifyError::Camera)?;
+        (0..camera.size()[1]).try_for_each(|_| camera.next_row(row)).map_err(ClassifyError::Camera)
     }
 
     /// Takes frames until one arrives whole, and returns its int8 scores: a broken frame is dropped and counted in `recovery`, the
@@ -176,6 +183,13 @@ impl<'m, 'b, const KINDS: u32> ClassifierOf<'m, 'b, KINDS> {
     pub const fn input_shape(&self) -> Shape {
         self.spec.shape
     }
+}
+
+/// The memory of one row of a camera.
+fn camera_row<'r, C: Camera>(row: &'r mut [u8], camera: &C) -> Result<&'r mut [u8], ClassifyError<C::Error>> {
+    let (found, needed) = (row.len(), camera.format().row_bytes(camera.size()[0]));
+    let row = usize::try_from(needed).ok().and_then(|len| row.get_mut(..len));
+    row.ok_or(ClassifyError::Row { found, needed })
 }
 
 /// The `K` largest of `scores`, largest first, without probabilities.
@@ -228,7 +242,7 @@ impl<E: fmt::Display> fmt::Display for ClassifyError<E> {
 impl<E: fmt::Debug + fmt::Display> core::error::Error for ClassifyError<E> {}
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::camera::{Fault, Faults};
     use ocelli::image::{ColorOrder, PixelFormat, Resize};
@@ -264,7 +278,7 @@ mod tests {
     }
 
     /// Two pixels, each a class of its own: `1x2x1 -> flatten -> softmax`, an input step being 1/8.
-    fn brighter_pixel() -> Aligned<[u8; 1024]> {
+    pub(crate) fn brighter_pixel() -> Aligned<[u8; 1024]> {
         let tensor = |w, c, offset, last_reader, scale, zero_point| Tensor {
             h: 1,
             w,
@@ -311,7 +325,7 @@ mod tests {
         aligned
     }
 
-    fn file(model: &Aligned<[u8; 1024]>) -> &[u8] {
+    pub(crate) fn file(model: &Aligned<[u8; 1024]>) -> &[u8] {
         let len = u32::from_le_bytes(model.0[12..16].try_into().unwrap());
         &model.0[..len as usize]
     }
