@@ -15,6 +15,7 @@ pub use view::LiveView;
 
 use crate::classify::Scored;
 use crate::picture::{Picture, draw_picture};
+use core::ops::Range;
 use embedded_graphics::mono_font::ascii::{FONT_6X10, FONT_10X20};
 use embedded_graphics::mono_font::{MonoFont, MonoTextStyle};
 use embedded_graphics::pixelcolor::Rgb565;
@@ -101,8 +102,20 @@ where
     let frame = PrimitiveStyleBuilder::new().stroke_color(D::Color::FOREGROUND).stroke_width(1);
     area.into_styled(frame.stroke_alignment(StrokeAlignment::Inside).build()).draw(display)?;
     let (inner, filled) = bar_fill(area, permille);
-    Rectangle::new(inner.top_left, Size::new(filled, inner.size.height))
-        .into_styled(PrimitiveStyle::with_fill(D::Color::BAR))
+    fill_columns(display, inner, 0..filled, D::Color::BAR)
+}
+
+/// Fills columns of the bar; where there are none the display is not asked.
+fn fill_columns<D>(display: &mut D, inner: Rectangle, columns: Range<u32>, color: D::Color) -> Result<(), D::Error>
+where
+    D: DrawTarget<Color: Ink>,
+{
+    if columns.is_empty() || inner.is_zero_sized() {
+        return Ok(());
+    }
+    let size = Size::new(columns.end - columns.start, inner.size.height);
+    Rectangle::new(inner.top_left + offset(columns.start, 0), size)
+        .into_styled(PrimitiveStyle::with_fill(color))
         .draw(display)
 }
 

@@ -1,12 +1,12 @@
 //! The live screen: picture, label, confidence bar and frames a second; only what changed is drawn.
 
-use super::{Ink, LiveView, bar_fill, offset, percent};
+use super::{Ink, LiveView, bar_fill, fill_columns, offset, percent};
 use core::fmt::Write as _;
 use core::marker::PhantomData;
 use embedded_graphics::mono_font::ascii::{FONT_6X10, FONT_10X20};
 use embedded_graphics::mono_font::{MonoFont, MonoTextStyleBuilder};
 use embedded_graphics::prelude::*;
-use embedded_graphics::primitives::{PrimitiveStyle, Rectangle};
+use embedded_graphics::primitives::Rectangle;
 use embedded_graphics::text::{Baseline, Text};
 use heapless::String;
 use ocelli::image::PixelFormat;
@@ -164,8 +164,8 @@ impl<C: Ink> LiveScreen<C> {
         let _ = write!(share, "{:>PERCENT_CHARS$}", percent(status.permille).as_str()); // four characters
         replace(display, &layout, layout.percent, &mut drawn.percent, &share)?;
         let (inner, filled) = bar_fill(layout.bar, status.permille);
-        fill(display, inner, drawn.bar_px, filled, C::BAR)?;
-        fill(display, inner, filled, drawn.bar_px, C::BACKGROUND)?;
+        fill_columns(display, inner, drawn.bar_px..filled, C::BAR)?;
+        fill_columns(display, inner, filled..drawn.bar_px, C::BACKGROUND)?;
         drawn.bar_px = filled;
         self.drawn = Some(drawn);
         Ok(())
@@ -206,19 +206,6 @@ where
     }
     *old = text;
     Ok(())
-}
-
-/// Fills the bar's columns `from..to`; nothing when there are none.
-fn fill<D>(display: &mut D, inner: Rectangle, from: u32, to: u32, color: D::Color) -> Result<(), D::Error>
-where
-    D: DrawTarget<Color: Ink>,
-{
-    if to <= from {
-        return Ok(());
-    }
-    Rectangle::new(inner.top_left + offset(from, 0), Size::new(to - from, inner.size.height))
-        .into_styled(PrimitiveStyle::with_fill(color))
-        .draw(display)
 }
 
 /// `999.9 fps` at most, aligned to the right.
