@@ -22,8 +22,9 @@ impl<const FRAMES: usize> FrameRate<FRAMES> {
         self.times_ms.write(now_ms);
         let first = *self.times_ms.oldest_ordered().next()?;
         let frames = u64::try_from(self.times_ms.len()).ok()?.checked_sub(1)?;
-        let ms = now_ms.checked_sub(first).filter(|&ms| ms > 0)?;
-        u16::try_from((10_000 * frames + ms / 2) / ms).ok().or(Some(u16::MAX))
+        let ms = now_ms.checked_sub(first)?;
+        let tenths = (10_000 * frames + ms / 2).checked_div(ms)?;
+        Some(u16::try_from(tenths).unwrap_or(u16::MAX))
     }
 
     /// Forgets all frames, as after a sleep.

@@ -7,7 +7,8 @@
 //! | [HM01B0](hm01b0) | I2C, 8-bit parallel | 320x240, 160x120 | gray |
 //!
 //! A driver sets the sensor up through its control bus. The pixels come over the parallel bus, which each chip reads with hardware of its
-//! own (PIO on an RP2040, DCMI on an STM32): [`parallel`] makes rows of what that delivers. [`screens`] shows how the usual displays are
+//! own (PIO on an RP2040, DCMI on an STM32): [`parallel`] makes rows of what that delivers. [`control`] joins the two to a camera that is set up again
+//! after a fault and sleeps between turns. [`screens`] shows how the usual displays are
 //! connected.
 //!
 //! # Sources
@@ -22,6 +23,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod control;
 pub mod hm01b0;
 pub mod ov2640;
 pub mod ov7670;

@@ -81,8 +81,9 @@ impl LiveLayout {
 
     /// Characters that fit a part.
     fn fitting(&self, part: Rectangle) -> usize {
-        let fits = part.size.height >= self.font.character_size.height;
-        if fits { usize::try_from(part.size.width / self.font.character_size.width).unwrap_or(0) } else { 0 }
+        let Size { width, height } = self.font.character_size;
+        let fits = if part.size.height >= height { part.size.width.checked_div(width).unwrap_or(0) } else { 0 };
+        usize::try_from(fits).unwrap_or(0)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The live picture: camera rows are scaled and drawn as they arrive.
 
 use super::Ink;
+use core::num::NonZeroU32;
 use embedded_graphics::prelude::*;
 use embedded_graphics::primitives::Rectangle;
 use ocelli::image::PixelFormat;
@@ -9,7 +10,7 @@ use ocelli::image::PixelFormat;
 #[derive(Clone, Copy, Debug)]
 pub struct LiveView {
     format: PixelFormat,
-    frame: [u32; 2],
+    frame: [NonZeroU32; 2],
     shown: Rectangle,
 }
 
@@ -21,13 +22,11 @@ impl LiveView {
         if [frame[0], frame[1], width, height].iter().any(|&side| side == 0 || side > u32::from(u16::MAX)) {
             return None;
         }
-        let [w, h] = frame; // products of two sides fit 32 bits
-        let size = if w * height <= h * width {
-            Size::new((w * height / h).max(1), height)
-        } else {
-            Size::new(width, (h * width / w).max(1))
-        };
-        Some(Self { format, frame, shown: Rectangle::new(area.top_left + (area.size - size) / 2, size) })
+        let [w, h] = [NonZeroU32::new(frame[0])?, NonZeroU32::new(frame[1])?];
+        let [across, down] = [w.get() * height, h.get() * width]; // products of two sides fit 32 bits
+        let size =
+            if across <= down { Size::new((across / h).max(1), height) } else { Size::new(width, (down / w).max(1)) };
+        Some(Self { format, frame: [w, h], shown: Rectangle::new(area.top_left + (area.size - size) / 2, size) })
     }
 
     /// The part of the display that is drawn on.
@@ -49,17 +48,18 @@ impl LiveView {
         D: DrawTarget<Color: Ink>,
     {
         let ([w, h], Size { width, height }) = (self.frame, self.shown.size);
-        if number >= h {
+        if number >= h.get() {
             return Ok(());
         }
-        let first = (number * height).div_ceil(h);
-        let rows = ((number + 1) * height).div_ceil(h) - first;
+        let from = |number: u32| (number * height + (h.get() - 1)) / h; // fits: `number * height` is below 65535^2
+        let first = from(number);
+        let rows = from(number + 1) - first;
         if rows == 0 {
             return Ok(());
         }
         let corner = self.shown.top_left + super::offset(0, first);
         let colors = (0..rows).flat_map(|y| {
-            columns(w, width).zip(0..width).map(move |(column, x)| {
+            columns(w.get(), width).zip(0..width).map(move |(column, x)| {
                 let rgb = self.format.rgb(row, usize::try_from(column).unwrap_or(usize::MAX));
                 D::Color::of_pixel(rgb, corner + super::offset(x, y))
             })
