@@ -14,7 +14,8 @@
 //! # Sources
 //! Registers are named and described as in the makers' data sheets, which each module cites. The data sheets may not be passed on, so that
 //! they are not here: fields and reset values were compared with public transcriptions of their tables (the register headers of Linux' drivers
-//! and of Arduino libraries, Renode's model of the OV2640). Compare with your own copy before you trust a board to them. A value
+//! and of Arduino libraries, Renode's model of the OV2640). The numbers of tables and figures were
+//! not compared. Hold them to your own copy before you trust a board to them. A value
 //! that no data sheet explains is marked UNDOCUMENTED, with where it is known from. Published tuning tables (colour, lens, noise) are
 //! not part of the drivers; each has a `write_table` to send one.
 #![no_std]

@@ -96,8 +96,9 @@ where
             self.start();
             self.row = Some(done);
         }
-        if let Some(bytes) = full.as_ref().get(..row.len()) {
-            row.copy_from_slice(bytes);
+        // a buffer has at least a row's bytes
+        for (byte, &received) in row.iter_mut().zip(full.as_ref()) {
+            *byte = received;
         }
         self.release(full);
         result

@@ -90,7 +90,7 @@ impl LiveLayout {
 /// What a live screen shows beside the picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status<'l> {
-    /// The label; `None` shows [`UNKNOWN`].
+    /// The label; `None` shows [`UNKNOWN`]. The fonts are ASCII: other characters are shown as `?`.
     pub label: Option<&'l str>,
     /// How sure that is, in 1/1000.
     pub permille: u16,
