@@ -210,10 +210,12 @@ fn href_may_fall_in_the_sample_in_which_vsync_rises() {
 fn a_single_line_more_is_a_fault_and_nothing_after_it_is_taken() {
     let mut bus = frames(&[Wrong::Nothing], 20);
     let line = bus[1..3].to_vec();
-    bus.extend([line.clone(), line].concat());
-    let outputs = run(LINE, &bus);
-    assert_eq!(outputs.len(), 1 + 3 + 1);
-    assert_eq!(outputs[4].0, Output::Broken(RowFault::ExtraLine));
+    for _ in 0..2 {
+        bus.extend(line.clone());
+        let outputs = run(LINE, &bus);
+        assert_eq!(outputs.len(), 1 + 3 + 1);
+        assert_eq!(outputs[4].0, Output::Broken(RowFault::ExtraLine));
+    }
 }
 
 #[test]
