@@ -133,9 +133,10 @@ impl PixelFormat {
         }
     }
 
-    /// Red, green and blue of pixel `x`.
+    /// Red, green and blue of pixel `x` (at most 65,535); bytes that `row` does not have count as 0.
     #[inline]
-    fn rgb(self, row: &[u8], x: usize) -> [u8; 3] {
+    #[must_use]
+    pub fn rgb(self, row: &[u8], x: usize) -> [u8; 3] {
         let byte = |i: usize| row.get(i).copied().unwrap_or(0);
         match self {
             Self::Gray8 => [byte(x); 3],

@@ -1,6 +1,6 @@
 //! Pulls rows from a camera and turns them into class scores; a frame is never stored.
 
-use crate::camera::Camera;
+use crate::camera::{Camera, CameraError, Recovery};
 use core::fmt;
 use heapless::Vec;
 use ocelli::image::{FrameConverter, FrameError, InputSpec};
@@ -112,15 +112,13 @@ impl<'m, 'b, const KINDS: u32> ClassifierOf<'m, 'b, KINDS> {
     /// [`top_k`](Self::top_k) means nothing.
     pub fn classify<C: Camera>(&mut self, camera: &mut C) -> Result<&[i8], ClassifyError<C::Error>> {
         let (format, size) = (camera.format(), camera.size());
-        let needed = format.row_bytes(size[0]);
-        let found = self.row.len();
-        let row = usize::try_from(needed).ok().and_then(|len| self.row.get_mut(..len));
-        let row = row.ok_or(ClassifyError::Row { found, needed })?;
+        let row = camera_row(self.row, camera)?;
         let mut converter =
             FrameConverter::new(&self.spec, format, size, self.scratch).map_err(ClassifyError::Frame)?;
         let session = &mut self.session;
         let lut = session.model().pixel_lut();
         session.restart();
+        camera.begin_frame().map_err(ClassifyError::Camera)?;
         for _ in 0..size[1] {
             camera.next_row(row).map_err(ClassifyError::Camera)?;
             converter.push_row(row, |_, pixels| {
@@ -128,6 +126,45 @@ impl<'m, 'b, const KINDS: u32> ClassifierOf<'m, 'b, KINDS> {
             });
         }
         Ok(session.output())
+    }
+
+    /// Reads a frame and throws it away, as while a camera's exposure settles.
+    ///
+    /// # Errors
+    /// When the camera fails or its rows are longer than the row memory.
+    pub fn skip_frame<C: Camera>(&mut self, camera: &mut C) -> Result<(), ClassifyError<C::Error>> {
+        let row = camera_row(self.row, camera)?;
+        camera.begin_frame().map_err(ClassifyError::Camera)?;
+        (0..camera.size()[1]).try_for_each(|_| camera.next_row(row)).map_err(ClassifyError::Camera)
+    }
+
+    /// Takes frames until one arrives whole, and returns its int8 scores: a broken frame is dropped and counted in `recovery`, the
+    /// camera is put in order ([`Camera::recover`]), and the next frame is tried.
+    ///
+    /// # Errors
+    /// When `recovery` gives up, with the last error, or at once when the frames cannot be converted.
+    pub fn classify_whole<C>(
+        &mut self,
+        camera: &mut C,
+        recovery: &mut Recovery,
+    ) -> Result<&[i8], ClassifyError<C::Error>>
+    where
+        C: Camera<Error: CameraError>,
+    {
+        let mut result = self.classify(camera).map(|_| ());
+        while let Err(ClassifyError::Camera(error)) = &result {
+            let fault = error.fault();
+            if !recovery.failed(fault) {
+                break;
+            }
+            result = match camera.recover(fault) {
+                Ok(()) => self.classify(camera).map(|_| ()),
+                Err(error) => Err(ClassifyError::Camera(error)),
+            };
+        }
+        result?;
+        recovery.succeeded();
+        Ok(self.session.output())
     }
 
     /// The `K` best classes of the latest frame, best first; of equal scores the lower class comes first.
@@ -146,6 +183,13 @@ impl<'m, 'b, const KINDS: u32> ClassifierOf<'m, 'b, KINDS> {
     pub const fn input_shape(&self) -> Shape {
         self.spec.shape
     }
+}
+
+/// The memory of one row of a camera.
+fn camera_row<'r, C: Camera>(row: &'r mut [u8], camera: &C) -> Result<&'r mut [u8], ClassifyError<C::Error>> {
+    let (found, needed) = (row.len(), camera.format().row_bytes(camera.size()[0]));
+    let row = usize::try_from(needed).ok().and_then(|len| row.get_mut(..len));
+    row.ok_or(ClassifyError::Row { found, needed })
 }
 
 /// The `K` largest of `scores`, largest first, without probabilities.
@@ -198,139 +242,4 @@ impl<E: fmt::Display> fmt::Display for ClassifyError<E> {
 impl<E: fmt::Debug + fmt::Display> core::error::Error for ClassifyError<E> {}
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use ocelli::image::{ColorOrder, PixelFormat, Resize};
-    use ocelli::model::Aligned;
-    use ocelli::model::records::{OpRecord, Tensor};
-    use ocelli::model::write::{ModelFile, OpEntry};
-    use ocelli::quant::Multiplier;
-    use ocelli::runtime::Arena;
-    use std::string::ToString;
-    use std::vec;
-
-    /// Pixels from memory; fails after the last.
-    struct Pictures<'p> {
-        size: [u32; 2],
-        rows: core::slice::Chunks<'p, u8>,
-    }
-
-    impl Camera for Pictures<'_> {
-        type Error = &'static str;
-
-        fn format(&self) -> PixelFormat {
-            PixelFormat::Gray8
-        }
-
-        fn size(&self) -> [u32; 2] {
-            self.size
-        }
-
-        fn next_row(&mut self, row: &mut [u8]) -> Result<(), &'static str> {
-            row.copy_from_slice(self.rows.next().ok_or("no more rows")?);
-            Ok(())
-        }
-    }
-
-    /// Two pixels, each a class of its own: `1x2x1 -> flatten -> softmax`, an input step being 1/8.
-    fn brighter_pixel() -> Aligned<[u8; 1024]> {
-        let tensor = |w, c, offset, last_reader, scale, zero_point| Tensor {
-            h: 1,
-            w,
-            c,
-            rows: 1,
-            offset,
-            last_reader,
-            scale,
-            zero_point,
-        };
-        let entry = |name: &str, kind, input, multipliers| OpEntry {
-            name: name.to_string(),
-            record: OpRecord::new(kind, input),
-            weights: vec![],
-            bias: vec![],
-            multipliers,
-        };
-        // softmax's input scale times 2^26, as a multiplier: 1/8 * 2^26 = 0.5 * 2^24
-        let scale = Multiplier { multiplier: 1 << 30, shift: 24 };
-        let spec = InputSpec {
-            shape: Shape::new(1, 2, 1),
-            color: ColorOrder::Gray,
-            resize: Resize::Stretch,
-            mean: [0.0; 3],
-            std: [1.0; 3],
-        };
-        let file = ModelFile {
-            tensors: vec![
-                tensor(2, 1, 0, 0, 0.125, -128),
-                tensor(1, 2, 4, 1, 0.125, -128),
-                tensor(1, 2, 8, 1, 1.0 / 256.0, -128),
-            ],
-            ops: vec![entry("flatten", kind::RESHAPE, 0, vec![]), entry("softmax", kind::SOFTMAX, 1, vec![scale])],
-            labels: vec!["left".to_string(), "right".to_string()],
-            input: Some((spec, (i8::MIN..=i8::MAX).collect())),
-            arena_bytes: 48,
-            state: 12,
-            scratch: [0, 0],
-            lane_bytes: 1,
-        };
-        let bytes = file.to_bytes().unwrap();
-        let mut aligned = Aligned([0; 1024]);
-        aligned.0[..bytes.len()].copy_from_slice(&bytes);
-        aligned
-    }
-
-    fn file(model: &Aligned<[u8; 1024]>) -> &[u8] {
-        let len = u32::from_le_bytes(model.0[12..16].try_into().unwrap());
-        &model.0[..len as usize]
-    }
-
-    #[test]
-    fn each_frame_of_a_camera_is_classified_and_resized() {
-        let model = brighter_pixel();
-        let (mut arena, mut scratch, mut row) = (Arena::<48>::new(), [0; 6], [0; 4]);
-        let memory = Memory { arena: arena.bytes_mut(), scratch: &mut scratch, row: &mut row };
-        let mut classifier = Classifier::load(file(&model), memory).unwrap();
-        // Frames of 4x2: the left half bright, then the right half, then neither.
-        let pixels = [[40, 40, 0, 0], [40, 40, 0, 0], [0, 0, 40, 40], [0, 0, 40, 40], [9; 4], [9; 4]].concat();
-        let mut camera = Pictures { size: [4, 2], rows: pixels.chunks(4) };
-        for best in [Some(0), Some(1), None] {
-            let scores = classifier.classify(&mut camera).unwrap().to_vec();
-            let top: Vec<Scored, 2> = classifier.top_k();
-            assert_eq!(top[0].class, best.unwrap_or(0), "{scores:?}");
-            assert_eq!(top[0].permille.unwrap() == 500, best.is_none(), "{scores:?}");
-            assert_eq!(classifier.model().label(top[0].class), Some(if best == Some(1) { "right" } else { "left" }));
-        }
-        assert_eq!(classifier.classify(&mut camera), Err(ClassifyError::Camera("no more rows")));
-    }
-
-    #[test]
-    fn memory_that_is_too_small_is_refused_with_what_is_needed() {
-        let model = brighter_pixel();
-        let load = |arena: &mut [u8], scratch: &mut [u32]| {
-            Classifier::load(file(&model), Memory { arena, scratch, row: &mut [] }).map(|_| ()).unwrap_err()
-        };
-        assert_eq!(load(Arena::<48>::new().bytes_mut(), &mut [0; 5]), SetupError::Scratch { found: 5, needed: 6 });
-        let too_small = SetupError::Load(LoadError::Arena { found: 16, needed: 48 });
-        assert_eq!(load(Arena::<16>::new().bytes_mut(), &mut [0; 6]), too_small);
-        let (mut arena, mut scratch, mut row) = (Arena::<48>::new(), [0; 6], [0; 3]);
-        let memory = Memory { arena: arena.bytes_mut(), scratch: &mut scratch, row: &mut row };
-        let mut camera = Pictures { size: [4, 2], rows: [].chunks(4) };
-        let error = Classifier::load(file(&model), memory).unwrap().classify(&mut camera).unwrap_err();
-        assert_eq!(error, ClassifyError::Row { found: 3, needed: 4 });
-    }
-
-    #[test]
-    fn of_equal_scores_the_lower_class_comes_first() {
-        let classes = |best: &[Scored]| best.iter().map(|scored| scored.class).collect::<vec::Vec<_>>();
-        assert_eq!(classes(&top_k::<3>(&[-5, 9, -5, 127, 9])), [3, 1, 4]);
-        assert_eq!(classes(&top_k::<3>(&[1, 1])), [0, 1]);
-        assert_eq!(classes(&top_k::<0>(&[1, 1])), []);
-        assert_eq!(classes(&top_k::<3>(&[])), []);
-    }
-
-    #[test]
-    fn softmax_steps_become_thousandths() {
-        assert_eq!([-128, 0, 127].map(softmax_permille), [0, 500, 996]);
-    }
-}
+pub(crate) mod tests;

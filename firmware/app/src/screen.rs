@@ -1,7 +1,21 @@
 //! Shows a result on any display: the picture, the label and a bar for the confidence, laid out to the display's size.
+//!
+//! [`draw_result`] draws a single result; [`LiveScreen`] follows a camera and draws only what changed.
+
+mod ink;
+mod live;
+mod view;
+
+#[cfg(test)]
+mod canvas;
+
+pub use ink::Ink;
+pub use live::{LiveLayout, LiveScreen, Status, UNKNOWN};
+pub use view::LiveView;
 
 use crate::classify::Scored;
 use crate::picture::{Picture, draw_picture};
+use core::ops::Range;
 use embedded_graphics::mono_font::ascii::{FONT_6X10, FONT_10X20};
 use embedded_graphics::mono_font::{MonoFont, MonoTextStyle};
 use embedded_graphics::pixelcolor::Rgb565;
@@ -14,8 +28,6 @@ use heapless::String;
 const BACKGROUND: Rgb565 = Rgb565::BLACK;
 /// Text and the bar's frame.
 const FOREGROUND: Rgb565 = Rgb565::WHITE;
-/// The filled part of the bar.
-const BAR: Rgb565 = Rgb565::GREEN;
 /// Pixels between the parts.
 const MARGIN_PX: u32 = 2;
 
@@ -85,15 +97,32 @@ where
 /// Those of the display.
 pub fn draw_bar<D>(display: &mut D, area: Rectangle, permille: u16) -> Result<(), D::Error>
 where
-    D: DrawTarget<Color = Rgb565>,
+    D: DrawTarget<Color: Ink>,
 {
-    let frame = PrimitiveStyleBuilder::new().stroke_color(FOREGROUND).stroke_width(1);
+    let frame = PrimitiveStyleBuilder::new().stroke_color(D::Color::FOREGROUND).stroke_width(1);
     area.into_styled(frame.stroke_alignment(StrokeAlignment::Inside).build()).draw(display)?;
-    let inner = area.offset(-1);
-    let filled = (inner.size.width * u32::from(permille.min(1000)) + 500) / 1000;
-    Rectangle::new(inner.top_left, Size::new(filled, inner.size.height))
-        .into_styled(PrimitiveStyle::with_fill(BAR))
+    let (inner, filled) = bar_fill(area, permille);
+    fill_columns(display, inner, 0..filled, D::Color::BAR)
+}
+
+/// Fills columns of the bar; where there are none the display is not asked.
+fn fill_columns<D>(display: &mut D, inner: Rectangle, columns: Range<u32>, color: D::Color) -> Result<(), D::Error>
+where
+    D: DrawTarget<Color: Ink>,
+{
+    if columns.is_empty() || inner.is_zero_sized() {
+        return Ok(());
+    }
+    let size = Size::new(columns.end - columns.start, inner.size.height);
+    Rectangle::new(inner.top_left + offset(columns.start, 0), size)
+        .into_styled(PrimitiveStyle::with_fill(color))
         .draw(display)
+}
+
+/// The part inside a bar's frame, and how many of its columns are filled.
+fn bar_fill(area: Rectangle, permille: u16) -> (Rectangle, u32) {
+    let inner = area.offset(-1);
+    (inner, (inner.size.width * u32::from(permille.min(1000)) + 500) / 1000)
 }
 
 fn draw_label<D>(display: &mut D, layout: &Layout, label: &str) -> Result<(), D::Error>
@@ -155,7 +184,7 @@ mod tests {
 
     #[test]
     fn the_bar_is_filled_from_the_left_in_proportion() {
-        let mut display = MockDisplay::new();
+        let mut display = MockDisplay::<Rgb565>::new();
         draw_bar(&mut display, area(0, 0, 12, 4), 500).unwrap();
         display.assert_pattern(&[
             "WWWWWWWWWWWW", //
@@ -167,10 +196,10 @@ mod tests {
 
     #[test]
     fn a_bar_of_nothing_and_a_full_one_keep_their_frame() {
-        let mut display = MockDisplay::new();
+        let mut display = MockDisplay::<Rgb565>::new();
         draw_bar(&mut display, area(0, 0, 6, 3), 0).unwrap();
         display.assert_pattern(&["WWWWWW", "W    W", "WWWWWW"]);
-        let mut display = MockDisplay::new();
+        let mut display = MockDisplay::<Rgb565>::new();
         draw_bar(&mut display, area(0, 0, 6, 3), 1000).unwrap();
         display.assert_pattern(&["WWWWWW", "WGGGGW", "WWWWWW"]);
     }
@@ -236,7 +265,7 @@ mod tests {
             let white = display.count(layout.picture, Rgb565::WHITE);
             assert_eq!(white, 28 * 14 * scale * scale, "{width}x{height}: half of the picture's pixels are white");
             assert!(display.count(layout.label, Rgb565::WHITE) > 20, "{width}x{height}: the label is there");
-            let bar = display.count(layout.confidence, BAR);
+            let bar = display.count(layout.confidence, Rgb565::BAR);
             assert!(bar > 0, "{width}x{height}: the bar is there");
         }
     }
