@@ -78,10 +78,10 @@ impl Replica {
         let local = !place.is_remote();
         let thread = thread::Builder::new().name(place.to_string());
         let work = move || {
-            let mut copy = Copy { index, local, device, blueprint, module: None };
+            let mut twin = Twin { index, local, device, blueprint, module: None };
             for task in inbox {
                 // Burn panics where it has no error to return
-                let answer = catch_unwind(AssertUnwindSafe(|| copy.share(&task)));
+                let answer = catch_unwind(AssertUnwindSafe(|| twin.share(&task)));
                 let answer = answer.unwrap_or_else(|panic| Err(anyhow::anyhow!("{}", text(&*panic))));
                 let failed = answer.is_err();
                 if outbox.send(answer).is_err() || failed {
@@ -116,7 +116,7 @@ impl Replica {
 }
 
 /// The copy itself, on its thread: Burn orders the work of a remote device by the thread that asks for it.
-struct Copy {
+struct Twin {
     index: u64,
     local: bool,
     device: Device,
@@ -124,7 +124,7 @@ struct Copy {
     module: Option<Classifier>,
 }
 
-impl Copy {
+impl Twin {
     fn share(&mut self, task: &Task) -> anyhow::Result<Share> {
         let Blueprint { network, start, first, frozen, still } = &*self.blueprint;
         let training_device = self.device.clone().autodiff();
