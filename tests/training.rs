@@ -380,3 +380,39 @@ fn a_network_of_volumes_trains_on_the_host_and_is_not_compiled() {
     done("finetune --base whole digits --head flatten,dense~N --freeze all-but-1 --epochs 1 --out new", at);
     assert!(at.join("new/weights.safetensors").exists());
 }
+
+#[test]
+fn copies_on_several_devices_train_the_same_twice_and_when_taken_up() {
+    let folder = workplace();
+    let at = folder.path();
+    let line = format!("{TRAIN} --devices cpu:0,cpu:1,cpu:2");
+    for run in ["one", "two"] {
+        done(&format!("{line} --epochs 2 --out {run}"), at);
+    }
+    assert_eq!(weights(at, "one"), weights(at, "two"));
+    done(&format!("{line} --epochs 1 --out parts"), at);
+    done("train --resume parts --epochs 2", at);
+    assert_eq!(weights(at, "one"), weights(at, "parts"));
+    // the devices are not part of what a training is
+    done("train --resume parts --epochs 3 --devices cpu:0", at);
+    let error = refused("train --resume parts --epochs 4 --devices tpu:0", at);
+    assert!(error.contains("tpu:0") && error.contains("cuda:N"), "{error}");
+}
+
+#[cfg(not(feature = "remote"))]
+#[test]
+fn devices_that_are_not_built_in_name_the_command_that_builds_them() {
+    let folder = workplace();
+    let at = folder.path();
+    for (line, feature) in [
+        (format!("{TRAIN} --out run --devices remote://127.0.0.1:1"), "remote"),
+        (format!("{TRAIN} --out run --backend wgpu"), "wgpu"),
+        (format!("{TRAIN} --out run --devices cpu:0,cuda:0"), "cuda"),
+        ("worker".to_owned(), "remote"),
+    ] {
+        let error = refused(&line, at);
+        let command = format!("cargo build --release --package ocelli-host --features {feature}");
+        assert!(error.contains(&command), "{error}");
+        assert!(!at.join("run").exists());
+    }
+}

@@ -1,4 +1,5 @@
-//! Project tasks: `cargo xtask setup`, `ci`, `demo`, `bench`, `browser`, `sizes`, `aarch64`, `sanitize` and `miri`.
+//! Project tasks: `cargo xtask setup`, `ci`, `demo`, `bench`, `browser`, `sizes`, `aarch64`,
+//! `sanitize`, `miri`, `gpu` and `remote`.
 
 mod aarch64;
 mod apt;
@@ -9,6 +10,7 @@ mod browser;
 mod ci;
 mod debian;
 mod demo;
+mod gpu;
 mod memory;
 mod platform;
 mod process;
@@ -47,6 +49,10 @@ enum Task {
     Sanitize,
     /// Run the runtime's tests under Miri.
     Miri,
+    /// Train on a GPU through wgpu, or on Mesa's software Vulkan, beside the CPU; installs Mesa's drivers where there are none.
+    Gpu,
+    /// Run the tests of devices of other machines.
+    Remote,
     /// Set up what is missing, then run `ocelli demo` with these arguments.
     Demo {
         /// Arguments for `ocelli demo` (see `cargo xtask demo -- --help`).
@@ -65,6 +71,8 @@ fn main() -> ExitCode {
         Task::Browser(args) => browser::run(&args).map(|()| ExitCode::SUCCESS),
         Task::Sanitize => memory::sanitize(),
         Task::Miri => memory::miri(),
+        Task::Gpu => gpu::gpu().map(|()| ExitCode::SUCCESS),
+        Task::Remote => gpu::remote().map(|()| ExitCode::SUCCESS),
         Task::Demo { args } => demo::run(&args),
     };
     done.unwrap_or_else(|error| {

@@ -74,6 +74,8 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     if config.quantization.quantize == Method::Qat {
         grafted.network.check_device()?;
     }
+    // before anything is written: a device may not be there
+    config.training.open_devices()?;
     let folder = RunFolder::create(&out)?;
     args.flags.check_folder(&folder)?;
     let text = folder.config_text(&config)?;

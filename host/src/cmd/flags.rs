@@ -1,10 +1,11 @@
 //! The flags that `ocelli train` and `ocelli finetune` share, and how both go on with a training.
 
+use super::worker::parse_token;
 use anyhow::ensure;
 use ocelli_host::config::Config;
 use ocelli_host::quantize::{Method, RangeRule};
 use ocelli_host::run::{RunFolder, names};
-use ocelli_host::train::{Checkpoint, EarlyStopping, Keep, Monitor, Phase};
+use ocelli_host::train::{Checkpoint, EarlyStopping, Keep, Monitor, Phase, Token};
 use std::path::{Path, PathBuf};
 
 /// What is written over a configuration.
@@ -64,9 +65,15 @@ pub struct Flags {
     /// Seed of fresh weights, order and dropout [default: 1].
     #[arg(long)]
     seed: Option<u64>,
-    /// flex, or ndarray (slow; for comparison) [default: flex].
+    /// flex, ndarray (slow; for comparison), or, in a build with --features wgpu or cuda, wgpu or cuda [default: flex].
     #[arg(long)]
     backend: Option<String>,
+    /// Divide each batch over these devices, in place of --backend: cpu:N, wgpu, wgpu:N, cuda:N, remote://HOST:PORT (see ocelli worker).
+    #[arg(long, value_name = "DEVICE,...", value_delimiter = ',', conflicts_with = "backend")]
+    devices: Vec<String>,
+    /// What lets in at remote devices.
+    #[arg(long, env = "OCELLI_TOKEN", hide_env_values = true, value_parser = parse_token)]
+    token: Option<Token>,
     /// Training images observed for calibration when the network is compiled [default: 512].
     #[arg(long)]
     calibration_images: Option<usize>,
@@ -177,6 +184,10 @@ impl Flags {
         set(&mut training.checkpoint_minutes, self.checkpoint_minutes.as_ref());
         set(&mut training.seed, self.seed.as_ref());
         set(&mut training.backend, self.backend.as_ref());
+        if !self.devices.is_empty() {
+            training.devices.clone_from(&self.devices);
+        }
+        training.token.clone_from(&self.token);
         set(&mut quantization.calibration_images, self.calibration_images.as_ref());
         set(&mut quantization.quantize, self.quantize.as_ref());
         set(&mut quantization.qat_epochs, self.qat_epochs.as_ref());

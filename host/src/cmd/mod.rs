@@ -17,6 +17,7 @@ mod runs;
 mod summary;
 mod train;
 mod ui;
+mod worker;
 
 use clap::{Parser, Subcommand};
 
@@ -61,6 +62,7 @@ enum Verb {
     Predict(predict::Args),
     Report(report::Args),
     Runs(runs::Args),
+    Worker(worker::Args),
     Explain(explain::Args),
     Filter(filter::Args),
     Summary(summary::Args),
@@ -87,6 +89,7 @@ impl Cli {
             Verb::Predict(args) => predict::run(&args),
             Verb::Report(args) => report::run(&args),
             Verb::Runs(args) => runs::run(&args),
+            Verb::Worker(args) => worker::run(&args),
             Verb::Explain(args) => explain::run(&args),
             Verb::Filter(args) => filter::run(&args),
             Verb::Summary(args) => summary::run(&args),

@@ -10,8 +10,8 @@ use ocelli_host::network::Network;
 use ocelli_host::quantize::{Accuracies, Method, TrainedRanges, quantize};
 use ocelli_host::run::{RunFolder, names};
 use ocelli_host::train::{
-    AwareStart, Best, Checkpoint, Disk, End, Hooks, Keep, Material, Outcome, Past, Phase, aware_phase, device,
-    evaluate, int8_score, quantize_aware,
+    AwareStart, Best, Checkpoint, Disk, End, Hooks, Keep, Material, Outcome, Past, Phase, aware_phase, evaluate,
+    int8_score, quantize_aware,
 };
 use std::sync::atomic::AtomicBool;
 
@@ -60,7 +60,7 @@ pub fn train_on(
     let validation = material.validation;
     let quantized = quantize(network, &outcome.weights, &calibration, training.labels())?;
     let mut accuracy = Accuracies {
-        float: evaluate(network, &outcome.weights, validation, &device(&config.training.backend)?)?.score.accuracy,
+        float: evaluate(network, &outcome.weights, validation, &config.training.main_device()?)?.score.accuracy,
         ptq: int8_score(&quantized, validation)?.accuracy,
         qat: 0.0,
     };

@@ -102,6 +102,8 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
             }
         }
     };
+    // before anything is written: a device may not be there
+    config.training.open_devices()?;
     let folder = RunFolder::create(&out)?;
     args.flags.check_folder(&folder)?;
     if let Some(resumed) = &resumed {

@@ -269,7 +269,7 @@ impl State {
             training.epochs,
             self.epochs
         );
-        for free in ["epochs", "keep", "checkpoint_steps", "checkpoint_minutes"] {
+        for free in ["epochs", "keep", "checkpoint_steps", "checkpoint_minutes", "devices"] {
             then.remove(free);
             now.remove(free);
         }

@@ -2,9 +2,10 @@
 
 use super::loss::ClassWeights;
 use super::monitor::{EarlyStopping, Keep, Monitor};
+use super::place::{Place, Token, places};
 use super::rule::Rule;
 use super::schedule::{Plateau, Schedule, StepDecay};
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
@@ -73,8 +74,14 @@ pub struct TrainingConfig {
     pub checkpoint_minutes: f64,
     /// Seed of the initial weights, the order of the images and dropout.
     pub seed: u64,
-    /// `"flex"`, or `"ndarray"` (slow; for comparison).
+    /// `"flex"`, `"ndarray"` (slow; for comparison), or, where the program is built with them, `"wgpu"` or `"cuda"`.
     pub backend: String,
+    /// Names of the devices that each batch is divided over, in place of `backend`: see [`Place`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<String>,
+    /// What lets in at remote devices; never written.
+    #[serde(skip)]
+    pub token: Option<Token>,
     /// `"balanced"`, or a table of weights by label; labels that it does not name weigh 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class_weights: Option<ClassWeights>,
@@ -116,7 +123,9 @@ impl Default for TrainingConfig {
             checkpoint_steps: 0,
             checkpoint_minutes: 0.0,
             seed: 1,
-            backend: "flex".to_owned(),
+            backend: FLEX.to_owned(),
+            devices: Vec::new(),
+            token: None,
             class_weights: None,
             step: None,
             plateau: None,
@@ -157,8 +166,48 @@ impl TrainingConfig {
         if let Some(stopping) = &self.early_stopping {
             stopping.validate()?;
         }
-        device(&self.backend)?;
+        // a run is read on other machines too: whether this one has the device shows when it is opened
+        if !BACKENDS.contains(&self.backend.as_str()) {
+            bail!("[training] backend = \"{}\" is not one of {}", self.backend, BACKENDS.join(", "));
+        }
+        ensure!(
+            self.devices.is_empty() || self.backend == FLEX,
+            "[training] backend = \"{}\" and devices exclude each other: give one",
+            self.backend
+        );
+        self.places().context("[training] devices")?;
         Ok(())
+    }
+
+    /// The devices that each batch is divided over; none where there is only that of `backend`.
+    pub(super) fn places(&self) -> anyhow::Result<Vec<Place>> {
+        places(&self.devices)
+    }
+
+    /// The device of epochs in int8, whose operators are for the processor of this machine, wherever the float epochs ran.
+    pub(super) fn int8_device(&self) -> anyhow::Result<Device> {
+        let gpu = ["wgpu", "cuda"].contains(&self.backend.as_str());
+        device(if gpu { FLEX } else { &self.backend })
+    }
+
+    /// Opens all devices, so that one that is not there shows before the work begins.
+    ///
+    /// # Errors
+    /// When this program was built without one of them, or it is not there, or does not let us in.
+    pub fn open_devices(&self) -> anyhow::Result<()> {
+        self.main_device()?;
+        self.places()?.iter().try_for_each(|place| place.open(self.token.as_ref()).map(drop))
+    }
+
+    /// The device that holds the weights and the optimizer's memory, and evaluates: the first of `devices` that is of this machine.
+    ///
+    /// # Errors
+    /// When this program was built without it, or it is not there.
+    pub fn main_device(&self) -> anyhow::Result<Device> {
+        match self.places()?.iter().find(|place| !place.is_remote()) {
+            Some(place) => place.open(None),
+            None => device(&self.backend),
+        }
     }
 
     /// Which weights a run keeps.
@@ -198,17 +247,23 @@ pub(super) enum Clip {
     Value(f64),
 }
 
+const FLEX: &str = "flex";
+const BACKENDS: [&str; 4] = [FLEX, "ndarray", "wgpu", "cuda"];
+
 /// The device of a backend by name.
 ///
 /// # Errors
-/// When there is no such backend.
+/// When there is no such backend, this program was built without it, or it is not there.
 pub fn device(backend: &str) -> anyhow::Result<Device> {
-    match backend {
-        "flex" => Ok(Device::flex()),
+    let opened = match backend {
+        FLEX => Ok(Device::flex()),
         #[expect(deprecated, reason = "kept for comparison with burn-ndarray; flex is its successor and the default")]
         "ndarray" => Ok(Device::ndarray()),
-        other => bail!("[training] backend = \"{other}\" is not one of flex, ndarray"),
-    }
+        "wgpu" => Place::Wgpu(None).open(None),
+        "cuda" => Place::Cuda(0).open(None),
+        _ => Err(anyhow::anyhow!("it is not one of {}", BACKENDS.join(", "))),
+    };
+    opened.with_context(|| format!("[training] backend = \"{backend}\""))
 }
 
 #[cfg(test)]
@@ -261,11 +316,22 @@ mod tests {
             ("[early_stopping]\nmin_delta = 0.1", ["early_stopping", "patience"]),
             ("[early_stopping]\npatience = 1\nmin_delta = -0.1", ["early_stopping.min_delta = -0.1", "at least 0"]),
             ("checkpoint_minutes = -1.0", ["checkpoint_minutes = -1", "at least 0"]),
-            ("backend = \"tpu\"", ["backend = \"tpu\"", "flex, ndarray"]),
+            ("backend = \"tpu\"", ["backend = \"tpu\"", "flex, ndarray, wgpu, cuda"]),
+            ("devices = [\"tpu:0\"]", ["devices", "tpu:0"]),
+            ("backend = \"ndarray\"\ndevices = [\"cpu:0\"]", ["backend = \"ndarray\"", "give one"]),
         ] {
             let message = refused(text);
             assert!(parts.iter().all(|part| message.contains(part)), "{text}: {message}");
         }
+    }
+
+    #[cfg(not(feature = "wgpu"))]
+    #[test]
+    fn a_backend_that_is_not_built_in_names_the_command() {
+        let config: TrainingConfig = toml::from_str("backend = \"wgpu\"").unwrap();
+        config.validate().unwrap();
+        let message = format!("{:#}", config.main_device().unwrap_err());
+        assert!(message.contains("backend = \"wgpu\"") && message.contains("--features wgpu"), "{message}");
     }
 
     #[test]

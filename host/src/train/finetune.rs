@@ -1,7 +1,7 @@
 //! Training a new head on a network that is trained already, and then, if asked, what lies below it.
 
 use super::checkpoint::{Checkpoint, Past, Phase};
-use super::config::{TrainingConfig, device, in_range};
+use super::config::{TrainingConfig, in_range};
 use super::evaluate::Features;
 use super::fit::{Disk, End, Held, Hooks, Job, Outcome, fit};
 use super::graft::{Freeze, Grafted};
@@ -238,7 +238,7 @@ impl<'a> Cache<'a> {
         if size.saturating_mul(images).saturating_mul(size_of::<f32>()) > MAX_FEATURE_BYTES {
             return Ok(None);
         }
-        let device = device(&config.backend)?;
+        let device = config.main_device()?;
         let module = Classifier::new(network, start, &device)?;
         let began = Instant::now();
         let training = Features::compute(&module, network, plain, first, &device)?;

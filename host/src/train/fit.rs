@@ -1,26 +1,27 @@
 //! The loop: epochs of steps, the end of an epoch, checkpoints.
 
-use super::batches::{Batches, pixel_tensor, read_tensor};
+use super::batches::{Batches, read_tensor};
 use super::checkpoint::{Best, Checkpoint, DataMark, Past, Phase, State};
-use super::config::{TrainingConfig, device};
+use super::config::TrainingConfig;
 use super::evaluate::{EVALUATION_BATCH, Features, Score, argmax, feature_tensor, score};
 use super::history::{BatchLog, BatchReport, History, HistoryRow};
-use super::loss::{Criterion, cross_entropy};
+use super::loss::Criterion;
 use super::module::Classifier;
 use super::monitor::Keep;
 use super::observer::Observer;
 use super::optimizer::{Optimizer, numbered};
+use super::parallel::{Blueprint, Lost, Replicas};
 use super::parts::to_vec;
 use super::qat::Int8;
 use super::schedule::Schedule;
-use super::source::{Batch, Inputs, Source, mixed};
+use super::source::{Batch, Source, mixed};
+use super::step::{self, Base};
 use crate::data::ImageSource;
 use crate::network::{Network, Weights};
 use crate::quantize::Calibration;
 use crate::run::names;
-use anyhow::{Context, bail, ensure};
-use burn::optim::GradientsParams;
-use burn::tensor::{Device, Tensor, TensorData};
+use anyhow::{Context, anyhow, bail, ensure};
+use burn::tensor::Device;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -159,8 +160,9 @@ struct Fit<'a, 'h> {
     schedule: Schedule,
     optimizer: Optimizer,
     module: Classifier,
-    /// The module without gradients, for the layers before the first trained one.
-    base: Option<Classifier>,
+    base: Option<Base>,
+    /// Where the gradients are found, when not here.
+    replicas: Option<Replicas>,
     int8: Option<Int8<'a>>,
     state: State,
     /// Weights of the best epoch, and in int8 their intervals.
@@ -185,8 +187,14 @@ impl<'a, 'h> Fit<'a, 'h> {
         network.check_labels(held.set.labels())?;
         ensure!(!held.set.is_empty(), "there are no images to validate on");
         ensure!(source.batches() > 0, "there are no images to train on");
-        let device = device(&config.backend)?;
+        let device = if int8.is_some() { config.int8_device()? } else { config.main_device()? };
         let training_device = device.clone().autodiff();
+        let named = |which: &dyn Fn(&str) -> bool| {
+            network.layers.iter().map(|layer| layer.name.clone()).filter(|name| which(name)).collect()
+        };
+        let (frozen, still) = (named(job.frozen), named(job.still));
+        let blueprint = Blueprint { network: network.clone(), start: job.start.clone(), first, frozen, still };
+        let replicas = if int8.is_some() { None } else { Replicas::open(config, blueprint)? };
         let mut counts = vec![0; held.set.labels().len()];
         job.targets.iter().for_each(|&target| counts[target] += 1);
         let criterion = Criterion::new(config, held.set.labels(), &counts)?;
@@ -226,7 +234,10 @@ impl<'a, 'h> Fit<'a, 'h> {
         if let Some(memory) = memory {
             optimizer.load(memory)?;
         }
-        let base = if first > 0 { Some(Classifier::new(network, &start, &device)?) } else { None };
+        let base = match first {
+            0 => None,
+            layers => Some(Base { module: Classifier::new(network, &start, &device)?, layers }),
+        };
         Ok(Self {
             module: module.freeze(job.frozen, job.still),
             before: state.seconds,
@@ -244,6 +255,7 @@ impl<'a, 'h> Fit<'a, 'h> {
             schedule,
             optimizer,
             base,
+            replicas,
             int8,
             state,
             best,
@@ -291,7 +303,10 @@ impl<'a, 'h> Fit<'a, 'h> {
     /// Trains what is left of an epoch; says whether it came to its end.
     fn epoch(&mut self) -> anyhow::Result<bool> {
         for batch in self.source.epoch(self.state.epochs + 1, self.state.batches) {
-            let report = self.step(&batch?)?;
+            let report = match self.step(&batch?) {
+                Ok(report) => report,
+                Err(error) => return Err(self.keep(error)),
+            };
             if let Some(log) = &mut self.log {
                 log.add(&report)?;
             }
@@ -316,15 +331,22 @@ impl<'a, 'h> Fit<'a, 'h> {
             || (minutes > 0.0 && Duration::try_from_secs_f64(60.0 * minutes).is_ok_and(|limit| waited >= limit))
     }
 
-    /// The inputs of a batch on the training device, as the first trained layer reads them.
-    fn inputs(&self, inputs: &Inputs) -> Tensor<4> {
-        match (inputs, &self.base) {
-            (Inputs::Pixels(pixels), None) => pixel_tensor(self.network, pixels, &self.training_device),
-            (Inputs::Pixels(pixels), Some(base)) => {
-                let x = pixel_tensor(self.network, pixels, &self.device);
-                Tensor::from_inner(base.features(x, self.first))
-            }
-            (Inputs::Features(values, shape), _) => feature_tensor(values.clone(), *shape, &self.training_device),
+    /// Writes a checkpoint when a device was lost; the error then says how to go on.
+    fn keep(&mut self, error: anyhow::Error) -> anyhow::Error {
+        let Some(Lost { place, .. }) = error.downcast_ref::<Lost>() else { return error };
+        let others = match place.is_remote() {
+            true => "start the worker again, or give other devices with --devices (cpu:0 for this machine alone)",
+            false => "or on other devices with --devices",
+        };
+        let (epoch, batch) = (self.past.epochs() + self.state.epochs + 1, self.state.batches + 1);
+        let at = anyhow!("{error}, in epoch {epoch}, batch {batch}");
+        let Some(disk) = &self.hooks.disk else { return at };
+        let finetuned = toml::from_str::<toml::Table>(disk.config).is_ok_and(|config| config.contains_key("finetune"));
+        let command =
+            format!("ocelli {} --resume {}", if finetuned { "finetune" } else { "train" }, disk.folder.display());
+        match self.save(self.phase.last()) {
+            Ok(()) => anyhow!("{at}; what was trained before that is kept: go on with `{command}`; {others}"),
+            Err(failed) => failed.context(at),
         }
     }
 
@@ -333,20 +355,27 @@ impl<'a, 'h> Fit<'a, 'h> {
         let images = batch.targets.len();
         let rate = self.schedule.rate(self.state.steps, &self.state.plateau);
         // dropout depends on seed and step alone, so that a training can be taken up at any step
-        self.device.seed(mixed(!self.config.seed, self.state.steps as u64));
+        let seed = mixed(!self.config.seed, self.state.steps as u64);
+        self.device.seed(seed);
         let labels = self.held.set.labels();
-        let (logits, seen) = match &self.int8 {
-            None => (self.module.forward_from(self.inputs(&batch.inputs), self.first), None),
-            Some(int8) => {
-                let device = &self.training_device;
-                let (logits, seen) = int8.forward(self.network, &self.module, &batch.inputs, labels, device)?;
-                (logits, Some(seen))
+        let (network, base, criterion) = (self.network, self.base.as_ref(), &self.criterion);
+        let (device, training_device) = (&self.device, &self.training_device);
+        let (found, seen) = match (&self.int8, &self.replicas) {
+            (Some(int8), _) => {
+                let (logits, seen) = int8.forward(network, &self.module, &batch.inputs, labels, training_device)?;
+                (step::find(&self.module, logits, criterion, batch), Some(seen))
+            }
+            (None, Some(replicas)) => {
+                let features = base.map(|base| base.batch(network, batch, device));
+                let batch = features.as_ref().unwrap_or(batch);
+                (replicas.find(&self.module, criterion, batch, seed, device)?, None)
+            }
+            (None, None) => {
+                let x = step::inputs(network, base, &batch.inputs, device, training_device);
+                (step::find(&self.module, self.module.forward_from(x, self.first), criterion, batch), None)
             }
         };
-        let classes = logits.dims()[1];
-        let targets = TensorData::new(self.criterion.targets(batch), [images, classes]);
-        let loss = cross_entropy(logits.clone(), Tensor::from_data(targets, &self.training_device));
-        let value: f32 = loss.clone().into_scalar();
+        let (value, classes, logits) = (found.loss, found.classes, found.logits);
         let epoch = self.past.epochs() + self.state.epochs + 1;
         if !value.is_finite() {
             let key = match self.phase {
@@ -359,12 +388,10 @@ impl<'a, 'h> Fit<'a, 'h> {
                 self.state.batches + 1
             );
         }
-        let gradients = GradientsParams::from_grads(loss.backward(), &self.module);
-        self.module = self.optimizer.step(rate, self.module.clone(), gradients);
+        self.module = self.optimizer.step(rate, self.module.clone(), found.gradients);
         if let (Some(int8), Some(seen)) = (&mut self.int8, &seen) {
             int8.step(seen, rate);
         }
-        let logits = to_vec(logits);
         let right = logits.chunks_exact(classes).enumerate().filter(|(i, row)| argmax(row) == batch.class(*i)).count();
         let state = &mut self.state;
         state.batches += 1;

@@ -14,14 +14,18 @@ mod monitor;
 mod observer;
 mod ops;
 mod optimizer;
+mod parallel;
 mod parts;
+mod place;
 mod qat;
 mod rule;
 mod schedule;
 mod source;
+mod step;
 #[cfg(test)]
 mod tests;
 mod volume;
+mod worker;
 
 pub use batches::{Batches, input_tensor, pixel_tensor};
 pub use checkpoint::{Best, Checkpoint, Past, Phase};
@@ -35,9 +39,11 @@ pub use loss::ClassWeights;
 pub use module::{Classifier, LayerOutput};
 pub use monitor::{EarlyStopping, Keep, Monitor};
 pub use observer::Observer;
+pub use place::{Place, Token};
 pub use qat::{Aware, AwareStart, aware_phase, int8_score, quantize_aware};
 pub use schedule::{Plateau, StepDecay};
 pub use source::{Batch, Epoch, Inputs, Source};
+pub use worker::{new_token, serve};
 
 use crate::data::{Dataset, Feed, FeedOptions, ImageSource};
 use crate::network::{Network, Weights};

@@ -284,6 +284,16 @@ impl Classifier {
         self.stages.iter().filter_map(|stage| Some((stage.name.as_str(), id(&stage.work)?))).collect()
     }
 
+    /// The batch norms.
+    pub(super) fn norms(&self) -> &[BatchNorm] {
+        &self.norms
+    }
+
+    /// Whether training draws random numbers.
+    pub(super) fn draws(&self) -> bool {
+        !self.dropouts.is_empty()
+    }
+
     /// The trained tensors of a layer.
     pub(super) fn part(&self, name: &str) -> Option<Part<'_>> {
         self.stages.iter().filter(|stage| stage.name == name).find_map(|stage| match stage.work {

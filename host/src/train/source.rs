@@ -4,6 +4,7 @@ use crate::data::{self, Feed};
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
+use std::ops::Range;
 
 /// What goes into the network, image after image.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,6 +13,23 @@ pub enum Inputs {
     Pixels(Vec<u8>),
     /// What layers that are not trained made of the images, `[n, c, h, w]`, and `[c, h, w]`.
     Features(Vec<f32>, [usize; 3]),
+}
+
+impl Inputs {
+    /// Those of some of `images` images.
+    pub(super) fn part(&self, part: &Range<usize>, images: usize) -> Self {
+        let of = |len: usize| len / images.max(1);
+        match self {
+            Self::Pixels(pixels) => {
+                let size = of(pixels.len());
+                Self::Pixels(pixels[part.start * size..part.end * size].to_vec())
+            }
+            Self::Features(values, shape) => {
+                let size = of(values.len());
+                Self::Features(values[part.start * size..part.end * size].to_vec(), *shape)
+            }
+        }
+    }
 }
 
 /// Images for one step.
