@@ -5,7 +5,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-#[cfg(test)]
+#[cfg(any(test, feature = "sim"))]
 extern crate std;
 
 pub mod bench;
@@ -13,3 +13,4 @@ pub mod camera;
 pub mod classify;
 pub mod picture;
 pub mod screen;
+pub mod update;
