@@ -239,7 +239,10 @@ fn a_newer_model_that_is_refused_does_not_come_back_from_a_torn_erasure() {
         let flash = reset(store);
         let store = open(flash, REGION);
         let found = store.model().map(<[u8]>::to_vec);
-        assert!(found.as_ref() == Some(&models[0]) || (found.as_ref() == Some(&models[1]) && cut < RENEWAL), "cut {cut}");
+        assert!(
+            found.as_ref() == Some(&models[0]) || (found.as_ref() == Some(&models[1]) && cut < RENEWAL),
+            "cut {cut}"
+        );
         let mut flash = reset(store);
         for _ in 0..3 {
             let store = open(flash, REGION);
