@@ -134,7 +134,7 @@ impl<const ERASE: usize, const WRITE: usize> NorFlash for SimFlash<ERASE, WRITE>
     fn erase(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
         let (from, to) = (from as usize, to as usize);
         assert!(from <= to && to <= self.capacity(), "erased outside: {from}..{to}");
-        assert!(from % ERASE == 0 && to % ERASE == 0, "pages are erased whole: {from}..{to}");
+        assert!(from.is_multiple_of(ERASE) && to.is_multiple_of(ERASE), "pages are erased whole: {from}..{to}");
         if self.is_off {
             return Err(NorFlashErrorKind::Other);
         }
@@ -169,7 +169,11 @@ impl<const ERASE: usize, const WRITE: usize> NorFlash for SimFlash<ERASE, WRITE>
     fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
         let offset = offset as usize;
         assert!(offset + bytes.len() <= self.capacity(), "written outside: {offset}");
-        assert!(offset % WRITE == 0 && bytes.len() % WRITE == 0, "words are written whole: {offset} {}", bytes.len());
+        assert!(
+            offset.is_multiple_of(WRITE) && bytes.len().is_multiple_of(WRITE),
+            "words are written whole: {offset} {}",
+            bytes.len()
+        );
         if self.is_off {
             return Err(NorFlashErrorKind::Other);
         }

@@ -72,7 +72,8 @@ impl<F: ModelFlash> Store<F> {
         let erase = u32::try_from(F::ERASE_SIZE).ok().filter(|&bytes| bytes > 0).ok_or(BadRegion)?;
         let slots = region.slot_bytes.checked_mul(SLOTS).and_then(|bytes| bytes.checked_add(region.first));
         let end = slots.and_then(|end| usize::try_from(end).ok()).ok_or(BadRegion)?;
-        let is_aligned = region.first % erase == 0 && region.slot_bytes % erase == 0 && region.first % 4 == 0;
+        let is_aligned =
+            [region.first, region.slot_bytes].iter().all(|at| at.is_multiple_of(erase) && at.is_multiple_of(4));
         let unit = F::WRITE_SIZE;
         let is_written_in_words = unit.is_power_of_two() && unit <= MARK_BYTES && F::ERASE_SIZE.is_multiple_of(unit);
         let has_room = region.slot_bytes > CONTENT && end <= flash.capacity() && end <= flash.mapped().len();
