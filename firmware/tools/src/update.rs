@@ -68,7 +68,7 @@ impl Emulated {
         let control = accept(&qmp, &mut child)?;
         control.set_read_timeout(Some(PATIENCE)).map_err(at("QMP"))?;
         let mut board = Self { line, control: BufReader::new(control), _qemu: child };
-        board.command("qmp_capabilities")?;
+        board.command("qmp_capabilities", None)?;
         Ok(board)
     }
 
@@ -82,26 +82,28 @@ impl Emulated {
     /// # Errors
     /// When QEMU does not answer.
     pub fn reset(&mut self) -> Result<(), RunError> {
-        self.command("system_reset")
+        self.command("system_reset", Some("\"RESET\""))
     }
 
-    /// Has QEMU carry out a command of its machine protocol (QMP) that has no arguments.
-    fn command(&mut self, name: &str) -> Result<(), RunError> {
+    /// Has QEMU carry out a command of its machine protocol (QMP) that has no arguments, and waits for an event that it leads to: the
+    /// command may have been taken and not yet carried out.
+    fn command(&mut self, name: &str, event: Option<&str>) -> Result<(), RunError> {
         let failed = || at("QMP");
         writeln!(self.control.get_mut(), "{{\"execute\": \"{name}\"}}").map_err(failed())?;
-        loop {
+        let (mut is_taken, mut is_done) = (false, event.is_none());
+        while !(is_taken && is_done) {
             let mut line = String::new();
             if self.control.read_line(&mut line).map_err(failed())? == 0 {
                 return Err(failed()(ErrorKind::UnexpectedEof.into()));
             }
-            // The rest is the greeting, and news of what the board does.
-            if line.starts_with("{\"return\"") {
-                return Ok(());
-            }
+            // The rest is the greeting, and other events.
+            is_taken |= line.starts_with("{\"return\"");
+            is_done |= event.is_some_and(|event| line.contains("\"event\"") && line.contains(event));
             if line.starts_with("{\"error\"") {
                 return Err(failed()(io::Error::other(line)));
             }
         }
+        Ok(())
     }
 }
 

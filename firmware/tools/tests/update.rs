@@ -200,7 +200,7 @@ fn resets_at_every_block_and_at_random_leave_the_old_model_or_the_new_one() {
     let (mut current, mut resets, mut switched) = (0, 0, [0; 2]);
     // every request of the longest model: hello, status, begin, twenty blocks, finish
     let boundaries = (1..=24).map(|frame| (1, Some(frame)));
-    let chance = (0..200).map(|_| ([0, 2, 3, 3][random.below(4) as usize], None)).collect::<Vec<_>>();
+    let chance = (0..200).map(|_| ([0, 3, 0, 3, 2][random.below(5) as usize], None)).collect::<Vec<_>>();
     for (trial, (model, frame)) in boundaries.chain(chance).enumerate() {
         // the longest model while the resets are at its blocks, else one of the shorter ones that is not active
         let next = if model != current {
