@@ -6,7 +6,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-#[cfg(test)]
+#[cfg(any(test, feature = "sim"))]
 extern crate std;
 
 pub mod bench;
@@ -17,3 +17,4 @@ pub mod picture;
 pub mod rate;
 pub mod screen;
 pub mod smooth;
+pub mod update;

@@ -19,6 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     write_memory_map(&out_dir, &board)?;
     write_model(&out_dir)?;
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-env-changed=OCELLI_MODEL_KEY");
 
     println!("cargo::rustc-check-cfg=cfg(ocelli_board, values(any()))");
     println!("cargo::rustc-check-cfg=cfg(ocelli_clock, values(\"cmsdk\", \"timer0\", \"minstret\"))");

@@ -23,6 +23,9 @@ pub(crate) const BENCH: &str = "ocelli-qemu-bench";
 /// The program that runs the model in it on one core and on two.
 pub(crate) const DUO: &str = "ocelli-qemu-duo";
 
+/// The program that takes models over its UART.
+pub(crate) const UPDATE: &str = "ocelli-qemu-update";
+
 /// A program to compile.
 struct Program<'p> {
     board: &'static Board,
@@ -33,6 +36,8 @@ struct Program<'p> {
     model: Option<&'p Path>,
     /// What it is optimized for; `None`: what the firmware's manifest says.
     optimize: Option<Optimize>,
+    /// The public key that models must be signed by which come over the UART.
+    key: Option<&'p [u8; 32]>,
     /// Cargo's target folder, if not the default.
     target_dir: Option<&'p Path>,
 }
@@ -115,7 +120,8 @@ pub fn build(
     model: &Path,
     target_dir: Option<&Path>,
 ) -> Result<Firmware, BuildError> {
-    let program = Program { board, toolchain, name: CLASSIFIER, model: Some(model), optimize: None, target_dir };
+    let program =
+        Program { board, toolchain, name: CLASSIFIER, model: Some(model), optimize: None, key: None, target_dir };
     build_with_model(&program, model, ModelNeeds::check)
 }
 
@@ -128,7 +134,21 @@ pub(crate) fn build_bench(
     optimize: Optimize,
     target_dir: Option<&Path>,
 ) -> Result<Firmware, BuildError> {
-    let program = Program { board, toolchain, name, model: Some(model), optimize: Some(optimize), target_dir };
+    let program =
+        Program { board, toolchain, name, model: Some(model), optimize: Some(optimize), key: None, target_dir };
+    build_with_model(&program, model, ModelNeeds::check_bare)
+}
+
+/// Builds the program that takes models over its UART, with the model at `model` built in; with a key it takes models only that are signed
+/// by it. By the rules of [`build`].
+pub(crate) fn build_update(
+    board: &'static Board,
+    toolchain: &Toolchain,
+    model: &Path,
+    key: Option<&[u8; 32]>,
+    target_dir: Option<&Path>,
+) -> Result<Firmware, BuildError> {
+    let program = Program { board, toolchain, name: UPDATE, model: Some(model), optimize: None, key, target_dir };
     build_with_model(&program, model, ModelNeeds::check_bare)
 }
 
@@ -181,7 +201,7 @@ pub(crate) fn build_program(
     toolchain: &Toolchain,
     target_dir: Option<&Path>,
 ) -> Result<Image, BuildError> {
-    let program = Program { board, toolchain, name, model: None, optimize: None, target_dir };
+    let program = Program { board, toolchain, name, model: None, optimize: None, key: None, target_dir };
     let (path, elf) = program.compile()?;
     let image = Image::new(&elf, &path)?;
     fit::check_image(board, &image.sizes)?;
@@ -214,13 +234,19 @@ impl Program<'_> {
             .current_dir(&sources)
             .args(["build", "--release", "--locked", "--bin", self.name, "--target", self.board.target, "--target-dir"])
             .arg(&target_dir)
-            .args(["--features", &self.board.features.join(",")])
             .env_remove("OCELLI_MODEL")
+            .env_remove("OCELLI_MODEL_KEY")
             .env("OCELLI_BOARD", self.board.name)
             .env("OCELLI_ROW_BYTES", self.board.row_bytes.to_string())
             .env("DEFMT_LOG", "info")
             .env("CARGO_ENCODED_RUSTFLAGS", rustflags(self.board, &sources))
             .stdin(Stdio::null());
+        let mut features = self.board.features.to_vec();
+        if let Some(key) = self.key {
+            features.push("signed");
+            cargo.env("OCELLI_MODEL_KEY", key.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        }
+        cargo.args(["--features", &features.join(",")]);
         if let Some(model) = self.model {
             cargo.env("OCELLI_MODEL", model);
         }

@@ -36,9 +36,13 @@ pub mod kernels;
 mod layers;
 #[cfg(feature = "emulator")]
 mod log;
+#[cfg(feature = "push")]
+pub mod push;
 #[cfg(feature = "emulator")]
 pub mod qemu;
 pub mod toolchain;
+#[cfg(feature = "emulator")]
+pub mod update;
 
 #[cfg(feature = "emulator")]
 pub use bench::{BenchError, BenchOptions, BenchReport, CoreInstructions, DuoReport, LayerReport, bench, duo};

@@ -158,7 +158,7 @@ enum Ended {
 }
 
 /// QEMU, which does not outlive this value.
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {

@@ -1,0 +1,100 @@
+//! Whether a firmware can run a model, and whether it may.
+
+use super::{Judge, ModelRefusal, Refusal, Signature};
+use ocelli::image::FrameConverter;
+use ocelli::runtime::SessionOf;
+
+/// Checks signatures by a key that is part of the firmware.
+pub trait Verifier {
+    /// The first bytes of the key, by which people know it.
+    fn key_id(&self) -> [u8; 8];
+
+    /// Whether `signature` is one of this file by the key.
+    fn verify(&self, file: &[u8], signature: &Signature) -> bool;
+}
+
+/// Accepts models that the firmware has the kernels (the set `KINDS`) and the memory for, and, if there is a key, whose signature is by
+/// that key.
+pub struct ModelJudge<'b, const KINDS: u32> {
+    /// The memory that models work in; a check overwrites it. It must be aligned to 4 (see `ocelli::runtime::Arena`).
+    pub arena: &'b mut [u8],
+    /// Words of the frame converter's memory. 0: the board takes models whose input is no picture, too.
+    pub scratch_words: usize,
+    /// The key, if models must be signed.
+    pub key: Option<&'b dyn Verifier>,
+}
+
+impl<const KINDS: u32> Judge for ModelJudge<'_, KINDS> {
+    fn judge(&mut self, model: &[u8], signature: Option<&Signature>) -> Result<(), Refusal> {
+        if let Some(key) = self.key
+            && !key.verify(model, signature.ok_or(Refusal::Unsigned)?)
+        {
+            return Err(Refusal::Signature);
+        }
+        let session = SessionOf::<KINDS>::load(model, self.arena)?;
+        if self.scratch_words == 0 {
+            return Ok(());
+        }
+        let spec = session.model().input_spec().ok_or(Refusal::Model(ModelRefusal::NotAPicture))?;
+        let needed = FrameConverter::scratch_words(spec.shape);
+        if needed <= self.scratch_words {
+            return Ok(());
+        }
+        let bytes = |words: usize| u32::try_from(words.saturating_mul(4)).unwrap_or(u32::MAX);
+        Err(Refusal::Model(ModelRefusal::Ram { needed: bytes(needed), available: bytes(self.scratch_words) }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ocelli::model::Aligned;
+    use ocelli::runtime::{Arena, EVERY_KIND};
+
+    static TINY: Aligned<[u8; 824]> = Aligned(*include_bytes!("../../../../tests/golden/tiny-v2.ocelli"));
+
+    struct OneSignature;
+
+    impl Verifier for OneSignature {
+        fn key_id(&self) -> [u8; 8] {
+            [1; 8]
+        }
+
+        fn verify(&self, file: &[u8], signature: &Signature) -> bool {
+            file == TINY.0 && *signature == [7; 64]
+        }
+    }
+
+    fn judge<const KINDS: u32>(
+        arena: &mut [u8],
+        scratch_words: usize,
+        key: Option<&dyn Verifier>,
+    ) -> Result<(), Refusal> {
+        ModelJudge::<KINDS> { arena, scratch_words, key }.judge(&TINY.0, Some(&[7; 64]))
+    }
+
+    #[test]
+    fn a_model_needs_kernels_and_memory() {
+        let mut arena = Arena::<4096>::new();
+        assert_eq!(judge::<EVERY_KIND>(arena.bytes_mut(), 0, None), Ok(()));
+        assert_eq!(judge::<EVERY_KIND>(arena.bytes_mut(), 64, None), Ok(()));
+        let needed = u32::from_le_bytes(*TINY.0[16..].first_chunk().unwrap());
+        let refused = |refusal| Err(Refusal::Model(refusal));
+        let ram = |needed, available| refused(ModelRefusal::Ram { needed, available });
+        assert_eq!(judge::<EVERY_KIND>(&mut arena.bytes_mut()[..16], 0, None), ram(needed, 16));
+        let input = ocelli::model::Model::parse(&TINY.0).unwrap().input_shape();
+        let words = u32::try_from(4 * FrameConverter::scratch_words(input)).unwrap();
+        assert_eq!(judge::<EVERY_KIND>(arena.bytes_mut(), 1, None), ram(words, 4));
+        assert!(matches!(judge::<0>(arena.bytes_mut(), 0, None), Err(Refusal::Model(ModelRefusal::Operator { .. }))));
+    }
+
+    #[test]
+    fn with_a_key_a_model_needs_its_signature() {
+        let mut arena = Arena::<4096>::new();
+        let mut judge =
+            ModelJudge::<EVERY_KIND> { arena: arena.bytes_mut(), scratch_words: 0, key: Some(&OneSignature) };
+        assert_eq!(judge.judge(&TINY.0, Some(&[7; 64])), Ok(()));
+        assert_eq!(judge.judge(&TINY.0, Some(&[8; 64])), Err(Refusal::Signature));
+        assert_eq!(judge.judge(&TINY.0, None), Err(Refusal::Unsigned));
+    }
+}
