@@ -95,7 +95,7 @@ pub fn remote() -> Result<()> {
 /// Installs software Vulkan where there is no driver at all.
 fn install() -> Result<()> {
     let listed = |folder: &&str| std::fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some());
-    if DRIVERS.iter().any(|folder| listed(&folder)) {
+    if DRIVERS.iter().any(listed) {
         return Ok(());
     }
     ensure!(apt::is_available(), "there is no Vulkan driver here: install one (Debian: {PACKAGE})");

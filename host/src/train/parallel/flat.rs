@@ -55,7 +55,7 @@ impl Cursor {
     fn next<const D: usize>(&mut self, shape: [usize; D]) -> Tensor<D> {
         let start = self.at;
         self.at += shape.iter().product::<usize>();
-        self.flat.clone().slice([start..self.at]).reshape(shape)
+        self.flat.clone().slice(start..self.at).reshape(shape)
     }
 }
 

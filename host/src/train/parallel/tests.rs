@@ -37,8 +37,11 @@ fn batch(images: usize) -> Batch {
     }
 }
 
-/// The gradients of a batch in one list, first by one device, then by copies.
-fn both(network: &Network, images: usize, devices: usize, frozen: &str) -> [(f32, Vec<f32>, Vec<f32>, Vec<bool>); 2] {
+/// What a device finds in a batch: the loss, the logits, the gradients in one list, and which layers have some.
+type Findings = (f32, Vec<f32>, Vec<f32>, Vec<bool>);
+
+/// The gradients of a batch, first by one device, then by copies.
+fn both(network: &Network, images: usize, devices: usize, frozen: &str) -> [Findings; 2] {
     let start = Weights::initial(network, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
     let device = Device::flex();
     let module = || {
