@@ -20,7 +20,7 @@ pub mod tile;
 pub mod unary;
 
 pub use check_layer::check_layer;
-pub use costs::measure;
+pub use costs::{Cost, measure};
 pub use tile::Target;
 
 /// What the summary of a network asks for; no target makes one.
