@@ -1,7 +1,6 @@
 //! The numbers of a module as one list, so that a device gets and gives them in one message.
 
 use super::super::module::Classifier;
-use anyhow::Context;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
@@ -41,7 +40,9 @@ pub fn read(parts: Vec<Tensor<1>>) -> anyhow::Result<Vec<f32>> {
         return Ok(Vec::new());
     }
     let data = Tensor::cat(parts, 0).try_into_data();
-    let data = data.map_err(|error| anyhow::anyhow!("{error}")).context("cannot read its results")?;
+    // Burn's error has several lines
+    let one_line = |error: String| error.split_whitespace().collect::<Vec<_>>().join(" ");
+    let data = data.map_err(|error| anyhow::anyhow!("cannot read its results: {}", one_line(error.to_string())))?;
     Ok(data.iter::<f32>().collect())
 }
 
