@@ -18,8 +18,8 @@ const DRIVERS: [&str; 2] = ["/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d"];
 const DATA: &str = "data/mnist-10k";
 /// Steps whose losses must be those of the CPU.
 const STEPS: usize = 10;
-/// How far they may be off, as a share of the loss: rounding adds up from step to step.
-const TOLERANCE: f64 = 1e-3;
+/// How far the first may be off, as a share of the loss, and the last of them: rounding adds up from step to step.
+const TOLERANCES: [f64; 2] = [1e-5, 1e-2];
 
 /// Without dropout, whose random numbers differ from device to device.
 const NETWORK: &str = r#"
@@ -89,7 +89,8 @@ pub fn gpu() -> Result<()> {
 pub fn remote() -> Result<()> {
     let mut test = cargo();
     test.args(["test", "--release", "--package", "ocelli-host", "--features", FEATURES, "--target-dir", TARGET]);
-    run(test.args(["--test", "remote"]))
+    // the smallest program that shows what Burn cannot do is built, so that it stays one
+    run(test.args(["--test", "remote", "--example", "remote_fusion"]))
 }
 
 /// Installs software Vulkan where there is no driver at all.
@@ -151,7 +152,7 @@ fn column(text: &str, name: &str) -> Result<Vec<f64>> {
 fn judge(flex: &[f64], wgpu: &[f64]) -> Result<()> {
     ensure!(flex.len() == wgpu.len() && flex.len() > 4 * STEPS, "{} and {} steps", flex.len(), wgpu.len());
     for (step, (a, b)) in flex.iter().zip(wgpu).enumerate().take(STEPS) {
-        if (a - b).abs() > TOLERANCE * a.abs() {
+        if (a - b).abs() > TOLERANCES[usize::from(step > 0)] * a.abs() {
             bail!("step {}: the loss is {b} on wgpu and {a} on flex", step + 1);
         }
     }
@@ -170,7 +171,7 @@ mod tests {
         let falling: Vec<f64> = (0..60).map(|step| 2.3 - f64::from(step) * 0.03).collect();
         judge(&falling, &falling).unwrap();
         let mut other = falling.clone();
-        other[3] *= 1.01;
+        other[3] *= 1.02;
         assert!(judge(&falling, &other).unwrap_err().to_string().contains("step 4"));
         let level = vec![2.3; 60];
         assert!(judge(&level, &level).unwrap_err().to_string().contains("does not fall"));
