@@ -123,6 +123,10 @@ fn own_photos_go_all_the_way() {
     done(&["compile", "run", "--board", "host"], at);
     assert_eq!((on_host("1"), on_host("2")), (guesses.clone(), guesses));
     refused(&["predict", "--model", "run", "--threads", "0", "photos/red/04.jpg"], at);
+    std::fs::rename(at.join("photos"), at.join("elsewhere")).unwrap();
+    let error = refused(&["compile", "run"], at);
+    assert!(error.contains("run/config.toml") && error.contains("--data DIR"), "{error}");
+    std::fs::rename(at.join("elsewhere"), at.join("photos")).unwrap();
     done(&["compile", "run"], at);
     let expected = [
         "batches.csv",

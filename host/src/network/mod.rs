@@ -12,6 +12,7 @@ mod weights;
 pub mod zoo;
 
 pub use conv3d::{Conv3d, ResolvedVolume, VolumeError};
+pub(crate) use file::in_words;
 pub use graph::Wired;
 pub use layer_table::{layer_name, op_name};
 pub use options::{Initializer, LayerOptions};
