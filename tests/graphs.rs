@@ -97,6 +97,9 @@ fn the_network_holds_every_operator() {
         "sigmoid",
         "tanh",
         "hard_swish",
+        "hard_sigmoid",
+        "swish",
+        "clip",
         "softmax",
         "dropout",
     ] {

@@ -111,6 +111,22 @@ pub enum Unary {
     Tanh,
     /// `x * min(max(0, x + 3), 6) / 6`.
     HardSwish,
+    /// `min(max(0, alpha * x + beta), 1)`.
+    HardSigmoid {
+        /// Slope.
+        alpha: f32,
+        /// Value at 0.
+        beta: f32,
+    },
+    /// `x / (1 + exp(-x))`, also called SiLU.
+    Swish,
+    /// `min(max(low, x), high)`.
+    Clip {
+        /// Smallest value; may be minus infinity.
+        low: f32,
+        /// Largest value; may be infinity.
+        high: f32,
+    },
     /// The identity, to another scale and zero point.
     Requantize,
 }

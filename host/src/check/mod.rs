@@ -6,6 +6,7 @@ mod device;
 mod float;
 pub mod golden;
 mod layers;
+pub mod onnx_nodes;
 mod report;
 pub mod tract;
 pub mod vectors;

@@ -7,12 +7,14 @@ use ocelli_firmware_tools::boards::find;
 use ocelli_host::check::golden::{
     self, Difference, Golden, first_difference, first_differing_layer, host_outputs, outputs_of_board,
 };
+use ocelli_host::check::onnx_nodes::{self, Outcome as NodeOutcome};
 use ocelli_host::check::vectors::{self, Outcome};
 use ocelli_host::check::{self, CheckReport, DeviceRunner, not_available, run_device};
 use ocelli_host::compile::{Options, Target, compile};
 use ocelli_host::report::evaluation::Part;
 use ocelli_host::report::figures::Checked;
 use ocelli_host::run::Bundle;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Compare Burn, tract, the runtime and an emulated chip; exit code 1 when they differ
@@ -26,12 +28,12 @@ use std::path::{Path, PathBuf};
 /// or when device and host differ in one byte. Where the board cannot be emulated the command fails (exit code 2); --no-device leaves it out.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A model.ocelli, or its run folder (required but with --vectors and --golden).
-    #[arg(required_unless_present_any = ["vectors", "golden"])]
+    /// A model.ocelli, or its run folder (required but with --vectors, --golden and --onnx-node-tests).
+    #[arg(required_unless_present_any = ["vectors", "golden", "onnx_node_tests"])]
     model: Option<PathBuf>,
     /// Folder of the dataset; its test set is used, else its validation set, else what the training set aside (required but with
-    /// --vectors and --golden).
-    #[arg(required_unless_present_any = ["vectors", "golden"])]
+    /// --vectors, --golden and --onnx-node-tests).
+    #[arg(required_unless_present_any = ["vectors", "golden", "onnx_node_tests"])]
     data: Option<PathBuf>,
     /// Text file with one label a line, in place of the dataset's own names.
     #[arg(long)]
@@ -56,6 +58,10 @@ pub struct Args {
     /// The network of --golden.
     #[arg(long = "model", id = "tflite", value_name = "M.tflite", requires = "golden")]
     tflite: Option<PathBuf>,
+    /// Instead: run ONNX's backend node tests (the folder backend/test/data/node of the Python package onnx) in float, those whose
+    /// operators `ocelli import` reads; exit code 1 when one of them differs by more than 1e-4.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "data", "labels", "no_device", "vectors", "golden", "board"])]
+    onnx_node_tests: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -67,6 +73,9 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     }
     if let (Some(golden), Some(model)) = (&args.golden, &args.tflite) {
         return run_golden(model, golden, args.board.as_deref(), args.json);
+    }
+    if let Some(folder) = &args.onnx_node_tests {
+        return run_onnx_nodes(folder, args.json);
     }
     let (Some(model), Some(data)) = (&args.model, &args.data) else { bail!("MODEL and DATA are needed") };
     let board = find(args.board.as_deref().unwrap_or("qemu-m4"))?;
@@ -183,6 +192,65 @@ fn run_golden(model: &Path, golden: &Path, board: Option<&str>, json: bool) -> a
         }
     }
     Ok(if passed { Verdict::Done } else { Verdict::Differs })
+}
+
+/// Cases that are named for one reason; the rest is counted.
+const NAMED_CASES: usize = 3;
+
+/// Runs ONNX's backend node tests.
+fn run_onnx_nodes(folder: &Path, json: bool) -> anyhow::Result<Verdict> {
+    let bar = bar("ONNX node tests", 0);
+    let outcomes = onnx_nodes::run_all(folder, &mut |done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    let outcomes = outcomes?;
+    let count = |wanted: fn(&NodeOutcome) -> bool| outcomes.values().filter(|outcome| wanted(outcome)).count();
+    let passed = count(|outcome| *outcome == NodeOutcome::Passed);
+    let failed = count(|outcome| matches!(outcome, NodeOutcome::Failed(_)));
+    let operators = count(|outcome| matches!(outcome, NodeOutcome::OtherOperator(_)));
+    let forms = count(|outcome| matches!(outcome, NodeOutcome::OtherForm(_)));
+    if json {
+        let report = serde_json::json!({
+            "passed": passed, "failed": failed, "other_operator": operators, "other_form": forms, "cases": outcomes,
+        });
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (name, outcome) in &outcomes {
+            match outcome {
+                NodeOutcome::OtherForm(why) => reasons.entry(why).or_default().push(name),
+                NodeOutcome::Failed(why) => println!("FAILED {name}: {why}"),
+                _ => {}
+            }
+        }
+        let row = |cells: [String; 3]| cells.to_vec();
+        let mut rows = vec![
+            row(["ran and passed".to_owned(), passed.to_string(), String::new()]),
+            row(["ran and FAILED".to_owned(), failed.to_string(), String::new()]),
+            row([
+                "out of scope: operator".to_owned(),
+                operators.to_string(),
+                "not among those that are read".to_owned(),
+            ]),
+        ];
+        for (why, names) in reasons {
+            let more = names.len().saturating_sub(NAMED_CASES);
+            let others = if more == 0 { String::new() } else { format!(" and {more} more") };
+            let named = names.iter().take(NAMED_CASES).copied().collect::<Vec<_>>().join(", ");
+            let why = format!("{why} ({named}{others})");
+            rows.push(row(["out of scope: form".to_owned(), names.len().to_string(), why]));
+        }
+        println!("{}", table(&["ONNX node tests", "cases", ""], rows.into_iter(), 2));
+        println!(
+            "{} cases: {} ran, {passed} passed, {failed} failed; {} out of scope",
+            outcomes.len(),
+            passed + failed,
+            operators + forms
+        );
+    }
+    Ok(if failed == 0 { Verdict::Done } else { Verdict::Differs })
 }
 
 fn run_vectors(folder: &Path, board: Option<&str>, json: bool) -> anyhow::Result<Verdict> {

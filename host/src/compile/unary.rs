@@ -46,6 +46,8 @@ pub fn lookup_table(unary: Unary, input: QuantParams, output: QuantParams) -> an
             let hard_swish = HardSwish::new(input, output)?;
             table(&|x| hard_swish.of(x) + output.zero_point)
         }
+        // TensorFlow Lite Micro has none of these: the real value, rounded once
+        Unary::HardSigmoid { .. } | Unary::Swish | Unary::Clip { .. } => real_table(unary, input, output),
     })
 }
 
@@ -69,8 +71,25 @@ pub fn unsigned_table(unary: Unary, input: QuantParams, output: QuantParams) -> 
         Unary::ReluN1To1 => rescaled(Activation::ReluN1To1),
         Unary::Sigmoid => Ok(in_float(&|x| 1.0 / (1.0 + (-x).exp()))),
         Unary::Tanh => Ok(in_float(&f32::tanh)),
-        Unary::LeakyRelu { .. } | Unary::HardSwish | Unary::Requantize => lookup_table(unary, input, output),
+        Unary::LeakyRelu { .. }
+        | Unary::HardSwish
+        | Unary::HardSigmoid { .. }
+        | Unary::Swish
+        | Unary::Clip { .. }
+        | Unary::Requantize => lookup_table(unary, input, output),
     }
+}
+
+/// The table of a function in double precision: `round(f(x) / scale) + zero_point`, halves away from zero.
+fn real_table(unary: Unary, input: QuantParams, output: QuantParams) -> Vec<i8> {
+    let function = |x: f64| match unary {
+        Unary::HardSigmoid { alpha, beta } => (f64::from(alpha) * x + f64::from(beta)).clamp(0.0, 1.0),
+        Unary::Swish => x / (1.0 + (-x).exp()),
+        Unary::Clip { low, high } => x.max(low.into()).min(high.into()),
+        _ => x,
+    };
+    let steps = |x: i32| (function(f64::from(input.scale) * f64::from(x)) / f64::from(output.scale)).round();
+    table(input, &|x| (steps(x) as i32).saturating_add(output.zero_point))
 }
 
 /// The identity to another scale, `ratio` output steps for one of the input, clamped there.
@@ -264,6 +283,9 @@ mod tests {
             Unary::Sigmoid,
             Unary::Tanh,
             Unary::HardSwish,
+            Unary::HardSigmoid { alpha: 0.2, beta: 0.5 },
+            Unary::Swish,
+            Unary::Clip { low: -3.0, high: f32::INFINITY },
             Unary::Requantize,
         ];
         let zero_points = [-128, -1, 0, 5, 127];
@@ -281,6 +303,21 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn functions_without_a_fixed_point_form_are_rounded_once() {
+        let input = QuantParams { scale: 1.0, zero_point: 0 };
+        let at = |unary, output, q: i32| i32::from(lookup_table(unary, input, output).unwrap()[(q + 128) as usize]);
+        let hundredths = QuantParams { scale: 0.01, zero_point: -50 };
+        // 0.2 x + 0.5: 0, 0.1, 0.5, 1
+        let hard_sigmoid = Unary::HardSigmoid { alpha: 0.2, beta: 0.5 };
+        assert_eq!([-3, -2, 0, 3].map(|q| at(hard_sigmoid, hundredths, q)), [-50, -40, 0, 50]);
+        // 1 / (1 + e) = 0.26894; e / (1 + e) = 0.73106; 2 e^2 / (1 + e^2) = 1.76159
+        assert_eq!([-1, 0, 1, 2].map(|q| at(Unary::Swish, hundredths, q)), [-77, -50, 23, 126]);
+        let clip = Unary::Clip { low: -2.0, high: 5.0 };
+        let twos = QuantParams { scale: 2.0, zero_point: 1 };
+        assert_eq!([-9, -1, 0, 3, 9].map(|q| at(clip, twos, q)), [0, 0, 1, 3, 4]);
     }
 
     #[test]

@@ -370,6 +370,9 @@ fn activation(layer: &Layer) -> Option<&'static str> {
         Unary::Sigmoid => "sigmoid",
         Unary::Tanh => "tanh",
         Unary::HardSwish => "hard_swish",
+        Unary::HardSigmoid { .. } => "hard_sigmoid",
+        Unary::Swish => "swish",
+        Unary::Clip { .. } => "clip",
         Unary::Requantize => "requantize",
     })
 }

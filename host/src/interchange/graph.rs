@@ -197,13 +197,19 @@ fn push_activation(graph: &mut GraphProto, activation: Activation, input: &str, 
             push(graph, "Relu", output, &[input], []);
         }
         Activation::Relu6 | Activation::ReluN1To1 => {
-            let (low, high) = (format!("{output}.min"), format!("{output}.max"));
-            let bounds = activation.bounds();
-            graph.initializer.push(tensor(&low, &[], DataType::Float, bounds.0.to_le_bytes().to_vec()));
-            graph.initializer.push(tensor(&high, &[], DataType::Float, bounds.1.to_le_bytes().to_vec()));
-            push(graph, "Clip", output, &[input, &low, &high], []);
+            let (low, high) = activation.bounds();
+            push_clip(graph, low, high, input, output);
         }
     }
+}
+
+fn push_clip(graph: &mut GraphProto, low: f32, high: f32, input: &str, output: &str) {
+    let bounds = [("min", low), ("max", high)].map(|(end, bound)| {
+        let name = format!("{output}.{end}");
+        graph.initializer.push(tensor(&name, &[], DataType::Float, bound.to_le_bytes().to_vec()));
+        name
+    });
+    push(graph, "Clip", output, &[input, &bounds[0], &bounds[1]], []);
 }
 
 fn push_function(graph: &mut GraphProto, function: Unary, inputs: &[&str], output: &str) -> Result<(), ShapeError> {
@@ -227,6 +233,15 @@ fn push_function(graph: &mut GraphProto, function: Unary, inputs: &[&str], outpu
             let gate = push(graph, "HardSigmoid", &format!("{output}.gate"), inputs, gate);
             push(graph, "Mul", output, &[input, &gate], []);
         }
+        Unary::HardSigmoid { alpha, beta } => {
+            push(graph, "HardSigmoid", output, inputs, [float("alpha", alpha), float("beta", beta)]);
+        }
+        Unary::Swish => {
+            // ONNX has it from operator set 24
+            let gate = push(graph, "Sigmoid", &format!("{output}.gate"), inputs, []);
+            push(graph, "Mul", output, &[input, &gate], []);
+        }
+        Unary::Clip { low, high } => push_clip(graph, low, high, input, output),
         Unary::Requantize => {
             push(graph, "Identity", output, inputs, []);
         }

@@ -2,6 +2,7 @@
 
 mod graph;
 pub mod onnx;
+pub mod onnx_import;
 mod proto;
 pub mod qdq;
 pub mod tflite;

@@ -39,6 +39,12 @@ pub(super) struct LayerTable {
     #[serde(skip_serializing_if = "Option::is_none")]
     alpha: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    beta: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     rate: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     epsilon: Option<f64>,
@@ -79,7 +85,7 @@ enum PaddingValue {
 }
 
 /// Each type and the keys that it takes besides `name` and `inputs`.
-const TYPES: [(&str, &[&str]); 26] = [
+const TYPES: [(&str, &[&str]); 29] = [
     ("conv2d", &["filters", "kernel", "stride", "dilation", "padding", "groups", "activation", "alpha"]),
     ("depthwise_conv2d", &["multiplier", "kernel", "stride", "dilation", "padding", "activation", "alpha"]),
     ("conv1d", &["filters", "kernel", "stride", "dilation", "padding", "groups", "activation", "alpha"]),
@@ -104,6 +110,9 @@ const TYPES: [(&str, &[&str]); 26] = [
     ("sigmoid", &[]),
     ("tanh", &[]),
     ("hard_swish", &[]),
+    ("hard_sigmoid", &["alpha", "beta"]),
+    ("swish", &[]),
+    ("clip", &["min", "max"]),
     ("softmax", &[]),
     ("dropout", &["rate"]),
 ];
@@ -115,6 +124,9 @@ const WEIGHT_KEYS: [&str; 4] = ["bias", "initializer", "stddev", "l2"];
 /// Keras' defaults.
 const EPSILON: f64 = 1e-3;
 const MOMENTUM: f64 = 0.99;
+
+/// Slope and value at 0 of a hard sigmoid, as Keras 3 and PyTorch have them.
+const HARD_SIGMOID: (f32, f32) = (1.0 / 6.0, 0.5);
 
 impl LayerTable {
     /// The layer, and its activation where that must be a layer of its own.
@@ -245,6 +257,21 @@ impl LayerTable {
             "sigmoid" => Unary::Sigmoid,
             "tanh" => Unary::Tanh,
             "hard_swish" => Unary::HardSwish,
+            "hard_sigmoid" => {
+                let (alpha, beta) = (self.alpha.unwrap_or(HARD_SIGMOID.0), self.beta.unwrap_or(HARD_SIGMOID.1));
+                if !(alpha.is_finite() && beta.is_finite()) {
+                    return Err(format!("alpha = {alpha} and beta = {beta} must be finite"));
+                }
+                Unary::HardSigmoid { alpha, beta }
+            }
+            "swish" => Unary::Swish,
+            "clip" => {
+                let (low, high) = (self.min.unwrap_or(f32::NEG_INFINITY), self.max.unwrap_or(f32::INFINITY));
+                if low.is_nan() || high.is_nan() || low > high {
+                    return Err(format!("min = {low} must not be above max = {high}"));
+                }
+                Unary::Clip { low, high }
+            }
             _ => return Ok(None),
         }))
     }
@@ -252,7 +279,8 @@ impl LayerTable {
     /// The fused activation, and the operator for one that cannot be fused.
     fn activation(&self) -> Result<(Activation, Option<Op>), String> {
         let name = self.activation.as_deref().unwrap_or("none");
-        if self.alpha.is_some() && self.kind != "leaky_relu" && name != "leaky_relu" {
+        if self.alpha.is_some() && !["leaky_relu", "hard_sigmoid"].contains(&self.kind.as_str()) && name != "leaky_relu"
+        {
             return Err("the key 'alpha' belongs to activation = \"leaky_relu\"".to_owned());
         }
         Ok(match name {
@@ -262,7 +290,7 @@ impl LayerTable {
             "relu_n1_to_1" => (Activation::ReluN1To1, None),
             "softmax" => (Activation::None, Some(Op::Softmax)),
             other => {
-                let known = "none, relu, relu6, relu_n1_to_1, leaky_relu, sigmoid, tanh, hard_swish, softmax";
+                let known = "none, relu, relu6, relu_n1_to_1, leaky_relu, sigmoid, tanh, hard_swish, hard_sigmoid, swish, softmax";
                 let unary =
                     self.function(other)?.ok_or_else(|| format!("activation = \"{other}\" is not one of {known}"))?;
                 (Activation::None, Some(Op::Unary(unary)))
@@ -277,6 +305,9 @@ impl LayerTable {
             ("units", self.units.is_some()),
             ("multiplier", self.multiplier.is_some()),
             ("groups", self.groups.is_some()),
+            ("beta", self.beta.is_some()),
+            ("min", self.min.is_some()),
+            ("max", self.max.is_some()),
             ("kernel", self.kernel.is_some()),
             ("stride", self.stride.is_some()),
             ("dilation", self.dilation.is_some()),
@@ -383,6 +414,10 @@ impl LayerTable {
             Op::Pad { cells } => table.padding = Some(PaddingValue::Cells(cells)),
             Op::Reshape { to } => table.shape = Some([to.h, to.w, to.c]),
             Op::Unary(Unary::LeakyRelu { alpha }) => table.alpha = Some(alpha),
+            Op::Unary(Unary::HardSigmoid { alpha, beta }) => (table.alpha, table.beta) = (Some(alpha), Some(beta)),
+            Op::Unary(Unary::Clip { low, high }) => {
+                (table.min, table.max) = (low.is_finite().then_some(low), high.is_finite().then_some(high));
+            }
             _ => {}
         }
         table
@@ -471,6 +506,9 @@ pub const fn op_name(op: &Op) -> &'static str {
         Op::Unary(Unary::Sigmoid) => "sigmoid",
         Op::Unary(Unary::Tanh) => "tanh",
         Op::Unary(Unary::HardSwish) => "hard_swish",
+        Op::Unary(Unary::HardSigmoid { .. }) => "hard_sigmoid",
+        Op::Unary(Unary::Swish) => "swish",
+        Op::Unary(Unary::Clip { .. }) => "clip",
         Op::Unary(Unary::Requantize) => "requantize",
         Op::Softmax => "softmax",
     }

@@ -32,19 +32,26 @@ pub struct Classifier {
 
 /// What to do next, and with which of the module's parts.
 #[derive(Clone, Debug)]
-struct Stage {
-    name: String,
-    work: Work,
+pub(super) struct Stage {
+    pub(super) name: String,
+    pub(super) work: Work,
     /// Tensors it reads: 0 is the module's input, `i + 1` the output of stage `i`; with each whether it is read for the last time.
-    inputs: Vec<(usize, bool)>,
+    pub(super) inputs: Vec<(usize, bool)>,
     /// The next stage's activation, where this stage can apply it.
-    then: Option<Activation>,
+    pub(super) then: Option<Activation>,
 }
 
 #[derive(Clone, Debug)]
-enum Work {
-    Convolution { index: usize, options: ConvOptions<2>, activation: Activation },
-    Dense { index: usize, activation: Activation },
+pub(super) enum Work {
+    Convolution {
+        index: usize,
+        options: ConvOptions<2>,
+        activation: Activation,
+    },
+    Dense {
+        index: usize,
+        activation: Activation,
+    },
     Volume(usize),
     Norm(usize),
     MaxPool(MaxPoolOptions<2>),
@@ -60,6 +67,11 @@ enum Work {
     Function(Unary),
     Softmax,
     Dropout(usize),
+    /// A part of a flat tensor, as a picture.
+    Take {
+        start: usize,
+        shape: Shape,
+    },
 }
 
 /// The activation of one layer for a batch: `[n, h, w, c]` in memory order.
@@ -72,12 +84,12 @@ pub struct LayerOutput {
 }
 
 /// A layer or node on its way into a module.
-struct Item<'a> {
-    name: &'a str,
-    kind: LayerKind,
-    inputs: &'a [usize],
-    input: Shape,
-    output: Shape,
+pub(super) struct Item<'a> {
+    pub(super) name: &'a str,
+    pub(super) kind: LayerKind,
+    pub(super) inputs: &'a [usize],
+    pub(super) input: Shape,
+    pub(super) output: Shape,
 }
 
 impl Classifier {
@@ -95,7 +107,7 @@ impl Classifier {
             input: wired.input(),
             output: wired.output,
         });
-        Self::build(network, weights, items, device)
+        Self::build(&network.name, weights, Vec::new(), items, device)
     }
 
     /// Builds the module as the network runs after training: [`Network::nodes`] with [`Weights::folded`].
@@ -112,12 +124,14 @@ impl Classifier {
             input: node.input(),
             output: node.output,
         });
-        Self::build(network, &weights.folded(network)?, items, device)
+        Self::build(&network.name, &weights.folded(network)?, Vec::new(), items, device)
     }
 
-    fn build<'a>(
-        network: &Network,
+    /// The module of some layers; `first` are stages before them.
+    pub(super) fn build<'a>(
+        name: &str,
         weights: &Weights,
+        first: Vec<Stage>,
         items: impl Iterator<Item = Item<'a>>,
         device: &Device,
     ) -> Result<Self, NetworkError> {
@@ -128,7 +142,7 @@ impl Classifier {
             norms: Vec::new(),
             volumes: Vec::new(),
             dropouts: Vec::new(),
-            stages: Vec::new(),
+            stages: first,
             output: 0,
             operators: Operators::default(),
         };
@@ -138,7 +152,7 @@ impl Classifier {
             }
             let work = module.work(&item, weights, device).map_err(|problem| match problem {
                 Problem::NoWeights => NetworkError::Invalid {
-                    name: network.name.clone(),
+                    name: name.to_owned(),
                     message: format!("layer '{}' has no weights", item.name),
                 },
                 Problem::Shape(source) => NetworkError::Shape {
@@ -337,6 +351,11 @@ impl Classifier {
         logits.reshape([n, c * h * w])
     }
 
+    /// The output of all stages.
+    pub(super) fn run_all(&self, x: Tensor<4>) -> Tensor<4> {
+        self.run(x, 0..self.stages.len(), None)
+    }
+
     /// The output of the last of some stages, whose first reads `x` and whose others read nothing before that. `observe` sees the output
     /// of every stage; without it, stages are taken together where that is faster.
     fn run(&self, x: Tensor<4>, stages: Range<usize>, mut observe: Option<Observer<'_>>) -> Tensor<4> {
@@ -411,6 +430,11 @@ impl Classifier {
             }
             Work::Function(function) => apply(x, *function),
             Work::Dropout(index) => self.dropouts[*index].forward(x),
+            Work::Take { start, shape } => {
+                let [h, w, c] = [shape.h, shape.w, shape.c].map(|n| n as usize);
+                let n = x.dims()[0];
+                x.narrow(1, *start, h * w * c).reshape([n, h, w, c]).permute([0, 3, 1, 2])
+            }
             Work::Softmax => x,
         }
     }
@@ -466,6 +490,9 @@ pub(super) fn apply(x: Tensor<4>, function: Unary) -> Tensor<4> {
         Unary::Sigmoid => sigmoid(x),
         Unary::Tanh => tanh(x),
         Unary::HardSwish => hard_swish(x),
+        Unary::HardSigmoid { alpha, beta } => x.mul_scalar(alpha).add_scalar(beta).clamp(0.0, 1.0),
+        Unary::Swish => x.clone() * sigmoid(x),
+        Unary::Clip { low, high } => x.clamp(low, high),
         Unary::Requantize => x,
     }
 }

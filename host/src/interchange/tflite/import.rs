@@ -30,6 +30,8 @@ pub struct ImportOptions {
     pub color: Option<ColorOrder>,
     /// What becomes of a picture of another shape.
     pub resize: Option<Resize>,
+    /// Rows and columns of the input, where the file leaves them open (ONNX).
+    pub size: Option<[u32; 2]>,
     /// Real values of black and white, where they are not the ends of the input's range (int8) or 0 and 1 (float).
     pub range: Option<[f32; 2]>,
 }

@@ -9,7 +9,7 @@ use super::flatbuffer::Field;
 use std::fmt;
 
 /// Bytes 4 to 7 of the file.
-pub(super) const IDENTIFIER: &str = "TFL3";
+pub const IDENTIFIER: &str = "TFL3";
 /// The only version of the schema since 2017.
 pub(super) const VERSION: u32 = 3;
 
