@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 const EVERY_LAYER: &str = include_str!("data/every-layer.toml");
 
 /// The network with random weights, biases and statistics.
-fn every_layer() -> (Network, Weights) {
+pub fn every_layer() -> (Network, Weights) {
     let network = Network::from_toml(EVERY_LAYER, "net.toml").unwrap();
     let mut rng = ChaCha8Rng::seed_from_u64(5);
     let mut weights = Weights::initial(&network, &mut rng).unwrap();

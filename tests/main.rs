@@ -12,6 +12,8 @@ mod int4;
 mod layouts;
 mod model_file;
 mod networks;
+mod onnx_build;
+mod onnx_import;
 mod operators;
 mod rings;
 mod shapes;

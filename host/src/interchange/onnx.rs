@@ -3,6 +3,7 @@
 use super::graph::{Builder, onnx_weights};
 use super::proto::{floats, model, value};
 use crate::network::{self, Network, NetworkError, Weights, color_name, resize_name};
+use ocelli::image::InputSpec;
 use ocelli::ir::Activation;
 use tract_onnx::pb::ModelProto;
 use tract_onnx::pb::tensor_proto::DataType;
@@ -48,13 +49,19 @@ pub fn export(network: &Network, weights: &Weights, labels: &[String]) -> Result
 /// What another program must know to prepare a picture and to name a class.
 #[must_use]
 pub fn metadata(network: &Network, labels: &[String]) -> [(&'static str, String); 5] {
-    let channels = network.input.color.channels() as usize;
+    picture_metadata(&network.input, labels)
+}
+
+/// As [`metadata`], for an input.
+#[must_use]
+pub fn picture_metadata(input: &InputSpec, labels: &[String]) -> [(&'static str, String); 5] {
+    let channels = input.color.channels() as usize;
     let list = |values: [f32; 3]| values.iter().take(channels).map(f32::to_string).collect::<Vec<_>>().join(",");
     [
         ("labels", labels.join("\n")),
-        ("color", color_name(network.input.color).to_owned()),
-        ("resize", resize_name(network.input.resize).to_owned()),
-        ("mean", list(network.input.mean)),
-        ("std", list(network.input.std)),
+        ("color", color_name(input.color).to_owned()),
+        ("resize", resize_name(input.resize).to_owned()),
+        ("mean", list(input.mean)),
+        ("std", list(input.std)),
     ]
 }

@@ -2,7 +2,7 @@
 //! The int8 tensor of layer `L` is the value `L.int8`.
 
 use super::graph::{Builder, onnx_weights};
-use super::onnx::INPUT;
+use super::onnx::{self, INPUT};
 use super::proto::{floats, int, int8s, int32s, model, node, oihw_to_ohwi, value};
 use crate::network::Network;
 use crate::quantize::{QuantParams, QuantizedLayer, QuantizedNetwork, QuantizedWeights};
@@ -37,7 +37,11 @@ pub fn export(network: &QuantizedNetwork) -> Result<ModelProto, ShapeError> {
     }
     let dims = builder.dims(network.layers.len());
     builder.graph.output.push(value(&output, DataType::Float, &dims));
-    Ok(model(builder.graph, &[("labels", network.labels.join("\n"))]))
+    let labels = [("labels", network.labels.join("\n"))];
+    Ok(match &network.picture {
+        Some(picture) => model(builder.graph, &onnx::picture_metadata(picture, &network.labels)),
+        None => model(builder.graph, &labels),
+    })
 }
 
 /// Adds operator, activation, quantization and dequantization; returns the name of the dequantized value.

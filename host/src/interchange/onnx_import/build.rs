@@ -358,9 +358,11 @@ impl Builder<'_> {
         let to = if rank == 4 { Shape::new(side(2)?, side(3)?, side(1)?) } else { Shape::new(1, side(2)?, side(1)?) };
         let order = vec![Axis::N, Axis::C, Axis::H, Axis::W];
         let reshaped = View { shape: to, order, ..view.clone() };
-        let possible = view.dims[0] == view.batch && view.in_our_order() && reshaped.in_our_order();
+        // all values in our order before and after, or rows and columns of the same channels in another division
+        let same_order = view.in_our_order() && reshaped.in_our_order();
+        let divided = view.shape.c == to.c && view.channels_first();
         ensure!(
-            possible,
+            view.dims[0] == view.batch && (same_order || divided),
             "takes {:?} as a picture of channels, rows and columns, but its values lie in another order",
             view.dims
         );

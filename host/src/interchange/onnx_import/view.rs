@@ -77,6 +77,12 @@ impl View {
         self.long().is_sorted()
     }
 
+    /// Whether the values lie channel by channel, as ONNX's pictures do.
+    pub fn channels_first(&self) -> bool {
+        let place = |axis: Axis| [N, C, H, W].iter().position(|&other| other == axis);
+        self.long().map(place).is_sorted()
+    }
+
     /// Whether a dimension is an axis, or could be: a dimension of 1 is any axis of size 1.
     pub fn is_axis(&self, dim: usize, axis: Axis) -> bool {
         let Some(groups) = self.groups() else { return false };

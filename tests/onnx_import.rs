@@ -1,0 +1,363 @@
+//! ONNX in: networks and single nodes against tract, quantized networks byte for byte, and what is refused.
+
+use crate::graphs::{every_layer, quantized_every_layer};
+use crate::onnx_build::{self as build, Attribute, Graph};
+use ocelli::image::ColorOrder;
+use ocelli::ir::{Op, Unary};
+use ocelli_host::check::tract::TractModel;
+use ocelli_host::compile::{Options, Target, compile};
+use ocelli_host::interchange::onnx::{self, INPUT};
+use ocelli_host::interchange::onnx_import::{OnnxImport, import, import_model};
+use ocelli_host::interchange::qdq;
+use ocelli_host::interchange::tflite::{ImportOptions, Imported};
+use ocelli_host::model::{ModelBytes, classify};
+use ocelli_host::network::{LayerKind, Network, Weights};
+use ocelli_host::train::{Classifier, device};
+use prost::Message;
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use tract_onnx::pb::ModelProto;
+
+fn float(imported: OnnxImport) -> (Network, Weights) {
+    match imported.imported {
+        Imported::Float(parts) => *parts,
+        Imported::Quantized(_) => panic!("a float network became a quantized one"),
+    }
+}
+
+fn options() -> ImportOptions {
+    ImportOptions { name: "imported".to_owned(), ..ImportOptions::default() }
+}
+
+/// Values of the network's input, `[h, w, c]`.
+fn noise(network: &Network, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    (0..network.input.shape.elements().unwrap()).map(|_| rng.random_range(-1.0..1.0)).collect()
+}
+
+/// The logits that Burn computes.
+fn logits(network: &Network, weights: &Weights, input: &[f32]) -> Vec<f32> {
+    let flex = device("flex").unwrap();
+    let shape = network.input.shape;
+    let data = burn::tensor::TensorData::new(input.to_vec(), [1, shape.h as usize, shape.w as usize, shape.c as usize]);
+    let x = burn::tensor::Tensor::<4>::from_data(data, &flex).permute([0, 3, 1, 2]);
+    let module = Classifier::new(network, weights, &flex).unwrap();
+    module.forward(x).into_data().iter::<f32>().collect()
+}
+
+fn softmax(logits: &[f32]) -> Vec<f32> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let all: Vec<f64> = logits.iter().map(|&v| f64::from(v - largest).exp()).collect();
+    let sum: f64 = all.iter().sum();
+    all.iter().map(|v| (v / sum) as f32).collect()
+}
+
+/// Both lists have the same values but for `1e-4` of the largest.
+fn assert_close(ours: &[f32], theirs: &[f32], what: &str) {
+    assert_eq!(ours.len(), theirs.len(), "{what}");
+    let largest = theirs.iter().fold(1e-3_f32, |m, v| m.max(v.abs()));
+    for (at, (a, b)) in ours.iter().zip(theirs).enumerate() {
+        assert!((a - b).abs() <= 1e-4 * largest, "{what}: value {at} is {a}, tract has {b}");
+    }
+}
+
+/// The value that the softmax of a network reads.
+fn logits_name(network: &Network) -> String {
+    let nodes = network.nodes().unwrap();
+    nodes[nodes.last().unwrap().inputs[0] - 1].name.clone()
+}
+
+#[test]
+fn exported_networks_come_back_and_compute_what_tract_computes() {
+    let small = |name: &str, side: u32| {
+        let network = Network::open(name).unwrap().with_classes(5).unwrap();
+        if side == 0 { network } else { network.with_input(side, side).unwrap() }
+    };
+    let mut networks: Vec<(Network, Weights)> =
+        [("resnet8", 0), ("mobilenet-v1-0.25", 32), ("mobilenet-v2-0.35", 32), ("ds-cnn", 0)]
+            .into_iter()
+            .map(|(name, side)| {
+                let network = small(name, side);
+                let weights = Weights::initial(&network, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
+                (network, weights)
+            })
+            .collect();
+    networks.push(every_layer());
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    for (network, weights) in networks {
+        let labels: Vec<String> = (0..network.classes().unwrap()).map(|class| format!("class {class}")).collect();
+        let proto = onnx::export(&network, &weights, &labels).unwrap();
+        let imported = import(&proto.encode_to_vec(), None, &options()).unwrap();
+        assert_eq!(imported.labels, labels);
+        assert_eq!(imported.notes, Vec::<String>::new(), "{}", network.name);
+        let (again, again_weights) = float(imported);
+        assert_eq!(again.input, network.input, "{}", network.name);
+        let tract = TractModel::new(&proto, INPUT, &logits_name(&network)).unwrap();
+        for _ in 0..2 {
+            let input = noise(&network, &mut rng);
+            assert_close(&logits(&again, &again_weights, &input), &tract.run_f32(&input).unwrap(), &network.name);
+        }
+        assert_eq!(Network::from_toml(&again.to_toml(), "net.toml").unwrap(), again);
+    }
+}
+
+#[test]
+fn a_quantized_network_comes_back_and_gives_the_same_bytes() {
+    let quantized = quantized_every_layer();
+    let proto = qdq::export(&quantized).unwrap();
+    let imported = import(&proto.encode_to_vec(), None, &options()).unwrap();
+    assert_eq!(imported.labels, quantized.labels);
+    let Imported::Quantized(again) = imported.imported else { panic!("not quantized") };
+    let bytes = [&quantized, &*again].map(|network| compile(network, Options::for_target(Target::HOST)).unwrap());
+    let mut rng = ChaCha8Rng::seed_from_u64(8);
+    let pictures: Vec<Vec<u8>> = (0..5).map(|_| (0..28 * 28).map(|_| rng.random()).collect()).collect();
+    let scores = bytes.map(|bytes| {
+        let model = ModelBytes::new(&bytes);
+        let run = |pixels: &Vec<u8>| model.with_session(|session| classify(session, pixels)).unwrap();
+        pictures.iter().map(run).collect::<Vec<Vec<i8>>>()
+    });
+    assert_eq!(again.input, quantized.input);
+    assert_eq!(again.picture, quantized.picture);
+    assert_eq!(scores[0], scores[1]);
+    assert!(scores[0].iter().any(|other| *other != scores[0][0]), "the pictures are told apart");
+}
+
+/// Two convolutions and a flatten, written as exporters write them; the first comes with `around` before it.
+fn classifier(rng: &mut ChaCha8Rng, around: impl FnOnce(&mut Graph, &str) -> String) -> ModelProto {
+    let mut graph = Graph::new(&[1, 3, 9, 8]);
+    let x = around(&mut graph, "x");
+    let weights = graph.random(&[4, 3, 3, 3], rng);
+    let x = graph.node("Conv", &[&x, &weights], &[("pads", Attribute::Ints(&[1, 0, 1, 2]))]);
+    let bias = graph.random(&[4, 1, 1], rng);
+    let x = graph.node("Add", &[&x, &bias], &[]);
+    let x = graph.node("Relu", &[&x], &[]);
+    let shape = graph.node("Shape", &[&x], &[]);
+    let zero = graph.ints(&[], &[0]);
+    let batch = graph.node("Gather", &[&shape, &zero], &[("axis", Attribute::Int(0))]);
+    let axes = graph.ints(&[1], &[0]);
+    let batch = graph.node("Unsqueeze", &[&batch, &axes], &[]);
+    let rest = graph.ints(&[1], &[-1]);
+    let to = graph.node("Concat", &[&batch, &rest], &[("axis", Attribute::Int(0))]);
+    let x = graph.node("Reshape", &[&x, &to], &[]);
+    let weights = graph.random(&[4 * 9 * 8, 5], rng);
+    let x = graph.node("MatMul", &[&x, &weights], &[]);
+    let bias = graph.random(&[5], rng);
+    let x = graph.node("Add", &[&x, &bias], &[]);
+    graph.finish(&x, 13)
+}
+
+#[test]
+fn what_exporters_write_in_several_nodes_becomes_layers() {
+    let mut rng = ChaCha8Rng::seed_from_u64(9);
+    let proto = classifier(&mut rng, |_, x| x.to_owned());
+    let imported = import_model(&proto, None, &options()).unwrap();
+    assert!(imported.notes.iter().any(|note| note.contains("a softmax was added")), "{:?}", imported.notes);
+    let (network, weights) = float(imported);
+    let kinds: Vec<&str> =
+        network.nodes().unwrap().iter().map(|node| ocelli_host::network::op_name(&node.op)).collect();
+    assert_eq!(kinds, ["conv2d", "flatten", "dense", "softmax"]);
+    let tract = TractModel::new(&proto, "x", build::OUTPUT).unwrap();
+    let input = noise(&network, &mut rng);
+    assert_close(&logits(&network, &weights, &input), &tract.run_f32(&input).unwrap(), "flatten");
+}
+
+#[test]
+fn a_normalization_in_the_graph_becomes_that_of_the_input() {
+    let mut rng = ChaCha8Rng::seed_from_u64(10);
+    let proto = classifier(&mut rng, |graph, x| {
+        let mean = graph.floats(&[1, 3, 1, 1], &[0.5, 0.25, 0.125]);
+        let std = graph.floats(&[3, 1, 1], &[0.5, 2.0, 0.25]);
+        let x = graph.node("Sub", &[x, &mean], &[]);
+        graph.node("Div", &[&x, &std], &[])
+    });
+    let range = Some([-1.0, 1.0]);
+    let imported =
+        import_model(&proto, None, &ImportOptions { range, color: Some(ColorOrder::Bgr), ..options() }).unwrap();
+    let (network, weights) = float(imported);
+    assert_eq!(network.input.color, ColorOrder::Bgr);
+    // pixel p is x = 2 p / 255 - 1 for the file, and (x - mean) / std for the network
+    for (channel, (mean, std)) in [(0.5, 0.5), (0.25, 2.0), (0.125, 0.25)].into_iter().enumerate() {
+        for pixel in [0_u8, 77, 255] {
+            let expected = (2.0 * f32::from(pixel) / 255.0 - 1.0 - mean) / std;
+            assert!((network.input.normalize(channel, pixel) - expected).abs() < 1e-5);
+        }
+    }
+    let tract = TractModel::new(&proto, "x", build::OUTPUT).unwrap();
+    let pixels: Vec<u8> = (0..9 * 8 * 3).map(|_| rng.random()).collect();
+    let normalized: Vec<f32> =
+        pixels.iter().enumerate().map(|(at, &pixel)| network.input.normalize(at % 3, pixel)).collect();
+    let raw: Vec<f32> = pixels.iter().map(|&pixel| 2.0 * f32::from(pixel) / 255.0 - 1.0).collect();
+    assert_close(&logits(&network, &weights, &normalized), &tract.run_f32(&raw).unwrap(), "normalization");
+}
+
+/// Nodes over a picture of `[1, 3, 9, 8]`, made into a classifier by a global pool.
+fn over_a_picture(nodes: impl FnOnce(&mut Graph, &mut ChaCha8Rng) -> String) -> ModelProto {
+    let mut rng = ChaCha8Rng::seed_from_u64(11);
+    let mut graph = Graph::new(&[1, 3, 9, 8]);
+    let x = nodes(&mut graph, &mut rng);
+    let x = graph.node("GlobalAveragePool", &[&x], &[]);
+    let x = graph.node("Flatten", &[&x], &[]);
+    graph.finish(&x, 13)
+}
+
+#[test]
+fn windows_reach_where_onnx_says() {
+    let same = |side: &'static str| ("auto_pad", Attribute::Text(side));
+    let [upper, lower] = [same("SAME_UPPER"), same("SAME_LOWER")];
+    let kernel = |sides: &'static [i64]| ("kernel_shape", Attribute::Ints(sides));
+    let strides = ("strides", Attribute::Ints(&[2, 3]));
+    let ceil = ("ceil_mode", Attribute::Int(1));
+    let pads = ("pads", Attribute::Ints(&[1, 2, 0, 1]));
+    let cases: Vec<(&str, Vec<(&str, Attribute<'_>)>)> = vec![
+        ("MaxPool", vec![kernel(&[3, 4]), strides, upper]),
+        ("MaxPool", vec![kernel(&[3, 4]), strides, lower]),
+        ("MaxPool", vec![kernel(&[3, 3]), ("strides", Attribute::Ints(&[2, 2])), ceil]),
+        ("MaxPool", vec![kernel(&[2, 3]), strides, pads]),
+        ("AveragePool", vec![kernel(&[3, 3]), pads]),
+        ("AveragePool", vec![kernel(&[3, 3]), pads, ("count_include_pad", Attribute::Int(1))]),
+        ("Conv", vec![pads, strides, ("dilations", Attribute::Ints(&[2, 1]))]),
+        ("Conv", vec![lower, strides]),
+        ("Conv", vec![pads, ("group", Attribute::Int(3))]),
+    ];
+    for (kind, attributes) in cases {
+        let groups = attributes.iter().any(|(name, _)| *name == "group");
+        let proto = over_a_picture(|graph, rng| {
+            let weights = (kind == "Conv").then(|| graph.random(&[6, if groups { 1 } else { 3 }, 3, 2], rng));
+            let inputs: Vec<&str> = std::iter::once("x").chain(weights.as_deref()).collect();
+            graph.node(kind, &inputs, &attributes)
+        });
+        let (network, weights) = float(import_model(&proto, None, &options()).unwrap());
+        let input = noise(&network, &mut ChaCha8Rng::seed_from_u64(12));
+        let tract = TractModel::new(&proto, "x", build::OUTPUT).unwrap();
+        let what = format!("{kind} {:?}", network.layers[0].kind);
+        assert_close(&logits(&network, &weights, &input), &tract.run_f32(&input).unwrap(), &what);
+    }
+}
+
+#[test]
+fn functions_are_known_by_their_patterns() {
+    let hard_swish_by = |last: &'static str| {
+        over_a_picture(move |graph, _| {
+            let three = graph.floats(&[], &[3.0]);
+            let [low, high] = [0.0, 6.0].map(|bound| graph.floats(&[], &[bound]));
+            let shifted = graph.node("Add", &["x", &three], &[]);
+            let clipped = graph.node("Clip", &[&shifted, &low, &high], &[]);
+            let six = graph.floats(&[], &[if last == "Mul" { 1.0 / 6.0 } else { 6.0 }]);
+            if last == "gate" {
+                let gate = graph.node("Div", &[&clipped, &six], &[]);
+                return graph.node("Mul", &["x", &gate], &[]);
+            }
+            let product = graph.node("Mul", &["x", &clipped], &[]);
+            graph.node(last, &[&product, &six], &[])
+        })
+    };
+    let swish = over_a_picture(|graph, _| {
+        let gate = graph.node("Sigmoid", &["x"], &[]);
+        graph.node("Mul", &[&gate, "x"], &[])
+    });
+    let relu6 = over_a_picture(|graph, _| {
+        let six = graph.floats(&[], &[6.0]);
+        let positive = graph.node("Relu", &["x"], &[]);
+        graph.node("Min", &[&positive, &six], &[])
+    });
+    let clip = over_a_picture(|graph, _| {
+        let [low, high] = [-0.5, 0.25].map(|bound| graph.floats(&[], &[bound]));
+        graph.node("Clip", &["x", &low, &high], &[])
+    });
+    let hard_sigmoid = over_a_picture(|graph, _| {
+        graph.node("HardSigmoid", &["x"], &[("alpha", Attribute::Float(0.3)), ("beta", Attribute::Float(0.4))])
+    });
+    let cases = [
+        (hard_swish_by("Div"), Unary::HardSwish),
+        (hard_swish_by("Mul"), Unary::HardSwish),
+        (hard_swish_by("gate"), Unary::HardSwish),
+        (swish, Unary::Swish),
+        (relu6, Unary::Relu6),
+        (clip, Unary::Clip { low: -0.5, high: 0.25 }),
+        (hard_sigmoid, Unary::HardSigmoid { alpha: 0.3, beta: 0.4 }),
+    ];
+    for (proto, expected) in cases {
+        let (network, weights) = float(import_model(&proto, None, &options()).unwrap());
+        assert_eq!(network.layers[0].kind, LayerKind::Op(Op::Unary(expected)));
+        let input: Vec<f32> = noise(&network, &mut ChaCha8Rng::seed_from_u64(13)).iter().map(|v| 8.0 * v).collect();
+        let tract = TractModel::new(&proto, "x", build::OUTPUT).unwrap();
+        assert_close(&logits(&network, &weights, &input), &tract.run_f32(&input).unwrap(), &format!("{expected:?}"));
+    }
+}
+
+#[test]
+fn networks_of_tensorflow_keep_their_order() {
+    // pictures come in as NHWC, are turned for the convolution, and turned back before they are flattened
+    let mut rng = ChaCha8Rng::seed_from_u64(14);
+    let mut graph = Graph::new(&[1, 7, 6, 3]);
+    let x = graph.node("Transpose", &["x"], &[("perm", Attribute::Ints(&[0, 3, 1, 2]))]);
+    let weights = graph.random(&[4, 3, 3, 3], &mut rng);
+    let x = graph.node("Conv", &[&x, &weights], &[]);
+    let x = graph.node("Transpose", &[&x], &[("perm", Attribute::Ints(&[0, 2, 3, 1]))]);
+    let bias = graph.random(&[4], &mut rng);
+    let x = graph.node("Add", &[&x, &bias], &[]);
+    let to = graph.ints(&[2], &[-1, 80]);
+    let x = graph.node("Reshape", &[&x, &to], &[]);
+    let (weights, bias) = (graph.random(&[1, 80], &mut rng), graph.random(&[1], &mut rng));
+    let x = graph.node("Gemm", &[&x, &weights, &bias], &[("transB", Attribute::Int(1))]);
+    let x = graph.node("Sigmoid", &[&x], &[]);
+    let proto = graph.finish(&x, 13);
+    let imported = import_model(&proto, None, &options()).unwrap();
+    assert!(imported.notes.iter().any(|note| note.contains("the second being yes")), "{:?}", imported.notes);
+    let (network, weights) = float(imported);
+    assert_eq!(network.classes().unwrap(), 2);
+    let input = noise(&network, &mut rng);
+    // the file's own order is ours
+    let yes = build::run_tract(&proto, &input);
+    let ours = softmax(&logits(&network, &weights, &input));
+    assert!((ours[1] - yes[0]).abs() < 1e-5, "{ours:?} {yes:?}");
+}
+
+#[test]
+fn all_that_is_not_supported_is_listed_with_the_way_around() {
+    let proto = over_a_picture(|graph, _| {
+        let x = graph.named("Erf", "first", &["x"], &[]);
+        let x = graph.named("Erf", "second", &[&x], &[]);
+        let x = graph.named("Relu", "fine", &[&x], &[]);
+        graph.named("DepthToSpace", "third", &[&x], &[("blocksize", Attribute::Int(1))])
+    });
+    let error = format!("{:#}", import_model(&proto, None, &options()).unwrap_err());
+    assert!(error.contains("- Erf is not supported ('first', 'second')"), "{error}");
+    assert!(error.contains("- DepthToSpace is not supported ('third')"), "{error}");
+    assert!(!error.contains("fine"), "{error}");
+    assert!(error.contains("tract, a runtime for ONNX, runs this file as it is"), "{error}");
+    let proto = over_a_picture(|graph, _| {
+        let x = graph.named("Conv", "open", &["x", "x"], &[]);
+        graph.named("Relu", "odd", &[&x], &[("surprise", Attribute::Int(1))])
+    });
+    let error = format!("{:#}", import_model(&proto, None, &options()).unwrap_err());
+    assert!(error.contains("computes its input 'x': a constant is supported ('open')"), "{error}");
+    let mut old = over_a_picture(|graph, _| graph.node("Relu", &["x"], &[]));
+    old.opset_import[0].version = 7;
+    let error = format!("{:#}", import_model(&old, None, &options()).unwrap_err());
+    assert!(error.contains("operator set 7"), "{error}");
+}
+
+#[test]
+fn damaged_files_are_refused_or_read_but_never_a_panic() {
+    let mut rng = ChaCha8Rng::seed_from_u64(15);
+    let good = classifier(&mut rng, |_, x| x.to_owned()).encode_to_vec();
+    import(&good, None, &options()).unwrap();
+    let mut refused = 0;
+    for _ in 0..3000 {
+        let mut file = good.clone();
+        for _ in 0..rng.random_range(1..4) {
+            let at = rng.random_range(0..file.len());
+            match rng.random_range(0..4) {
+                0 => file[at] ^= 1 << rng.random_range(0..8),
+                1 => file[at] = rng.random(),
+                2 => file[at] = 0xff,
+                _ => file.truncate(at.max(1)),
+            }
+        }
+        // the weights are most of the file: the structure is what is to be hit
+        let model = ModelProto::decode(file.as_slice());
+        refused += usize::from(model.is_err() || import(&file, None, &options()).is_err());
+    }
+    assert!(refused > 100, "{refused}");
+}
