@@ -211,7 +211,7 @@ impl Builder<'_> {
                 constants.push(self.optional_constant(node, index)?);
             }
             let value = folding::fold(node, &constants, self.opset, self.folder)?;
-            self.budget = self.budget.checked_sub(value.len()).context("makes more constants than the file has")?;
+            self.spend(value.len())?;
             return Ok(Value::Constant(Rc::new(value)));
         }
         match kind {
@@ -246,6 +246,12 @@ impl Builder<'_> {
         }
     }
 
+    /// Counts the elements of a constant that is made: nothing may be made of a file that is many times its size.
+    pub fn spend(&mut self, elements: usize) -> anyhow::Result<()> {
+        self.budget = self.budget.checked_sub(elements).context("makes far more constants than the file has")?;
+        Ok(())
+    }
+
     /// The name of input `index`, `None` where it is left out.
     pub fn input_name<'n>(&self, node: &'n NodeProto, index: usize) -> Option<&'n str> {
         node.input.get(index).map(String::as_str).filter(|name| !name.is_empty())
@@ -258,9 +264,15 @@ impl Builder<'_> {
             Some(Value::Constant(constant)) => Ok(Some(Rc::clone(constant))),
             Some(_) => bail!("computes its input '{name}': a constant is supported"),
             None => {
-                let tensor =
-                    self.initializers.get(name).with_context(|| format!("reads '{name}', which nothing makes"))?;
+                let tensor = self
+                    .initializers
+                    .get(name)
+                    .with_context(|| format!("reads '{name}', which nothing before it makes"))?;
                 let constant = Rc::new(constant::read(tensor, self.folder)?);
+                if tensor.raw_data.is_empty() {
+                    // of another file, whose size does not count otherwise
+                    self.budget = self.budget.saturating_add(4 * constant.len());
+                }
                 if constant.len() <= MAX_CHANNELS {
                     // small ones are read many times, as scales and shapes
                     self.values.insert(name.to_owned(), Value::Constant(Rc::clone(&constant)));

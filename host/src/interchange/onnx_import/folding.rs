@@ -24,7 +24,12 @@ pub fn fold(
     let attributes = |known: &[&str]| Attributes::of(node, known);
     Ok(match node.op_type.as_str() {
         "Constant" => constant(node, folder)?,
-        "Identity" | "Dropout" => input(0)?.clone(),
+        "Identity" => input(0)?.clone(),
+        "Dropout" => {
+            let training = inputs.get(2).and_then(Option::as_deref).map(Constant::whole).transpose()?;
+            ensure!(training.is_none_or(|training| training == [0]), "drops values in training mode");
+            input(0)?.clone()
+        }
         "Shape" => {
             let x = input(0)?;
             shape_of(&x.dims, attributes(&["start", "end"])?)?

@@ -1,13 +1,14 @@
 //! The graph of an ONNX file: its inputs, its constants, and its nodes in order.
 
-use super::build::{Builder, Draft, Head, Value, operator};
+use super::build::{Builder, Draft, Head, Value};
 use super::constant::{self, Constant};
 use super::patterns;
-use super::problems::{Problem, advice, report};
+use super::problems::{advice, report};
 use super::view::{Axis, View};
 use crate::quantize::QuantParams;
 use anyhow::{Context, bail, ensure};
 use ocelli::ir::Shape;
+use prost::Message;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::rc::Rc;
@@ -127,13 +128,6 @@ pub fn lower(
     let scalar = |name: &str| scalars.get(name).copied();
     needed = patterns::join(needed, &HashSet::from([output.name.as_str()]), &scalar);
     let nodes = needed_nodes(needed.iter(), &output.name);
-    let elements = |tensor: &TensorProto| tensor.dims.iter().try_fold(1_i64, |product, &n| product.checked_mul(n));
-    let stored: usize = graph
-        .initializer
-        .iter()
-        .filter_map(elements)
-        .map(|n| usize::try_from(n).unwrap_or(0))
-        .fold(0, usize::saturating_add);
     let mut readers = HashMap::from([(output.name.clone(), 1)]);
     nodes.iter().flat_map(|node| &node.input).for_each(|name| *readers.entry(name.clone()).or_insert(0) += 1);
     let mut builder = Builder {
@@ -148,7 +142,7 @@ pub fn lower(
         input_params: vec![None; given.len()],
         fragment,
         notes: Vec::new(),
-        budget: stored.saturating_mul(4).saturating_add(1 << 20),
+        budget: model.encoded_len().saturating_mul(4).saturating_add(1 << 22),
     };
     for (tensor, input) in given.iter().enumerate() {
         let view = View {
@@ -164,7 +158,6 @@ pub fn lower(
     }
     let mut problems = Vec::new();
     for node in &nodes {
-        check_made(&builder, node, &mut problems);
         builder.add(node, &mut problems);
     }
     if !problems.is_empty() {
@@ -173,20 +166,6 @@ pub fn lower(
     let output = builder.values.remove(&output.name).context("nothing makes the network's output")?;
     let Builder { inputs, layers, head, input_params, notes, .. } = builder;
     Ok(Lowered { inputs, layers, head, input_params, notes, output })
-}
-
-/// Reports a node that reads what is not there.
-fn check_made(builder: &Builder<'_>, node: &NodeProto, problems: &mut Vec<Problem>) {
-    let known = |name: &String| {
-        name.is_empty() || builder.values.contains_key(name) || builder.initializers.contains_key(name.as_str())
-    };
-    if let Some(missing) = node.input.iter().find(|name| !known(name)) {
-        problems.push(Problem {
-            node: super::build::name_of(node),
-            operator: operator(node),
-            reason: format!("reads '{missing}', which is not made before it"),
-        });
-    }
 }
 
 /// The nodes that a value needs, in the order of the file.

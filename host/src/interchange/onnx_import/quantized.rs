@@ -101,6 +101,7 @@ impl Builder<'_> {
             (q - zero_points[c]) as f32 * scales[c]
         };
         ensure!(!scales.is_empty(), "has no scale");
+        self.spend(3 * ints.len())?;
         let values = ints.iter().enumerate().map(real).collect();
         let stored = Stored { ints: ints.clone(), kind: *kind, scales, zero_points, axis: along };
         Ok(Constant { stored: Some(Box::new(stored)), ..Constant::floats(x.dims.clone(), values) })
