@@ -2,8 +2,10 @@
 
 use crate::graphs::{every_layer, quantized_every_layer};
 use crate::onnx_build::{self as build, Attribute, Graph};
+use crate::support::repository;
 use ocelli::image::ColorOrder;
 use ocelli::ir::{Op, Unary};
+use ocelli::quant::quantize;
 use ocelli_host::check::tract::TractModel;
 use ocelli_host::compile::{Options, Target, compile};
 use ocelli_host::interchange::onnx::{self, INPUT};
@@ -311,6 +313,70 @@ fn networks_of_tensorflow_keep_their_order() {
     let yes = build::run_tract(&proto, &input);
     let ours = softmax(&logits(&network, &weights, &input));
     assert!((ours[1] - yes[0]).abs() < 1e-5, "{ours:?} {yes:?}");
+}
+
+/// Inputs `[c, h, w]` and outputs that ONNX Runtime recorded; see tools/onnx_models.py.
+#[derive(serde::Deserialize)]
+struct Recorded {
+    cases: Vec<RecordedCase>,
+}
+
+#[derive(serde::Deserialize)]
+struct RecordedCase {
+    input: Vec<f32>,
+    output: Vec<f32>,
+}
+
+impl RecordedCase {
+    /// The input as `[h, w, c]`.
+    fn input(&self) -> Vec<f32> {
+        let cells = self.input.len() / 3;
+        (0..cells).flat_map(|cell| (0..3).map(move |c| self.input[c * cells + cell])).collect()
+    }
+}
+
+fn recorded(name: &str) -> (OnnxImport, Vec<RecordedCase>) {
+    let path = repository("tests/models").join(name);
+    let file = std::fs::read(path.with_extension("onnx")).unwrap();
+    let recorded: Recorded = serde_json::from_slice(&std::fs::read(path.with_extension("json")).unwrap()).unwrap();
+    (import(&file, None, &options()).unwrap(), recorded.cases)
+}
+
+#[test]
+fn a_network_of_pytorch_computes_what_onnx_runtime_recorded() {
+    let (imported, cases) = recorded("torch_small");
+    let (network, weights) = float(imported);
+    let nodes = network.nodes().unwrap();
+    assert!(nodes.iter().any(|node| node.op == Op::Unary(Unary::HardSwish)), "{nodes:?}");
+    assert_eq!(cases.len(), 4);
+    for case in cases {
+        assert_close(&logits(&network, &weights, &case.input()), &case.output, "torch_small");
+    }
+}
+
+#[test]
+fn a_network_that_onnx_runtime_quantized_computes_nearly_the_same() {
+    let (imported, cases) = recorded("ort_qdq_small");
+    let Imported::Quantized(mut network) = imported.imported else { panic!("not quantized") };
+    assert_eq!(network.layers.pop().unwrap().node.op, Op::Softmax);
+    let last = network.layers.last().unwrap().output;
+    let model = ModelBytes::new(&compile(&network, Options::for_target(Target::HOST)).unwrap());
+    let (mut largest, mut all) = (0.0_f32, 0.0_f32);
+    for case in cases {
+        let input: Vec<i8> =
+            case.input().iter().map(|&v| quantize(v, network.input.scale, network.input.zero_point)).collect();
+        let scores = model
+            .with_session(|session| Ok(session.run_frame(&input).map(<[i8]>::to_vec)))
+            .unwrap()
+            .expect("a frame of the input's size");
+        for (&score, theirs) in scores.iter().zip(&case.output) {
+            let ours = (i32::from(score) - last.zero_point) as f32 * last.scale;
+            largest = largest.max((ours - theirs).abs() / last.scale);
+            all = all.max(theirs.abs() / last.scale);
+        }
+    }
+    // ONNX Runtime computes in float between the steps, our runtime in integers
+    assert!(largest <= 3.01 && all > 60.0, "{largest} steps of {all}");
 }
 
 #[test]
