@@ -273,7 +273,7 @@ fn picture(
     let (mut mean, mut std) = match (range, stated) {
         (Some([black, white]), _) => {
             ensure!(white > black, "white ({white}) must be above black ({black})");
-            ([-black / (white - black); 3], [1.0 / (white - black); 3])
+            ([0.0 - black / (white - black); 3], [1.0 / (white - black); 3])
         }
         (None, Some(stated)) => stated,
         (None, None) => ([0.0; 3], [1.0; 3]),

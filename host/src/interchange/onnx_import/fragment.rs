@@ -114,6 +114,12 @@ fn view_of(dims: &[usize], tensor: usize) -> anyhow::Result<View> {
 }
 
 impl Fragment {
+    /// Whether all of it was computed while importing.
+    #[must_use]
+    pub fn is_constant(&self) -> bool {
+        matches!(self.lowered.output, Value::Constant(_))
+    }
+
     /// Runs the nodes.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, type_proto};
 
 /// Oldest operator set that is read.
-const OLDEST: i64 = 9;
+const OLDEST: i64 = 7;
 /// Far more nodes than a classifier has.
 const MAX_NODES: usize = 1 << 14;
 /// Largest side of an input.

@@ -5,7 +5,7 @@
 //! where a layer gets them. [`patterns`] joins what exporters write in several nodes. What cannot be imported is listed in one go.
 //!
 //! # Source
-//! ONNX's operator specifications, operator sets 9 to 24.
+//! ONNX's operator specifications, operator sets 7 to 24.
 
 mod attributes;
 mod build;

@@ -126,7 +126,7 @@ impl Builder<'_> {
         let kernel = attributes.ints("kernel_shape")?.context("has no kernel_shape")?;
         let kernel: Vec<usize> = kernel.iter().map(|&n| usize::try_from(n)).collect::<Result<_, _>>()?;
         let Sliding { mut window, extra } = sliding(attributes, &kernel, &x)?;
-        ensure!(window.dilation == [1, 1], "is a pool with dilations {:?}", attributes.ints("dilations")?);
+        ensure!(window.dilation == [1, 1], "is a pool with dilations {:?}", window.dilation);
         if average && attributes.int("count_include_pad", 0)? != 0 {
             // zeros that count are a padding of their own; what rounding up adds does not count
             let cells = window.resolve(x.shape)?.pads;
