@@ -193,7 +193,7 @@ impl Builder<'_> {
                 continue;
             }
             let place = [Axis::H, Axis::W].iter().position(|&axis| x.is_axis(dim, axis));
-            let place = place.filter(|_| !x.is_axis(dim, Axis::C) && !(x.is_axis(dim, Axis::N) && dim == 0));
+            let place = place.filter(|_| !(x.is_axis(dim, Axis::C) || x.is_axis(dim, Axis::N) && dim == 0));
             let place = place.context("pads another axis than rows and columns")?;
             let cell = |n: i64| u16::try_from(n).context("has a padding that is negative or too large");
             (cells[place], cells[place + 2]) = (cell(before)?, cell(after)?);
