@@ -222,7 +222,7 @@ mod tests {
             ("depth = 3\nfilters = 4\nkernel = [3, 3]", "'kernel' of a conv3d is one number or [depth, rows, columns]"),
             ("depth = 3\nfilters = 4\nkernel = 1\npadding = 1", "padding of a conv3d is \"valid\" or \"same\""),
             ("depth = 3\nfilters = 4\nkernel = 1\ngroups = 3", "does not take the key 'groups'"),
-            ("depth = 3\nfilters = 4\nkernel = 1\nactivation = \"swish\"", "activation = \"swish\""),
+            ("depth = 3\nfilters = 4\nkernel = 1\nactivation = \"mish\"", "activation = \"mish\""),
             ("depth = 3\nfilters = 4\nkernel = 1\ninputs = [\"input\", \"input\"]", "takes one input, got 2"),
         ] {
             let error = network(layer).unwrap_err();

@@ -210,7 +210,7 @@ mod tests {
             ("[[layer]]\ntype = \"conv2d\"\nfilters = 4000000000\nkernel = 3", "'conv2d'"),
             ("[[layer]]\ntype = \"conv2d\"\nfilters = 20000000\nkernel = 3", "make it smaller"),
             ("[[layer]]\ntype = \"conv2d\"\nfilters = 3\nkernel = 3\ngroups = 2", "cannot be divided into 2 groups"),
-            ("[[layer]]\ntype = \"conv2d\"\nfilters = 4\nkernel = 3\nactivation = \"swish\"", "activation = \"swish\""),
+            ("[[layer]]\ntype = \"conv2d\"\nfilters = 4\nkernel = 3\nactivation = \"mish\"", "activation = \"mish\""),
             ("[[layer]]\ntype = \"conv2d\"\nfilters = 4\nkernel = 3\nactivation = \"leaky_relu\"", "'alpha'"),
             ("[[layer]]\ntype = \"dense\"\nunits = 4\nalpha = 0.1", "'alpha' belongs to"),
             ("[[layer]]\ntype = \"conv1d\"\nname = \"c\"\nfilters = 4\nkernel = 3", "layer 'c': conv1d takes"),
