@@ -28,6 +28,8 @@ pub mod cases;
 pub mod elf;
 #[cfg(feature = "emulator")]
 pub mod fit;
+#[cfg(feature = "flash")]
+pub mod flash;
 #[cfg(feature = "emulator")]
 pub mod frames;
 #[cfg(feature = "emulator")]
