@@ -6,7 +6,7 @@ use crate::setup::{self, Needs, TARGETS};
 use crate::sizes;
 use crate::{aarch64, memory};
 use anyhow::{Context, Result, bail};
-use ocelli_firmware_tools::boards::BOARDS;
+use ocelli_firmware_tools::boards::emulated;
 use ocelli_firmware_tools::toolchain::Toolchain;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -101,7 +101,7 @@ fn no_std() -> Result<()> {
 }
 
 fn firmware_clippy() -> Result<()> {
-    for board in BOARDS {
+    for board in emulated() {
         let mut clippy = Toolchain::find(board.target)?.clippy().context(
             "the firmware's toolchain has no clippy; to install it: OCELLI_TOOLCHAIN=debian cargo xtask setup (with rustup: \
              rustup component add clippy)",
@@ -120,7 +120,7 @@ const MAIN_BOARD: &str = "qemu-m4";
 
 /// Builds the firmware for each board with the shipped model, runs it in QEMU and compares every output byte with the host.
 fn device() -> Result<()> {
-    for board in BOARDS {
+    for board in emulated() {
         let images = if board.name == MAIN_BOARD { "100" } else { "10" };
         let mut check = cargo();
         check.args(["run", "--release", "--", "check", MODEL, DATA, "--device-images", images, "--board", board.name]);

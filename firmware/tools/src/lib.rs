@@ -48,7 +48,7 @@ pub mod update;
 
 #[cfg(feature = "emulator")]
 pub use bench::{BenchError, BenchOptions, BenchReport, CoreInstructions, DuoReport, LayerReport, bench, duo};
-pub use boards::{BOARDS, Board, Optimize, UnknownBoard, find};
+pub use boards::{BOARDS, Board, Emulator, Flashing, NotEmulated, Optimize, UnknownBoard, emulated, find, real};
 #[cfg(feature = "emulator")]
 pub use build::{BuildError, Firmware, build};
 #[cfg(feature = "emulator")]

@@ -2,7 +2,7 @@
 
 use crate::boards::Board;
 use crate::log;
-use crate::toolchain::{MissingTool, find_qemu};
+use crate::toolchain::{MissingTool, find_emulator};
 use ocelli_app::bench::RESULTS_FILE;
 use std::ffi::CStr;
 use std::fs::{self, File};
@@ -99,7 +99,7 @@ pub(crate) struct Finished {
 
 /// Runs a program to its end; `progress` is told the number of frames finished.
 pub(crate) fn run(board: &'static Board, job: &Job<'_>, progress: &mut dyn FnMut(usize)) -> Result<Finished, RunError> {
-    find_qemu(board.qemu)?;
+    let emulator = find_emulator(board)?;
     let elf = fs::read(job.elf).map_err(file(&job.elf.display().to_string()))?;
     let dir = tempfile::Builder::new().prefix("ocelli-qemu-").tempdir().map_err(file("temporary folder"))?;
     let path = |name: &str| dir.path().join(name);
@@ -107,9 +107,9 @@ pub(crate) fn run(board: &'static Board, job: &Job<'_>, progress: &mut dyn FnMut
 
     let output = |stream: &str| File::create(path(stream)).map_err(file("QEMU's output"));
     let mut qemu = Running(
-        Command::new(board.qemu)
-            .args(board.machine)
-            .args(["-icount", &format!("shift={}", board.icount_shift)])
+        Command::new(emulator.program)
+            .args(emulator.machine)
+            .args(["-icount", &format!("shift={}", emulator.icount_shift)])
             .args(["-display", "none", "-monitor", "none", "-serial", "none"])
             .args(["-semihosting-config", "enable=on,target=native"])
             .args(job.arguments)
@@ -120,7 +120,7 @@ pub(crate) fn run(board: &'static Board, job: &Job<'_>, progress: &mut dyn FnMut
             .stdout(output("log")?)
             .stderr(output("messages")?)
             .spawn()
-            .map_err(file(board.qemu))?,
+            .map_err(file(emulator.program))?,
     );
     let results_path = path(&name(RESULTS_FILE));
     let ended = qemu.wait(&results_path, job.done, progress)?;

@@ -9,7 +9,7 @@ use ocelli_app::update::signature::{public_key, sign};
 use ocelli_app::update::sim::Random;
 use ocelli_app::update::{Refusal, Signature};
 use ocelli_firmware_tools::push::{Options, Port, PushError, Ran, Sender, Stream};
-use ocelli_firmware_tools::toolchain::find_qemu;
+use ocelli_firmware_tools::toolchain::find_emulator;
 use ocelli_firmware_tools::update::{self, Emulated};
 use ocelli_firmware_tools::{Board, Firmware, Toolchain, find};
 use std::io;
@@ -61,8 +61,8 @@ fn firmware() -> Option<&'static (&'static Board, Toolchain, Firmware)> {
     static FIRMWARE: OnceLock<Option<(&'static Board, Toolchain, Firmware)>> = OnceLock::new();
     let build = || {
         let board = find("qemu-m4").unwrap();
-        let toolchain = match (find_qemu(board.qemu), Toolchain::find(board.target)) {
-            (Ok(()), Ok(toolchain)) => toolchain,
+        let toolchain = match (find_emulator(board), Toolchain::find(board.target)) {
+            (Ok(_), Ok(toolchain)) => toolchain,
             (Err(missing), _) | (_, Err(missing)) => {
                 assert!(std::env::var_os("OCELLI_REQUIRE_DEVICE").is_none(), "{missing}");
                 eprintln!("not run: {missing}");

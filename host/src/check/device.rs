@@ -60,7 +60,7 @@ impl DeviceCheck {
 /// Why a board cannot be run here, in one line with the command that helps; `None` when it can.
 #[must_use]
 pub fn not_available(board: &Board) -> Option<MissingTool> {
-    Toolchain::find(board.target).err().or_else(|| toolchain::find_qemu(board.qemu).err())
+    Toolchain::find(board.target).err().or_else(|| toolchain::find_emulator(board).err())
 }
 
 /// Builds the firmware with the model at `path`, runs it on the first `images` images and compares every output byte.
