@@ -9,10 +9,12 @@ pub mod files;
 pub mod hex;
 pub mod image;
 pub mod mounts;
+pub mod onto;
 pub mod program;
 pub mod uf2;
 
 pub use drive::{Copied, Drive, DriveError};
-pub use files::{Written, write};
+pub use files::{WriteError, Written, write};
 pub use image::{FlashImage, ImageError};
+pub use onto::{FlashError, Flashed, Way, flash, watch, way};
 pub use program::{ProgramError, Programs};
