@@ -34,6 +34,14 @@ pub struct TooLarge {
     pub available: u64,
 }
 
+/// Refuses a model file that a board's classifier has no room for, the code not counted: what is known before anything is compiled.
+///
+/// # Errors
+/// When the file is no model for a board ([`LoadError`]), or too large.
+pub fn check_model(file: &[u8], board: &Board) -> Result<Result<(), TooLarge>, LoadError> {
+    Ok(ModelNeeds::of(file)?.check(board))
+}
+
 /// Bytes of memory that a model takes on every board.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ModelNeeds {
