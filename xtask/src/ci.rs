@@ -4,9 +4,9 @@ use crate::browser;
 use crate::process::{self, cargo, root};
 use crate::setup::{self, Needs, TARGETS};
 use crate::sizes;
-use crate::{aarch64, memory};
+use crate::{aarch64, boards, memory};
 use anyhow::{Context, Result, bail};
-use ocelli_firmware_tools::boards::emulated;
+use ocelli_firmware_tools::boards::{BOARDS, Board, emulated};
 use ocelli_firmware_tools::toolchain::Toolchain;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -46,6 +46,7 @@ const STAGES: &[Stage] = &[
     ("no_std", no_std),
     ("aarch64", aarch64::test),
     ("firmware clippy", firmware_clippy),
+    ("boards", || boards::run().map(drop)),
     ("device", device),
     ("sizes", || sizes::run(&sizes::Args { check: true, write: false }).map(drop)),
 ];
@@ -81,7 +82,9 @@ pub fn run() -> Result<ExitCode> {
 
 fn format() -> Result<()> {
     process::run(cargo().args(["fmt", "--all", "--check"]))?;
-    process::run(cargo().args(["fmt", "--check"]).current_dir(firmware_dir()))
+    let mut folders: Vec<PathBuf> = BOARDS.iter().map(board_dir).collect();
+    folders.dedup();
+    folders.iter().try_for_each(|folder| process::run(cargo().args(["fmt", "--check"]).current_dir(folder)))
 }
 
 /// The portable crates must build for every supported target, and the runtime also with all that can be added to it.
@@ -101,12 +104,12 @@ fn no_std() -> Result<()> {
 }
 
 fn firmware_clippy() -> Result<()> {
-    for board in emulated() {
+    for board in BOARDS {
         let mut clippy = Toolchain::find(board.target)?.clippy().context(
             "the firmware's toolchain has no clippy; to install it: OCELLI_TOOLCHAIN=debian cargo xtask setup (with rustup: \
              rustup component add clippy)",
         )?;
-        clippy.current_dir(firmware_dir()).args(["--release", "--locked", "--target", board.target]);
+        clippy.current_dir(board_dir(board)).args(["--release", "--locked", "--target", board.target]);
         clippy.args(["--target-dir", "../../../target/firmware-clippy", "--features", &board.features.join(",")]);
         clippy.env("CARGO_ENCODED_RUSTFLAGS", board.rustflags.join("\u{1f}"));
         clippy.env("OCELLI_BOARD", board.name).env("OCELLI_MODEL", root().join(MODEL)).env("DEFMT_LOG", "info");
@@ -129,6 +132,6 @@ fn device() -> Result<()> {
     Ok(())
 }
 
-fn firmware_dir() -> PathBuf {
-    root().join("firmware/boards/qemu")
+fn board_dir(board: &Board) -> PathBuf {
+    root().join("firmware/boards").join(board.folder)
 }

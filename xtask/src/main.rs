@@ -1,4 +1,4 @@
-//! Project tasks: `cargo xtask setup`, `ci`, `demo`, `bench`, `browser`, `sizes`, `aarch64`,
+//! Project tasks: `cargo xtask setup`, `ci`, `demo`, `bench`, `boards`, `browser`, `sizes`, `aarch64`,
 //! `sanitize`, `miri`, `gpu` and `remote`.
 
 mod aarch64;
@@ -6,6 +6,7 @@ mod apt;
 mod bench;
 mod bench_host;
 mod bench_train;
+mod boards;
 mod browser;
 mod ci;
 mod debian;
@@ -39,7 +40,9 @@ enum Task {
     /// Measure a model.
     #[command(subcommand)]
     Bench(bench::Task),
-    /// Flash, RAM and instructions of every model on every board: print the table, check it, write it.
+    /// Build the firmware of the real boards, which run nowhere here, and print flash and RAM of each.
+    Boards,
+    /// Flash, RAM and instructions of every model on every emulated board: print the table, check it, write it.
     Sizes(sizes::Args),
     /// Run the tests of 64-bit Arm's kernels under QEMU.
     Aarch64,
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::ensure(&setup::Needs::everything()).map(|()| ExitCode::SUCCESS),
         Task::Ci => ci::run(),
         Task::Bench(task) => bench::run(&task),
+        Task::Boards => boards::run(),
         Task::Sizes(args) => sizes::run(&args),
         Task::Aarch64 => aarch64::test().map(|()| ExitCode::SUCCESS),
         Task::Browser(args) => browser::run(&args).map(|()| ExitCode::SUCCESS),

@@ -3,6 +3,8 @@
 
 /// What the free stack is painted with, by cortex-m-rt (feature `paint-stack`) or [`paint`].
 const PAINT: u32 = 0xCCCC_CCCC;
+/// Bytes at the stack's end that are not its own: esp-hal keeps a guard there, and watches it.
+const GUARD_BYTES: usize = if cfg!(target_arch = "riscv32") { 128 } else { 0 };
 /// Bytes below the stack pointer that [`paint`] leaves alone: its own frame.
 const OWN_BYTES: usize = 256;
 
@@ -16,7 +18,7 @@ unsafe extern "C" {
 /// variables below it.
 #[must_use]
 pub fn deepest_bytes() -> Option<u32> {
-    let (bottom, top) = (&raw const _stack_end, &raw const _stack_start);
+    let (bottom, top) = ((&raw const _stack_end).wrapping_byte_add(GUARD_BYTES), &raw const _stack_start);
     let mut word = bottom;
     // SAFETY: `_stack_end..top` is RAM that holds the stack and nothing else, aligned to words; it is read as volatile
     // because the compiler knows of no object there.
@@ -34,7 +36,7 @@ pub fn deepest_bytes() -> Option<u32> {
 pub fn paint() {
     let here = 0_u32;
     let end = (&raw const here).wrapping_byte_sub(OWN_BYTES);
-    let mut word = &raw mut _stack_end;
+    let mut word = (&raw mut _stack_end).wrapping_byte_add(GUARD_BYTES);
     while word.cast_const() < end {
         // SAFETY: the word lies in the stack's memory and below all that is in use; nothing else has it.
         unsafe { word.write_volatile(PAINT) };

@@ -29,7 +29,7 @@ use defmt_rtt as _;
 use dvp::{Dvp, ROW_WORDS};
 use embassy_stm32::gpio::{Level, Output, Speed};
 use embassy_stm32::i2c::{self, I2c};
-use embassy_stm32::rcc::mco::{Mco, Mco1Source, McoConfig, McoPrescaler};
+use embassy_stm32::rcc::{Mco, Mco1Source, McoConfig, McoPrescaler};
 use embassy_stm32::spi::{self, Spi};
 use embassy_stm32::time::Hertz;
 use embassy_stm32::{bind_interrupts, dcmi, dma, peripherals};
