@@ -1,6 +1,7 @@
 //! Folders that look like boot drives, and others.
 
 use super::*;
+use std::fs;
 
 /// As the boot ROMs of the RP2040 and the RP2350 have it.
 const RP2040: &str = "UF2 Bootloader v3.0\r\nModel: Raspberry Pi RP2\r\nBoard-ID: RPI-RP2\r\n";

@@ -1,6 +1,7 @@
 //! Lines to devices by their names: serial ports, and TCP for emulators and serial servers.
 
 use super::Stream;
+use serial2::SerialPort;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -42,19 +43,24 @@ pub fn open(name: &str, baud: u32) -> Result<Stream<Box<dyn ReadWrite>>, OpenErr
         let failed = |error: io::Error| OpenError { name: name.to_owned(), reason: error.to_string(), ports: None };
         return Ok(Stream(Box::new(connect().map_err(failed)?)));
     }
+    let open = || -> io::Result<SerialPort> {
+        let mut port = SerialPort::open(name, baud)?;
+        port.set_read_timeout(READ_TIMEOUT)?;
+        Ok(port)
+    };
     let failed =
-        |error: serialport::Error| OpenError { name: name.to_owned(), reason: error.to_string(), ports: Some(ports()) };
-    let mut port = serialport::new(name, baud).timeout(READ_TIMEOUT).open().map_err(failed)?;
+        |error: io::Error| OpenError { name: name.to_owned(), reason: error.to_string(), ports: Some(ports()) };
+    let port = open().map_err(failed)?;
     // A USB device sends nothing before somebody is there; a line without that signal need not have it.
-    let _ = port.write_data_terminal_ready(true);
+    let _ = port.set_dtr(true);
     Ok(Stream(Box::new(port)))
 }
 
 /// The serial ports that there are.
 #[must_use]
 pub fn ports() -> Vec<String> {
-    let ports = serialport::available_ports().unwrap_or_default();
-    let mut names: Vec<String> = ports.into_iter().map(|port| port.port_name).collect();
+    let ports = SerialPort::available_ports().unwrap_or_default();
+    let mut names: Vec<String> = ports.into_iter().map(|port| port.display().to_string()).collect();
     names.sort();
     names
 }
@@ -99,16 +105,15 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn bytes_come_and_go_over_a_terminal() {
-        use serialport::{SerialPort, TTYPort};
-        let (mut device, other) = TTYPort::pair().unwrap();
-        let name = other.name().unwrap();
-        drop(other); // it is locked while it is open
-        let mut line = open(&name, 115_200).unwrap();
+        use std::os::fd::AsRawFd;
+        let (mut device, other) = SerialPort::pair().unwrap();
+        let name = std::fs::read_link(format!("/proc/self/fd/{}", other.as_raw_fd())).unwrap();
+        let mut line = open(name.to_str().unwrap(), 115_200).unwrap();
         // all bytes, those among them that a terminal would take for commands
         let every: Vec<u8> = (0..=255).collect();
         line.send(&every).unwrap();
         let mut buffer = [0; 256];
-        device.set_timeout(Duration::from_secs(5)).unwrap();
+        device.set_read_timeout(Duration::from_secs(5)).unwrap();
         device.read_exact(&mut buffer).unwrap();
         assert_eq!(buffer[..], every);
         device.write_all(&every).unwrap();
