@@ -34,10 +34,21 @@ struct Program<'p> {
     model: Option<&'p Path>,
     /// What it is optimized for; `None`: what the firmware's manifest says.
     optimize: Option<Optimize>,
+    /// The least severe messages that it logs.
+    log: Level,
     /// The public key that models must be signed by which come over the UART.
     key: Option<&'p [u8; 32]>,
     /// Cargo's target folder, if not the default.
     target_dir: Option<&'p Path>,
+}
+
+/// Which messages a program logs with defmt: the others are not compiled in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Level {
+    /// What matters.
+    Info,
+    /// What each frame gave too.
+    Debug,
 }
 
 /// A firmware image. The file lives as long as this value.
@@ -118,7 +129,32 @@ pub fn build(
     model: &Path,
     target_dir: Option<&Path>,
 ) -> Result<Firmware, BuildError> {
-    let program = Program { board, toolchain, name: None, model: Some(model), optimize: None, key: None, target_dir };
+    let program = Program {
+        board,
+        toolchain,
+        name: None,
+        model: Some(model),
+        optimize: None,
+        log: Level::Info,
+        key: None,
+        target_dir,
+    };
+    build_with_model(&program, model, ModelNeeds::check)
+}
+
+/// As [`build`], for a firmware that also logs what it finds in each frame.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_chatty(
+    board: &'static Board,
+    toolchain: &Toolchain,
+    model: &Path,
+    target_dir: Option<&Path>,
+) -> Result<Firmware, BuildError> {
+    let log = Level::Debug;
+    let program =
+        Program { board, toolchain, name: None, model: Some(model), optimize: None, log, key: None, target_dir };
     build_with_model(&program, model, ModelNeeds::check)
 }
 
@@ -137,6 +173,7 @@ pub(crate) fn build_bench(
         name: Some(name),
         model: Some(model),
         optimize: Some(optimize),
+        log: Level::Info,
         key: None,
         target_dir,
     };
@@ -152,7 +189,16 @@ pub(crate) fn build_update(
     key: Option<&[u8; 32]>,
     target_dir: Option<&Path>,
 ) -> Result<Firmware, BuildError> {
-    let program = Program { board, toolchain, name: Some(UPDATE), model: Some(model), optimize: None, key, target_dir };
+    let program = Program {
+        board,
+        toolchain,
+        name: Some(UPDATE),
+        model: Some(model),
+        optimize: None,
+        log: Level::Info,
+        key,
+        target_dir,
+    };
     build_with_model(&program, model, ModelNeeds::check_bare)
 }
 
@@ -205,7 +251,16 @@ pub(crate) fn build_program(
     toolchain: &Toolchain,
     target_dir: Option<&Path>,
 ) -> Result<Image, BuildError> {
-    let program = Program { board, toolchain, name: Some(name), model: None, optimize: None, key: None, target_dir };
+    let program = Program {
+        board,
+        toolchain,
+        name: Some(name),
+        model: None,
+        optimize: None,
+        log: Level::Info,
+        key: None,
+        target_dir,
+    };
     let (path, elf) = program.compile()?;
     let image = Image::new(&elf, &path)?;
     fit::check_image(board, &image.sizes)?;
@@ -243,7 +298,7 @@ impl Program<'_> {
             .env_remove("OCELLI_MODEL_KEY")
             .env("OCELLI_BOARD", self.board.name)
             .env("OCELLI_ROW_BYTES", self.board.row_bytes.to_string())
-            .env("DEFMT_LOG", "info")
+            .env("DEFMT_LOG", if self.log == Level::Debug { "debug" } else { "info" })
             .env("CARGO_ENCODED_RUSTFLAGS", rustflags(self.board, &sources))
             .stdin(Stdio::null());
         let mut features = self.board.features.to_vec();

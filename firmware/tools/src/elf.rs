@@ -1,7 +1,7 @@
 //! What the firmware's ELF file says: bytes of flash and RAM, and where the model lies.
 
-use object::elf::{SHF_ALLOC, SHF_WRITE, SHT_NOBITS};
-use object::read::elf::{ElfFile32, SectionHeader};
+use object::elf::{PT_LOAD, SHF_ALLOC, SHF_WRITE, SHT_NOBITS};
+use object::read::elf::{ElfFile32, FileHeader, ProgramHeader, SectionHeader};
 use object::{Object, ObjectSection, ObjectSymbol};
 use std::ops::Range;
 
@@ -66,6 +66,22 @@ pub fn function(elf: &[u8], name: &str) -> Option<Range<u64>> {
     let symbol = file.symbols().find(|symbol| symbol.name() == Ok(name))?;
     let start = symbol.address() & !1; // the lowest bit says that it is Thumb code
     Some(start..start + symbol.size())
+}
+
+/// Where the program starts, and the parts that are loaded: for each the address that it is written to, and its bytes.
+///
+/// # Errors
+/// Says why the bytes are no 32-bit ELF file.
+pub fn loaded(elf: &[u8]) -> Result<(u32, Vec<(u32, &[u8])>), String> {
+    let file = parse(elf).map_err(|error| error.to_string())?;
+    let endian = file.endian();
+    let entry = file.elf_header().e_entry(endian);
+    let parts = file.elf_program_headers().iter().filter(|header| header.p_type(endian) == PT_LOAD);
+    let bytes = |header: &object::elf::ProgramHeader32<_>| {
+        let bytes = header.data(endian, elf).map_err(|()| "its end is missing")?;
+        Ok::<_, String>((header.p_paddr(endian), bytes))
+    };
+    Ok((entry, parts.map(bytes).collect::<Result<_, _>>()?))
 }
 
 fn parse(elf: &[u8]) -> Result<ElfFile32<'_>, object::Error> {

@@ -5,6 +5,7 @@ use crate::aligned::Aligned;
 use crate::boards::Board;
 use crate::elf::Sizes;
 use ocelli::image::FrameConverter;
+use ocelli::model::records::layout;
 use ocelli::model::{LoadError, Model};
 use std::fmt;
 
@@ -33,6 +34,14 @@ pub struct TooLarge {
     pub available: u64,
 }
 
+/// Refuses a model file that a board's classifier has no room for, the code not counted: what is known before anything is compiled.
+///
+/// # Errors
+/// When the file is no model for a board ([`LoadError`]), or too large.
+pub fn check_model(file: &[u8], board: &Board) -> Result<Result<(), TooLarge>, LoadError> {
+    Ok(ModelNeeds::of(file)?.check(board))
+}
+
 /// Bytes of memory that a model takes on every board.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ModelNeeds {
@@ -42,10 +51,13 @@ pub(crate) struct ModelNeeds {
 }
 
 impl ModelNeeds {
-    /// Reads them from a model file.
+    /// Reads them from a model file; refuses one that was compiled for a PC, which no board could run.
     pub(crate) fn of(file: &[u8]) -> Result<Self, LoadError> {
         let aligned = Aligned::copy(file);
         let model = Model::parse(aligned.as_slice())?;
+        if model.header().layout == layout::BLOCKS {
+            return Err(LoadError::Layout);
+        }
         let scratch_words = FrameConverter::scratch_words(model.input_shape());
         Ok(Self { file: bytes(file.len()), arena: model.arena_bytes().into(), converter: 4 * bytes(scratch_words) })
     }
@@ -211,6 +223,12 @@ mod tests {
         let error =
             check_linker(board, "section '.bss' will not fit in region 'RAM': overflowed by 7 bytes").unwrap_err();
         assert_eq!((error.memory, error.needed), (Memory::Ram, (16 << 10) + 7));
+    }
+
+    #[test]
+    fn a_model_for_a_pc_fits_no_board() {
+        let file = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/blocks-v2.ocelli")).unwrap();
+        assert_eq!(ModelNeeds::of(&file).unwrap_err(), LoadError::Layout);
     }
 
     #[test]
