@@ -4,7 +4,7 @@ use crate::browser;
 use crate::process::{self, cargo, root};
 use crate::setup::{self, Needs, TARGETS};
 use crate::sizes;
-use crate::{aarch64, memory};
+use crate::{aarch64, cross, memory};
 use anyhow::{Context, Result, bail};
 use ocelli_firmware_tools::boards::BOARDS;
 use ocelli_firmware_tools::toolchain::Toolchain;
@@ -45,6 +45,8 @@ const STAGES: &[Stage] = &[
     }),
     ("no_std", no_std),
     ("aarch64", aarch64::test),
+    // without tract, which would take longer than all the rest of it
+    ("cross", || cross::run(&cross::Args::default())),
     ("firmware clippy", firmware_clippy),
     ("device", device),
     ("sizes", || sizes::run(&sizes::Args { check: true, write: false }).map(drop)),

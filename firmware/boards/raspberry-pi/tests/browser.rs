@@ -147,7 +147,14 @@ fn answer(mut stream: TcpStream, upstream: SocketAddr, found: &Sender<String>) -
 fn browser(address: &str, profile: &Path) -> Option<Running> {
     for program in PROGRAMS {
         let mut command = Command::new(program);
-        command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]);
+        command.args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--hide-scrollbars",
+        ]);
         // a page that needs the network must fail here
         command.args(["--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1", "--window-size=1400,1000"]);
         command.arg(format!("--user-data-dir={}", profile.display())).arg(address);
