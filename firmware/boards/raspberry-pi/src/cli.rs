@@ -22,7 +22,7 @@ use std::time::Duration;
 ///   rpicam-vid -t 0 -n --codec yuv420 --width 640 --height 480 -o - | ocelli-pi --model cats --format yuv420 --size 640x480
 ///   ocelli-pi --model cats --format mjpeg --web -- rpicam-vid -t 0 -n --codec mjpeg -o -
 ///   ocelli-pi --model cats --camera /dev/video0 --web --keep photos
-///   ffmpeg -i film.mp4 -f rawvideo -pix_fmt rgb24 -s 320x240 - | ocelli-pi --model cats --format rgb24 --size 320x240
+///   ffmpeg -i film.mp4 -f rawvideo -pix_fmt rgb24 -s 320x240 - | ocelli-pi --model cats --format rgb24 --size 320x240 --every-frame
 ///   ocelli-pi --model cats --images photos
 ///
 /// A camera that is unplugged, a pipe that stalls, a damaged frame or a full disk is said on standard error; it is tried again, at first
@@ -104,6 +104,9 @@ pub struct RunArgs {
     /// End after so many frames.
     #[arg(long, value_name = "N", help_heading = "Frames")]
     pub frames: Option<u64>,
+    /// Let a stream wait instead of leaving frames out when they come too fast: for films, not for cameras.
+    #[arg(long, help_heading = "Frames")]
+    pub every_frame: bool,
     /// Classify at most so many frames a second, to save power.
     #[arg(long, value_name = "FPS", value_parser = rate, help_heading = "Frames")]
     pub max_fps: Option<f64>,

@@ -90,7 +90,7 @@ pub fn run_with(
         std::thread::Builder::new().name("paint".to_owned()).spawn(work).context("cannot start a thread")?;
     }
     let (is_live, reopens, name) = (camera.is_live(), camera.reopens(), camera.name());
-    let mailbox = Arc::new(Mailbox::new(is_live));
+    let mailbox = Arc::new(Mailbox::new(is_live && !args.every_frame));
     let inbox = Arc::clone(&mailbox);
     let reader = std::thread::Builder::new()
         .name("capture".to_owned())
@@ -173,6 +173,10 @@ impl<W: Write> Loop<'_, '_, '_, '_, '_, W> {
                 Arrival::Report(Report::Corrupt(what)) => self.figures.corrupt(&what, self.is_live),
                 Arrival::Report(Report::Trouble(what)) => self.figures.trouble(what),
                 Arrival::Report(Report::Recovered(what)) => self.figures.recovered(&what),
+                Arrival::Ended(None) if self.figures.snapshot.frames + self.figures.snapshot.corrupt == 0 => bail!(
+                    "{} ended without a single frame: look at what its program says, and whether it writes what --format says",
+                    self.figures.snapshot.source
+                ),
                 Arrival::Ended(None) => break,
                 Arrival::Ended(Some(error)) => bail!(error),
                 Arrival::Nothing => {}

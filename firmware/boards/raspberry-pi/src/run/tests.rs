@@ -117,6 +117,27 @@ fn a_full_disk_does_not_end_the_run() {
     assert_eq!((ending, figures.snapshot.frames), (Ending::Done, 3));
 }
 
+/// A stream that gives frames faster than they can be classified.
+struct Film;
+
+impl Camera for Film {
+    fn name(&self) -> String {
+        "the film".to_owned()
+    }
+
+    fn open(&mut self) -> Result<Box<dyn Source>, SourceError> {
+        Ok(Box::new(Frames(40)))
+    }
+}
+
+#[test]
+fn every_frame_of_a_film_counts_where_that_is_wanted_and_no_frame_is_an_error() {
+    assert_eq!(printed("--every-frame --frames 40", Box::new(Film)).0.lines().count(), 40);
+    let nothing = Box::new(Unplugged(VecDeque::new()));
+    let error = run_with(&args(""), nothing, Vec::new(), &AtomicBool::new(false)).err().unwrap().to_string();
+    assert!(error.contains("the camera ended without a single frame"), "{error}");
+}
+
 #[test]
 fn a_run_can_be_stopped_and_a_closed_pipe_ends_it() {
     let folder = folder(1);

@@ -28,6 +28,9 @@ impl Camera for FolderCamera {
 
     fn open(&mut self) -> Result<Box<dyn Source>, SourceError> {
         let mut files = Vec::new();
+        if !self.path.exists() {
+            return Err(SourceError::Fatal(format!("there is no folder or picture {}", self.path.display())));
+        }
         let listed = if self.path.is_dir() { list(&self.path, &mut files) } else { Ok(files.push(self.path.clone())) };
         listed
             .map_err(|error| SourceError::Fatal(format!("cannot read the folder {}: {error}", self.path.display())))?;
@@ -171,6 +174,8 @@ mod tests {
     fn a_folder_without_one_good_picture_ends_even_when_it_repeats() {
         let folder = tempfile::tempdir().unwrap();
         let open = |path: &Path| FolderCamera { path: path.to_owned(), repeats: true }.open();
+        let missing = open(&folder.path().join("missing"));
+        assert!(matches!(missing, Err(SourceError::Fatal(what)) if what.contains("there is no folder")));
         assert!(matches!(open(folder.path()), Err(SourceError::Fatal(what)) if what.contains("no pictures")));
         std::fs::write(folder.path().join("broken.jpg"), [0xff, 0xd8]).unwrap();
         assert_eq!(read_all(folder.path(), true, 10), ["corrupt broken.jpg"]);

@@ -9,6 +9,9 @@ use std::io::{self, ErrorKind, Read};
 /// Bytes that are asked for at once.
 const PIECE_BYTES: usize = 1 << 16;
 
+/// Bytes without a picture after which a stream of JPEGs is said to be none.
+const MOST_BETWEEN_BYTES: usize = 16 << 20;
+
 /// What a stream consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamFormat {
@@ -28,6 +31,8 @@ pub struct Stream<R> {
     filled: usize,
     splitter: Splitter,
     picture: Vec<u8>,
+    /// Bytes since the last picture.
+    between: usize,
     count: u64,
     /// How the end of the stream is to be taken.
     end: SourceError,
@@ -47,6 +52,7 @@ impl<R: Read + Send> Stream<R> {
             filled: 0,
             splitter: Splitter::default(),
             picture: Vec::new(),
+            between: 0,
             count: 0,
             end,
         }
@@ -59,7 +65,7 @@ impl<R: Read + Send> Stream<R> {
                 Ok(0) if self.filled > 0 => {
                     let (found, needed) = (std::mem::take(&mut self.filled), self.raw.len());
                     return Err(SourceError::Corrupt(format!(
-                        "the stream ends within a frame, after {found} of its {needed} bytes: are --width, --height and \
+                        "the stream ends within a frame, after {found} of its {needed} bytes: are --size, --stride and \
                          --format those of the camera's program?"
                     )));
                 }
@@ -76,11 +82,23 @@ impl<R: Read + Send> Stream<R> {
     fn read_jpeg(&mut self, frame: &mut Frame) -> Result<(), SourceError> {
         loop {
             match self.splitter.next(&mut self.picture) {
-                Some(Ok(())) => return jpeg::decode(&self.picture, frame).map_err(SourceError::Corrupt),
+                Some(Ok(())) => {
+                    self.between = 0;
+                    return jpeg::decode(&self.picture, frame).map_err(SourceError::Corrupt);
+                }
                 Some(Err(what)) => return Err(SourceError::Corrupt(what)),
+                None if self.between > MOST_BETWEEN_BYTES => {
+                    let mib = std::mem::take(&mut self.between) >> 20;
+                    return Err(SourceError::Corrupt(format!(
+                        "{mib} MiB without one JPEG: is --format what is written?"
+                    )));
+                }
                 None => match self.reader.read(&mut self.raw) {
                     Ok(0) => return Err(self.end.clone()),
-                    Ok(count) => self.splitter.push(self.raw.get(..count).unwrap_or(&[])),
+                    Ok(count) => {
+                        self.between += count;
+                        self.splitter.push(self.raw.get(..count).unwrap_or(&[]));
+                    }
                     Err(error) => return Err(of_read(&error)),
                 },
             }
@@ -153,6 +171,20 @@ mod tests {
         let cut_off = stream.read(&mut frame).unwrap_err();
         assert!(matches!(&cut_off, SourceError::Corrupt(what) if what.contains("1 of its 6 bytes")), "{cut_off}");
         assert_eq!(stream.read(&mut frame), Err(SourceError::End));
+    }
+
+    #[test]
+    fn a_stream_that_is_no_mjpeg_is_said_to_be_none() {
+        let pieces = (0..40).map(|_| Some(vec![0x80; 1 << 20])).collect();
+        let mut stream = stream(StreamFormat::Mjpeg, pieces);
+        for _ in 0..2 {
+            let error = stream.read(&mut Frame::default()).unwrap_err();
+            assert!(
+                matches!(&error, SourceError::Corrupt(what) if what.contains("16 MiB without one JPEG")),
+                "{error}"
+            );
+        }
+        assert_eq!(stream.read(&mut Frame::default()), Err(SourceError::End));
     }
 
     #[test]
