@@ -102,10 +102,13 @@ fn noise(number: u32) -> Frame {
     Frame { width: 640, height: 480, pixels, ..Frame::default() }
 }
 
+/// What a contestant does with a frame.
+type Work<'c> = Box<dyn FnMut(&Frame) -> anyhow::Result<()> + 'c>;
+
 /// A row of the table: what is measured, and how.
 struct Contestant<'c> {
     name: String,
-    work: Box<dyn FnMut(&Frame) -> anyhow::Result<()> + 'c>,
+    work: Work<'c>,
     taken: Taken,
 }
 

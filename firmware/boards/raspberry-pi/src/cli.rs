@@ -261,7 +261,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 fn rate(text: &str) -> Result<f64, String> {
-    let rate = text.parse::<f64>().ok().filter(|&rate| rate >= 0.01 && rate <= 1e6);
+    let rate = text.parse::<f64>().ok().filter(|rate| (0.01..=1e6).contains(rate));
     rate.ok_or_else(|| format!("'{text}' is no rate: give frames a second, such as 10"))
 }
 

@@ -3,6 +3,8 @@
 //! A proxy of ours stands before the program. It has one page more, which opens the real one in frames of several widths, looks, presses a
 //! button, and sends what it found; everything else goes to the program.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of a test are not in a test to clippy
+
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

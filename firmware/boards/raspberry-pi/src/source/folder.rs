@@ -31,9 +31,13 @@ impl Camera for FolderCamera {
         if !self.path.exists() {
             return Err(SourceError::Fatal(format!("there is no folder or picture {}", self.path.display())));
         }
-        let listed = if self.path.is_dir() { list(&self.path, &mut files) } else { Ok(files.push(self.path.clone())) };
-        listed
-            .map_err(|error| SourceError::Fatal(format!("cannot read the folder {}: {error}", self.path.display())))?;
+        if self.path.is_dir() {
+            list(&self.path, &mut files).map_err(|error| {
+                SourceError::Fatal(format!("cannot read the folder {}: {error}", self.path.display()))
+            })?;
+        } else {
+            files.push(self.path.clone());
+        }
         files.sort();
         if files.is_empty() {
             return Err(SourceError::Fatal(format!(

@@ -118,11 +118,11 @@ impl Mailbox {
         let until = Instant::now() + patience;
         let mut state = self.state();
         loop {
-            if state.frame.is_none() || state.before_frame > 0 {
-                if let Some(report) = state.reports.pop_front() {
-                    state.before_frame = state.before_frame.saturating_sub(1);
-                    return Arrival::Report(report);
-                }
+            if (state.frame.is_none() || state.before_frame > 0)
+                && let Some(report) = state.reports.pop_front()
+            {
+                state.before_frame = state.before_frame.saturating_sub(1);
+                return Arrival::Report(report);
             }
             if let Some(frame) = state.frame.take() {
                 self.changed.notify_all();
