@@ -123,6 +123,10 @@ fn own_photos_go_all_the_way() {
     done(&["compile", "run", "--board", "host"], at);
     assert_eq!((on_host("1"), on_host("2")), (guesses.clone(), guesses));
     refused(&["predict", "--model", "run", "--threads", "0", "photos/red/04.jpg"], at);
+    std::fs::rename(at.join("photos"), at.join("elsewhere")).unwrap();
+    let error = refused(&["compile", "run"], at);
+    assert!(error.contains("run/config.toml") && error.contains("--data DIR"), "{error}");
+    std::fs::rename(at.join("elsewhere"), at.join("photos")).unwrap();
     done(&["compile", "run"], at);
     let expected = [
         "batches.csv",
@@ -482,13 +486,16 @@ fn bad_datasets_and_configs_are_named_and_explained_and_nothing_is_written() {
     std::fs::remove_dir_all(at.join("one/red")).unwrap();
     std::fs::write(at.join("net.toml"), NET).unwrap();
     std::fs::write(at.join("three.toml"), NET.replace("units = 2", "units = 3")).unwrap();
+    let sigmoid = NET.replace("units = 2", "units = 1").replace("type = \"softmax\"", "type = \"sigmoid\"");
+    std::fs::write(at.join("sigmoid.toml"), sigmoid).unwrap();
     std::fs::write(at.join("large.toml"), NET.replace("kernel = 4", "kernel = 40")).unwrap();
     std::fs::write(at.join("labels.txt"), "a\nb\nc\n").unwrap();
     std::fs::write(at.join("file"), "in the way").unwrap();
     let config = "[dataset]\npath = \"photos\"\n[network]\nfile = \"net.toml\"\n[training]\nepocs = 3\n";
     std::fs::write(at.join("unknown.toml"), config).unwrap();
     std::fs::write(at.join("rate.toml"), config.replace("epocs = 3", "learning_rate = -1.0")).unwrap();
-    let cases: [(&[&str], &str); 10] = [
+    let cases: [(&[&str], &str); 11] = [
+        (&["--data", "photos", "--network", "sigmoid.toml"], "end it in dense with 2 units and softmax"),
         (&["--data", "empty", "--network", "net.toml"], "empty"),
         (&["--data", "one", "--network", "net.toml"], "one"),
         (&["--data", "missing", "--network", "net.toml"], "missing"),

@@ -330,6 +330,15 @@ fn a_killed_and_a_stopped_training_in_int8_end_like_an_unbroken_one() {
         text(at, "broken", "history.csv").lines().take(3).collect::<Vec<_>>(),
         text(at, "whole", "history.csv").lines().take(3).collect::<Vec<_>>()
     );
+
+    // where they do harm the network before them is kept
+    let spoilt = output("train --resume broken --qat-epochs 1 --qat-learning-rate 0.3", at);
+    let (said, warning) = (String::from_utf8_lossy(&spoilt.stdout), String::from_utf8_lossy(&spoilt.stderr));
+    assert!(warning.contains("that one is kept"), "{warning}");
+    assert_eq!(text(at, "broken", "history.csv").lines().count(), 1 + 2);
+    let int8: Vec<&str> =
+        said.lines().rfind(|line| line.contains("after training in int8")).unwrap().split("int8 ").collect();
+    assert_eq!(int8[1].trim_end_matches(", "), int8[3], "{said}");
 }
 
 #[test]

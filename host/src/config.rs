@@ -2,6 +2,7 @@
 
 use crate::augment::AugmentationConfig;
 use crate::data::{DataSource, Holdout, OpenOptions};
+use crate::network::in_words;
 use crate::quantize::QuantizationConfig;
 use crate::train::{FinetuneConfig, TrainingConfig};
 use anyhow::{Context, ensure};
@@ -178,7 +179,7 @@ impl Config {
     /// When it has an unknown key or a wrong value.
     pub fn parse(text: &str, path: &Path) -> anyhow::Result<Self> {
         let mut config: Self =
-            toml::from_str(text).map_err(|e| anyhow::anyhow!("{}: {}", path.display(), e.to_string().trim_end()))?;
+            toml::from_str(text).map_err(|e| anyhow::anyhow!("{}: {}", path.display(), in_words(&e)))?;
         let folder = path.parent().unwrap_or_else(|| Path::new("."));
         if !config.dataset.path.as_os_str().is_empty() {
             config.dataset.path = folder.join(&config.dataset.path);
@@ -242,6 +243,18 @@ mod tests {
         }
         for text in ["", "G", "4T", "-1", "1.5G", "99999999999999999999", "99999999999G"] {
             assert!(bytes(text).unwrap_err().to_string().contains(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_type_is_told_in_words() {
+        for (line, words) in [
+            ("epochs = \"ten\"", "invalid type: string \"ten\", expected a whole number, 0 or more"),
+            ("epochs = -3", "invalid value: integer `-3`, expected a whole number, 0 or more"),
+            ("learning_rate = \"fast\"", "invalid type: string \"fast\", expected a number"),
+        ] {
+            let error = Config::parse(&format!("[training]\n{line}\n"), Path::new("c.toml")).unwrap_err().to_string();
+            assert!(error.starts_with("c.toml: TOML parse error at line 2") && error.ends_with(words), "{error}");
         }
     }
 

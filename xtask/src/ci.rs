@@ -4,7 +4,7 @@ use crate::browser;
 use crate::process::{self, cargo, root};
 use crate::setup::{self, Needs, TARGETS};
 use crate::sizes;
-use crate::{aarch64, boards, memory};
+use crate::{aarch64, boards, cross, memory};
 use anyhow::{Context, Result, bail};
 use ocelli_firmware_tools::boards::{BOARDS, Board, emulated};
 use ocelli_firmware_tools::toolchain::Toolchain;
@@ -18,6 +18,13 @@ const DATA: &str = "data/mnist-10k";
 
 /// A check: its name and what it does.
 type Stage = (&'static str, fn() -> Result<()>);
+
+/// The files of `examples/`, by the package that they belong to.
+const EXAMPLES: &[(&str, &[&str])] = &[
+    ("ocelli-app", &["classify_picture", "camera_to_screen", "smooth_labels", "led_from_label"]),
+    ("ocelli-board", &["two_cores"]),
+    ("ocelli-firmware-tools", &["push_model"]),
+];
 
 const STAGES: &[Stage] = &[
     ("setup", || {
@@ -36,6 +43,7 @@ const STAGES: &[Stage] = &[
             .env("OCELLI_REQUIRE_BROWSER", "1");
         process::run(&mut test)
     }),
+    ("examples", examples),
     // The development profile, with overflow checks and debug assertions: for the crate that reads untrusted files.
     ("overflow", || process::run(cargo().args(["test", "--package", "ocelli", "--features", "threads"]))),
     ("fuzz corpus", memory::corpus),
@@ -45,6 +53,8 @@ const STAGES: &[Stage] = &[
     }),
     ("no_std", no_std),
     ("aarch64", aarch64::test),
+    // without tract, which would take longer than all the rest of it
+    ("cross", || cross::run(&cross::Args::default())),
     ("firmware clippy", firmware_clippy),
     ("boards", || boards::run().map(drop)),
     ("device", device),
@@ -85,6 +95,16 @@ fn format() -> Result<()> {
     let mut folders: Vec<PathBuf> = BOARDS.iter().map(board_dir).collect();
     folders.dedup();
     folders.iter().try_for_each(|folder| process::run(cargo().args(["fmt", "--check"]).current_dir(folder)))
+}
+
+/// Each example must run to its end: they check what they show.
+fn examples() -> Result<()> {
+    for (package, names) in EXAMPLES {
+        for name in *names {
+            process::run(cargo().args(["run", "--release", "--package", package, "--example", name]))?;
+        }
+    }
+    Ok(())
 }
 
 /// The portable crates must build for every supported target, and the runtime also with all that can be added to it.

@@ -1,5 +1,5 @@
 //! Project tasks: `cargo xtask setup`, `ci`, `demo`, `bench`, `boards`, `browser`, `sizes`, `aarch64`,
-//! `sanitize`, `miri`, `gpu` and `remote`.
+//! `cross`, `sanitize`, `miri`, `gpu` and `remote`.
 
 mod aarch64;
 mod apt;
@@ -9,9 +9,11 @@ mod bench_train;
 mod boards;
 mod browser;
 mod ci;
+mod cross;
 mod debian;
 mod demo;
 mod gpu;
+mod linux;
 mod memory;
 mod platform;
 mod process;
@@ -46,6 +48,8 @@ enum Task {
     Sizes(sizes::Args),
     /// Run the tests of 64-bit Arm's kernels under QEMU.
     Aarch64,
+    /// Build the Raspberry Pi's program, run it under QEMU, and compare what it says with this computer.
+    Cross(cross::Args),
     /// Test the report page of a run in headless Chromium, at the width of a phone and of a desktop.
     Browser(browser::Args),
     /// Run the tests of untrusted model files under AddressSanitizer, or valgrind.
@@ -72,6 +76,7 @@ fn main() -> ExitCode {
         Task::Boards => boards::run(),
         Task::Sizes(args) => sizes::run(&args),
         Task::Aarch64 => aarch64::test().map(|()| ExitCode::SUCCESS),
+        Task::Cross(args) => cross::run(&args).map(|()| ExitCode::SUCCESS),
         Task::Browser(args) => browser::run(&args).map(|()| ExitCode::SUCCESS),
         Task::Sanitize => memory::sanitize(),
         Task::Miri => memory::miri(),

@@ -84,7 +84,15 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let chip = Chip::find(&config.target.board, &args.limits)?;
     let folder = RunFolder::create(&args.run)?;
     // the images set aside for validation stay aside
-    let source = config.dataset.open()?;
+    let source = config.dataset.open().map_err(|error| match &args.data {
+        // the path comes from the run's config.toml: the run or the pictures were moved
+        None if !config.dataset.path.exists() => error.context(format!(
+            "{}, which names the training pictures: {} is not there; say where they are with --data DIR",
+            folder.file("config.toml").display(),
+            config.dataset.path.display()
+        )),
+        _ => error,
+    })?;
     trained.check_labels(source.labels())?;
     let TrainingSets { training, validation, .. } =
         load_training(&config.dataset, &source, network, config.training.seed)?;

@@ -38,7 +38,7 @@ impl Place<'_> {
 }
 
 /// Trains what `outcome` holds on in int8, where the configuration asks for it and the float training came to its end; `outcome` then
-/// holds both. Returns the intervals that belong to the weights.
+/// holds both, or stays as it is where the int8 network was better before. Returns the intervals that belong to the weights.
 pub fn train_on(
     config: &Config,
     network: &Network,
@@ -82,6 +82,17 @@ pub fn train_on(
         // the folder keeps the float weights until the epochs in int8 are done
         outcome.end = End::Interrupted { epochs: before + epochs, batches };
         return Ok(None);
+    }
+    if aware.accuracy < accuracy.ptq {
+        eprintln!(
+            "warning: the epochs in int8 brought {} of the validation images, the network before them had {} in int8: that one is kept, as it \
+             was; lower qat_learning_rate ({}) and resume",
+            percent(aware.accuracy),
+            percent(accuracy.ptq),
+            phase.learning_rate
+        );
+        accuracy.qat = accuracy.ptq;
+        return Ok(Some(TrainedRanges { calibration: start.calibration, accuracy }));
     }
     accuracy.qat = aware.accuracy;
     let later = aware.best.map(|best| Best { epoch: best.epoch + before, ..best });

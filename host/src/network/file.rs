@@ -41,6 +41,25 @@ fn ones() -> Vec<f32> {
     vec![1.0]
 }
 
+/// What is wrong with a TOML file, and where; in the place of Rust's number types stand words.
+pub(crate) fn in_words(error: &toml::de::Error) -> String {
+    const TYPES: [(&str, &str); 6] = [
+        ("usize", "a whole number, 0 or more"),
+        ("u64", "a whole number, 0 or more"),
+        ("u32", "a whole number, 0 or more"),
+        ("u8", "a whole number from 0 to 255"),
+        ("f64", "a number"),
+        ("f32", "a number"),
+    ];
+    let text = error.to_string();
+    let text = text.trim_end();
+    let renamed = |(name, words): &(&str, &str)| {
+        let rest = text.strip_suffix(name)?;
+        rest.ends_with("expected ").then(|| format!("{rest}{words}"))
+    };
+    TYPES.iter().find_map(renamed).unwrap_or_else(|| text.to_owned())
+}
+
 impl Network {
     /// Reads the text of a `net.toml`; `origin` names it in errors.
     ///
@@ -48,7 +67,7 @@ impl Network {
     /// When the text has an unknown key or value, or the shapes do not fit.
     pub fn from_toml(text: &str, origin: &str) -> Result<Self, NetworkError> {
         let syntax = |message: String| NetworkError::Syntax { path: origin.to_owned(), message };
-        let file: NetFile = toml::from_str(text).map_err(|e| syntax(e.to_string().trim_end().to_owned()))?;
+        let file: NetFile = toml::from_str(text).map_err(|e| syntax(in_words(&e)))?;
         let input = file.input.to_spec().map_err(|message| syntax(format!("[input] {message}")))?;
         let mut layers: Vec<Layer> = Vec::with_capacity(file.layer.len());
         // a layer whose activation became a layer of its own is read behind that

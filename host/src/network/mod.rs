@@ -12,6 +12,7 @@ mod weights;
 pub mod zoo;
 
 pub use conv3d::{Conv3d, ResolvedVolume, VolumeError};
+pub(crate) use file::in_words;
 pub use graph::Wired;
 pub use layer_table::{layer_name, op_name};
 pub use options::{Initializer, LayerOptions};
@@ -227,6 +228,12 @@ impl Network {
             |message: &str| Err(NetworkError::Invalid { name: self.name.clone(), message: message.to_owned() });
         let nodes = self.nodes()?;
         let Some(last) = nodes.last() else { return invalid("it has no layers") };
+        let unary = |op: Op| matches!(op, Op::Unary(_));
+        if unary(last.op) && (last.output.h, last.output.w, last.output.c) == (1, 1, 1) {
+            return invalid(
+                "it ends in one unit: for two classes end it in dense with 2 units and softmax, which is a sigmoid of their difference",
+            );
+        }
         if last.op != Op::Softmax || (last.output.h, last.output.w) != (1, 1) {
             return invalid(
                 "the last layer must be a softmax over a flat input (1x1xn): add flatten, dense and softmax",

@@ -59,7 +59,7 @@ pub struct QuantizationConfig {
     pub quantize: Method,
     /// Epochs of quantization-aware training, after those of the float training.
     pub qat_epochs: usize,
-    /// Their first learning rate, which falls along half a cosine; a tenth of `[training]`'s when it is missing.
+    /// Their first learning rate, which falls along half a cosine; a tenth of `[training]`'s when it is missing, with SGD a hundredth.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qat_learning_rate: Option<f64>,
     /// `"averaged"` or `"learned"`: how the intervals of activations move in quantization-aware training.

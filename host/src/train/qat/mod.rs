@@ -70,9 +70,11 @@ pub struct Aware {
 /// The training configuration of the epochs that are aware of quantization.
 #[must_use]
 pub fn aware_phase(training: &TrainingConfig, quantization: &QuantizationConfig) -> TrainingConfig {
+    // plain descent moves folded weights, which have no batch norm behind them any more, as far as the rate says; the others set their own pace
+    let share = if training.optimizer == "sgd" { 100.0 } else { 10.0 };
     TrainingConfig {
         epochs: quantization.qat_epochs,
-        learning_rate: quantization.qat_learning_rate.unwrap_or(training.learning_rate / 10.0),
+        learning_rate: quantization.qat_learning_rate.unwrap_or(training.learning_rate / share),
         schedule: "cosine".to_owned(),
         warmup_epochs: 0,
         step: None,

@@ -1,4 +1,4 @@
-//! Camera to screen, as on a board, but on a terminal: `cargo run --release -p ocelli-app --example live_screen`.
+//! Camera to screen, as on a board, but on a terminal: `cargo run --release -p ocelli-app --example camera_to_screen`.
 //!
 //! A made-up camera films digits, and now and then loses a frame. Its rows are drawn on a monochrome screen of 128x64 pixels (that of an
 //! SSD1306) while the digit network classifies them; the label is smoothed, and the screen draws only what changed. `--all` prints
@@ -20,8 +20,8 @@ use ocelli_app::smooth::{Exponential, Rules, Smoother};
 use std::convert::Infallible;
 use std::error::Error;
 
-static MODEL: Aligned<[u8; include_bytes!("../../../models/mnist-cnn/model.ocelli").len()]> =
-    Aligned(*include_bytes!("../../../models/mnist-cnn/model.ocelli"));
+static MODEL: Aligned<[u8; include_bytes!("../models/mnist-cnn/model.ocelli").len()]> =
+    Aligned(*include_bytes!("../models/mnist-cnn/model.ocelli"));
 
 /// Side of the camera's frames, in pixels.
 const SIDE: usize = 60;
