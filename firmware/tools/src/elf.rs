@@ -71,11 +71,20 @@ pub fn function(elf: &[u8], name: &str) -> Option<Range<u64>> {
     Some(start..start + symbol.size())
 }
 
-/// Where the program starts, and the parts that are loaded: for each the address that it is written to, and its bytes.
+/// What of an ELF file is loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded<'e> {
+    /// Where the program starts.
+    pub entry: u32,
+    /// The parts: the address that each is written to, and its bytes.
+    pub parts: Vec<(u32, &'e [u8])>,
+}
+
+/// The parts of an ELF file that are loaded.
 ///
 /// # Errors
 /// Says why the bytes are no 32-bit ELF file.
-pub fn loaded(elf: &[u8]) -> Result<(u32, Vec<(u32, &[u8])>), String> {
+pub fn loaded(elf: &[u8]) -> Result<Loaded<'_>, String> {
     let file = parse(elf).map_err(|error| error.to_string())?;
     let endian = file.endian();
     let entry = file.elf_header().e_entry(endian);
@@ -84,7 +93,7 @@ pub fn loaded(elf: &[u8]) -> Result<(u32, Vec<(u32, &[u8])>), String> {
         let bytes = header.data(endian, elf).map_err(|()| "its end is missing")?;
         Ok::<_, String>((header.p_paddr(endian), bytes))
     };
-    Ok((entry, parts.map(bytes).collect::<Result<_, _>>()?))
+    Ok(Loaded { entry, parts: parts.map(bytes).collect::<Result<_, _>>()? })
 }
 
 fn parse(elf: &[u8]) -> Result<ElfFile32<'_>, object::Error> {

@@ -1,6 +1,6 @@
 //! What of a firmware's ELF file comes into flash memory, and where.
 
-use crate::elf;
+use crate::elf::{self, Loaded};
 use std::ops::Range;
 
 /// A byte of flash memory that nothing was written to.
@@ -71,8 +71,8 @@ impl FlashImage {
     /// # Errors
     /// When it is no ELF file for a 32-bit chip, or loads nothing, or two things at one address.
     pub fn of_elf(elf: &[u8]) -> Result<Self, ImageError> {
-        let (entry, loaded) = elf::loaded(elf).map_err(|reason| ImageError::Elf { reason })?;
-        let segments = loaded.into_iter().map(|(address, bytes)| Segment { address, bytes: bytes.to_vec() });
+        let Loaded { entry, parts } = elf::loaded(elf).map_err(|reason| ImageError::Elf { reason })?;
+        let segments = parts.into_iter().map(|(address, bytes)| Segment { address, bytes: bytes.to_vec() });
         Self::new(entry, segments.collect())
     }
 
