@@ -1,5 +1,5 @@
-//! What the firmware of the boards has in common, beside the portable part in `ocelli-app`: [`run`] is the loop with its log,
-//! [`mailbox`] shares a step with a second core, [`stack`] says how deep the stack has been.
+//! What the firmware of the boards has in common, beside the portable part in `ocelli-app`: `run` is the loop with its log,
+//! [`mailbox`] shares a step with a second core, `stack` says how deep the stack has been.
 #![no_std]
 #![deny(unsafe_op_in_unsafe_fn)]
 
