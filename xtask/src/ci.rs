@@ -112,7 +112,17 @@ fn no_std() -> Result<()> {
     for target in TARGETS {
         let toolchain = Toolchain::find(target)?;
         for packages in [
-            ["--package", "ocelli", "--package", "ocelli-app", "--package", "ocelli-drivers"].as_slice(),
+            [
+                "--package",
+                "ocelli",
+                "--package",
+                "ocelli-app",
+                "--package",
+                "ocelli-board",
+                "--package",
+                "ocelli-drivers",
+            ]
+            .as_slice(),
             &["--package", "ocelli", "--features", "alloc,defmt"],
         ] {
             let mut build = toolchain.cargo();

@@ -65,15 +65,18 @@ pub fn ensure(needs: &Needs) -> Result<()> {
     for emulator in needs.boards.iter().filter_map(|board| board.emulator) {
         find_qemu(emulator.program).context("setup ended, but")?;
     }
-    println!("setup: everything is there ({}; {})", needs.targets.join(", "), emulators(needs));
+    println!("setup: everything is there ({})", there(needs));
     Ok(())
 }
 
-fn emulators(needs: &Needs) -> String {
+/// The targets and emulators, for a line.
+fn there(needs: &Needs) -> String {
     let mut names: Vec<_> = needs.boards.iter().filter_map(|board| Some(board.emulator?.program)).collect();
     names.sort_unstable();
     names.dedup();
-    names.join(", ")
+    let names = names.join(", ");
+    let lists = [needs.targets.join(", "), names];
+    lists.into_iter().filter(|list| !list.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
 /// Installs targets through rustup.

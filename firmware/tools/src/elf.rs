@@ -22,6 +22,9 @@ pub struct Sizes {
 /// Sections by which riscv-rt's linker script gives names to memory that no variable takes.
 const FREE: [&str; 2] = [".heap", ".stack"];
 
+/// Sections by which esp-hal's linker script keeps memory for code that lies in RAM: writable in fact, though the section is not.
+const CODE_IN_RAM: [&str; 1] = [".rwdata_dummy"];
+
 /// Adds up the sections that are loaded.
 ///
 /// # Errors
@@ -40,7 +43,7 @@ pub fn sizes(elf: &[u8]) -> Result<Sizes, object::Error> {
             sizes.flash_bytes += section.size();
             sizes.flash_sections.push((name.to_owned(), section.size()));
         }
-        if flags & SHF_WRITE != 0 {
+        if flags & SHF_WRITE != 0 || CODE_IN_RAM.contains(&name) {
             sizes.ram_static_bytes += section.size();
         }
     }

@@ -88,11 +88,19 @@ pub(crate) fn check_image(board: &Board, sizes: &Sizes) -> Result<(), TooLarge> 
     check(board, Memory::Ram, ram_static_bytes + stack, || format!("variables {ram_static_bytes}, stack {stack}"))
 }
 
+/// Names of the memories in the boards' linker scripts: `RAM` and `FLASH`, and esp-hal's.
+const REGIONS: [(Memory, &str); 5] = [
+    (Memory::Flash, "FLASH"),
+    (Memory::Flash, "DROM"),
+    (Memory::Flash, "IROM"),
+    (Memory::Ram, "RAM"),
+    (Memory::Ram, "DRAM"),
+];
+
 /// Refuses an image that the linker has refused: `messages` is what cargo printed.
 pub(crate) fn check_linker(board: &Board, messages: &str) -> Result<(), TooLarge> {
-    for (memory, region, available) in
-        [(Memory::Flash, "FLASH", board.flash_bytes), (Memory::Ram, "RAM", board.ram_bytes)]
-    {
+    for (memory, region) in REGIONS {
+        let available = size(board, memory);
         let refusal = format!("will not fit in region '{region}': overflowed by ");
         let overflows = messages.match_indices(&refusal).filter_map(|(at, _)| {
             let number: String = messages[at + refusal.len()..].chars().take_while(char::is_ascii_digit).collect();
@@ -106,14 +114,19 @@ pub(crate) fn check_linker(board: &Board, messages: &str) -> Result<(), TooLarge
 }
 
 fn check(board: &Board, memory: Memory, needed: u64, parts: impl FnOnce() -> String) -> Result<(), TooLarge> {
-    let available = u64::from(match memory {
-        Memory::Flash => board.flash_bytes,
-        Memory::Ram => board.ram_bytes,
-    });
+    let available = u64::from(size(board, memory));
     if needed <= available {
         return Ok(());
     }
     Err(TooLarge { board: board.name, memory, needed, parts: parts(), available })
+}
+
+/// Bytes of a board's memory.
+const fn size(board: &Board, memory: Memory) -> u32 {
+    match memory {
+        Memory::Flash => board.flash_bytes,
+        Memory::Ram => board.ram_bytes,
+    }
 }
 
 fn bytes(len: usize) -> u64 {
@@ -223,6 +236,10 @@ mod tests {
         let error =
             check_linker(board, "section '.bss' will not fit in region 'RAM': overflowed by 7 bytes").unwrap_err();
         assert_eq!((error.memory, error.needed), (Memory::Ram, (16 << 10) + 7));
+        let chip = find("esp32-c3").unwrap();
+        let error =
+            check_linker(chip, "section '.bss' will not fit in region 'DRAM': overflowed by 9 bytes").unwrap_err();
+        assert_eq!((error.memory, error.needed), (Memory::Ram, (313 << 10) + 9));
     }
 
     #[test]

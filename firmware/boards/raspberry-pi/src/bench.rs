@@ -174,12 +174,16 @@ fn contest(
             round(contestant, frames, Duration::from_secs(seconds.into()) / ROUNDS)?;
         }
     }
-    let against = contestants.iter().find(|row| row.name.starts_with("tract")).map(|row| row.taken.fps());
-    println!("  input {shape}; {seconds} s each");
-    println!("  {:<30} {:>12} {:>14} {:>16}", "", "frames / s", "CPU ms / frame", "x tract's float");
+    let against = contestants.iter().find(|row| row.name.starts_with("tract, float")).map(|row| row.taken);
+    let times = |ratio: Option<f64>| ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
+    println!(
+        "  input {shape}; {seconds} s each; ratios to tract's float network: frames a second, and frames for the same CPU time"
+    );
+    println!("  {:<30} {:>12} {:>14} {:>8} {:>8}", "", "frames / s", "CPU ms / frame", "x time", "x CPU");
     for Contestant { name, taken, .. } in &contestants {
-        let ratio = against.map_or_else(|| "-".to_owned(), |tract| format!("{:.2}", taken.fps() / tract));
-        println!("  {name:<30} {:>12.1} {:>14.3} {ratio:>16}", taken.fps(), taken.cpu_ms());
+        let [fps, cpu] = [taken.fps(), taken.cpu_ms()];
+        let (by_time, by_cpu) = (times(against.map(|t| fps / t.fps())), times(against.map(|t| t.cpu_ms() / cpu)));
+        println!("  {name:<30} {fps:>12.1} {cpu:>14.3} {by_time:>8} {by_cpu:>8}");
     }
     Ok(())
 }

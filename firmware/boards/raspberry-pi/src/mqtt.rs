@@ -37,8 +37,11 @@ pub async fn serve(options: Options, results: watch::Receiver<String>, say: impl
     }
     let (client, events) = AsyncClient::new(mqtt, WAITING);
     let (sender, connected) = watch::channel(0_u64);
+    let mut until = results.clone();
+    let ended = async { while until.changed().await.is_ok() {} };
     tokio::select! {
         () = poll(events, &sender, options.backoff, &name, &say) => {}
+        () = ended => {} // while the broker is away, too
         () = publish(&client, &options.topic, &status, results, connected) => {}
     }
 }

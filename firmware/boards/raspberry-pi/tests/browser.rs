@@ -3,7 +3,7 @@
 //! A proxy of ours stands before the program. It has one page more, which opens the real one in frames of several widths, looks, presses a
 //! button, and sends what it found; everything else goes to the program.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of a test are not in a test to clippy
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};

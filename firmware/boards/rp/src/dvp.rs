@@ -30,19 +30,22 @@ impl Ring {
     }
 }
 
+/// The pins of D0 to D7: the program takes them as the first eight of the chip.
+type DataPins = (
+    Peri<'static, PIN_0>,
+    Peri<'static, PIN_1>,
+    Peri<'static, PIN_2>,
+    Peri<'static, PIN_3>,
+    Peri<'static, PIN_4>,
+    Peri<'static, PIN_5>,
+    Peri<'static, PIN_6>,
+    Peri<'static, PIN_7>,
+);
+
 /// The camera's pins.
 pub struct Pins {
     /// D0 to D7.
-    pub data: (
-        Peri<'static, PIN_0>,
-        Peri<'static, PIN_1>,
-        Peri<'static, PIN_2>,
-        Peri<'static, PIN_3>,
-        Peri<'static, PIN_4>,
-        Peri<'static, PIN_5>,
-        Peri<'static, PIN_6>,
-        Peri<'static, PIN_7>,
-    ),
+    pub data: DataPins,
     /// The clock of a byte.
     pub pclk: Peri<'static, PIN_8>,
     /// High during a line.

@@ -31,7 +31,7 @@ const fn arm(machine: &'static [&'static str]) -> Emulator {
     Emulator { program: "qemu-system-arm", machine, icount_shift: 6 }
 }
 
-/// What the real boards have in common, as `nrf52840-dk` has it. Their variables have their own RAM for the camera's rows.
+/// What the real boards have in common, as `nrf52840-dk` has it.
 const NRF52840_DK: Board = Board {
     name: "nrf52840-dk",
     folder: "nrf52840-dk",
@@ -174,7 +174,7 @@ pub const BOARDS: &[Board] = &[
         flashing: Flashing::Esp { chip: "esp32c3" },
         flash_address: 0x4200_0000, // where the chip shows its flash to programs; the image lies at 0x10000 of it
         flash_bytes: 4 << 20,
-        ram_bytes: 320 << 10, // of 400 KB the boot loader, the cache and the ROM's variables have the rest
+        ram_bytes: 313 << 10, // of 400 KB the boot loader, the cache and the ROM's variables have the rest
         ..NRF52840_DK
     },
 ];
