@@ -123,10 +123,6 @@ fn the_images_of_a_firmware_hold_the_model() {
 #[test]
 fn a_uf2_file_lands_on_the_boards_drive() {
     let board = find("pico2").unwrap();
-    if !repository("firmware/boards").join(board.folder).join("Cargo.toml").exists() {
-        eprintln!("not run: the crate of {} is not there", board.name);
-        return;
-    }
     if let Err(missing) = Toolchain::find(board.target) {
         assert!(std::env::var_os("OCELLI_REQUIRE_DEVICE").is_none(), "{missing}");
         eprintln!("not run: {missing}");

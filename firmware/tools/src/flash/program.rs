@@ -70,9 +70,15 @@ impl Programs {
     /// When probe-rs is missing or fails.
     pub fn probe_rs_flash(&self, chip: &str, elf: &Path) -> Result<(), ProgramError> {
         let chip = [OsStr::new("--chip"), OsStr::new(chip)];
-        self.probe_rs().run(&[&[OsStr::new("download")], &chip[..], &[elf.as_os_str()]].concat())?;
         // the download leaves the core halted
-        self.probe_rs().run(&[&[OsStr::new("reset")], &chip[..]].concat())
+        let reset = [&[OsStr::new("reset")], &chip[..]].concat();
+        let download = self.probe_rs().run(&[&[OsStr::new("download")], &chip[..], &[elf.as_os_str()]].concat());
+        if let Err(ProgramError::Missing { program, install, by_hand }) = download {
+            let by_hand = format!("{by_hand}; {}", in_words(&self.probe_rs, &reset));
+            return Err(ProgramError::Missing { program, install, by_hand });
+        }
+        download?;
+        self.probe_rs().run(&reset)
     }
 
     /// Writes an ELF file to a chip through a debug probe, starts it, and shows what it logs (defmt over RTT) until the program is ended.
@@ -202,7 +208,8 @@ mod tests {
         assert_eq!(
             error,
             "no-probe-rs is not installed; to install it: cargo install probe-rs-tools --locked (or see \
-             https://probe.rs/docs/getting-started/installation); then, by hand: no-probe-rs download --chip RP2350 'my model/a.elf'"
+             https://probe.rs/docs/getting-started/installation); then, by hand: no-probe-rs download --chip RP2350 'my model/a.elf'; \
+             no-probe-rs reset --chip RP2350"
         );
         let error = nothing.espflash("esp32c3", Path::new("a.elf"), false).unwrap_err().to_string();
         assert!(
