@@ -141,7 +141,8 @@ fn in_words(program: &Path, arguments: &[&OsStr]) -> String {
     words.iter().map(|each| word(each)).collect::<Vec<_>>().join(" ")
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
     use std::fs;
