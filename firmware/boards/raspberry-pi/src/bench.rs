@@ -148,7 +148,7 @@ fn contest(
         contestants.push(Contestant { name: name.to_owned(), work, taken: Taken::default() });
     }
     #[cfg(not(feature = "verify"))]
-    println!("  tract: not run: this program was built without the feature `verify`");
+    println!("  tract: not run: {} is measured by a program built without the feature `verify`", file.path().display());
     let mut own = |name: String, work| contestants.push(Contestant { name, work, taken: Taken::default() });
     let run_one = |_: &Frame| {
         one.borrow_mut().run();
