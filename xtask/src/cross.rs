@@ -4,6 +4,7 @@ use crate::linux::{AARCH64, ARMV7, Computer};
 use crate::process::{self, cargo, root, shown_output};
 use anyhow::{Result, ensure};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const PACKAGE: &str = "ocelli-raspberry-pi";
 const PROGRAM: &str = "ocelli-pi";
@@ -43,11 +44,10 @@ pub fn run(args: &Args) -> Result<()> {
     let program = build(computer, args.verify)?;
     let size = std::fs::metadata(&program)?.len();
     println!("built: {} ({:.1} MB)", program.display(), size as f64 / 1e6);
+    let own = build_here()?;
     for model in MODELS {
         let pictures = ["--model", model, "--images", PICTURES, "--scores", "--smooth", "none"];
-        let mut here = cargo();
-        here.args(["run", "--release", "--quiet", "--package", PACKAGE, "--"]);
-        let here = process::output(here.args(pictures))?;
+        let here = process::output(Command::new(&own).current_dir(root()).args(pictures))?;
         let there = shown_output(computer.emulated(&program).current_dir(root()).args(pictures))?;
         let count = here.lines().count();
         ensure!(count >= 5, "{model}: only {count} pictures were classified");
@@ -55,6 +55,14 @@ pub fn run(args: &Args) -> Result<()> {
         println!("{model}: {count} pictures, every score is this computer's");
     }
     Ok(())
+}
+
+/// Builds the program for this computer; returns where it is. With the features of the whole workspace, whose tests ci has built before: those
+/// of the package alone would compile tract a second time.
+fn build_here() -> Result<PathBuf> {
+    process::run(cargo().args(["build", "--release", "--locked", "--workspace", "--bin", PROGRAM]))?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    Ok(root().join(target).join("release").join(PROGRAM))
 }
 
 /// Builds the program for a computer; returns where it is.
