@@ -1,5 +1,6 @@
 //! `cargo xtask boards`: builds the firmware of every real board, which cannot be run here, and says how large it is.
 
+use crate::ci::firmware_clippy;
 use crate::process::root;
 use crate::setup::{self, Needs};
 use anyhow::{Context, Result};
@@ -12,8 +13,20 @@ use std::time::Instant;
 /// The model in each.
 const MODEL: &str = "models/mnist-cnn/model.ocelli";
 
+/// Arguments.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Run clippy on their crates first, with warnings denied.
+    #[arg(long)]
+    pub clippy: bool,
+}
+
 /// Builds them and prints a table.
-pub fn run() -> Result<ExitCode> {
+pub fn run(args: &Args) -> Result<ExitCode> {
+    if args.clippy {
+        setup::ensure(&Needs::everything())?;
+        firmware_clippy(real())?;
+    }
     let model = root().join(MODEL);
     let mut rows = Vec::new();
     for board in real() {

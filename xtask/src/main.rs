@@ -43,7 +43,7 @@ enum Task {
     #[command(subcommand)]
     Bench(bench::Task),
     /// Build the firmware of the real boards, which run nowhere here, and print flash and RAM of each.
-    Boards,
+    Boards(boards::Args),
     /// Flash, RAM and instructions of every model on every emulated board: print the table, check it, write it.
     Sizes(sizes::Args),
     /// Run the tests of 64-bit Arm's kernels under QEMU.
@@ -73,7 +73,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::ensure(&setup::Needs::everything()).map(|()| ExitCode::SUCCESS),
         Task::Ci => ci::run(),
         Task::Bench(task) => bench::run(&task),
-        Task::Boards => boards::run(),
+        Task::Boards(args) => boards::run(&args),
         Task::Sizes(args) => sizes::run(&args),
         Task::Aarch64 => aarch64::test().map(|()| ExitCode::SUCCESS),
         Task::Cross(args) => cross::run(&args).map(|()| ExitCode::SUCCESS),
