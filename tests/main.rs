@@ -14,6 +14,7 @@ mod model_file;
 mod networks;
 mod onnx_build;
 mod onnx_import;
+mod on_boards;
 mod operators;
 mod rings;
 mod shapes;

@@ -31,6 +31,7 @@ pub use self::dataset::{Dataset, Holdout, Skipped};
 pub use self::divide::Division;
 pub use self::error::DataError;
 pub use self::feed::{Batch, Epoch, Feed, FeedOptions};
+pub use self::folders::pictures;
 pub use self::image::{RawImage, to_input};
 pub use self::passed::PassedOver;
 pub use self::set::{ImageSet, Streamed};
