@@ -9,10 +9,24 @@ use std::path::{Component, Path, PathBuf};
 /// # Errors
 /// When the folder cannot be written; the error names the file.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    write_atomically_with(path, |out| out.write_all(bytes))
+}
+
+/// The same for a file that is not in memory as a whole: `content` writes it.
+///
+/// # Errors
+/// As [`write_atomically`], or when `content` fails.
+pub fn write_atomically_with(
+    path: &Path,
+    content: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> anyhow::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let write = || -> std::io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(bytes)?;
+        let mut out = std::io::BufWriter::with_capacity(1 << 16, file.as_file_mut());
+        content(&mut out)?;
+        out.flush()?;
+        drop(out);
         file.as_file().sync_all()?;
         #[cfg(unix)]
         {
