@@ -1,7 +1,7 @@
 //! Networks and data sets fetched from a server of this machine that misbehaves as servers do: cut transfers, no ranges, wrong files,
 //! redirects.
 
-use crate::commands::{json, ocelli, refused};
+use crate::commands::{ocelli, refused};
 use crate::support::repository;
 use ocelli_host::collection::sha256;
 use std::fs;
@@ -324,7 +324,9 @@ fn a_data_set_comes_from_a_folder_without_network_and_is_readable() {
     let path = run(&["models", "fetch", "digits", "--from", &from])["path"].as_str().unwrap().to_owned();
     assert_eq!(Path::new(&path), at.join("cache/digits"));
     assert_eq!(run(&["models", "list"])[0]["cached"], true);
-    assert_eq!(json(&["data", "stats", &path, "--json"], at)["sets"][1]["images"], 1000);
+    let stats = ocelli(&["data", "stats", &path, "--json"], at).stdout;
+    let stats: serde_json::Value = serde_json::from_slice(&stats).unwrap();
+    assert_eq!(stats["sets"][1]["images"], 1000, "{stats}");
 
     let file = format!("{from}/t10k-labels-idx1-ubyte.gz");
     let error =
