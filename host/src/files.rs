@@ -27,17 +27,23 @@ pub fn write_atomically_with(
         content(&mut out)?;
         out.flush()?;
         drop(out);
-        file.as_file().sync_all()?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // a temporary file is private; this one is for whoever may read the folder
-            file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-        }
-        file.persist(path)?;
+        persist(file, path)?;
         Ok(())
     };
     write().with_context(|| format!("cannot write {}: choose a folder that can be written", path.display()))
+}
+
+/// Gives a temporary file that is complete its name.
+pub(crate) fn persist(file: tempfile::NamedTempFile, path: &Path) -> std::io::Result<()> {
+    file.as_file().sync_all()?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // a temporary file is private; this one is for whoever may read the folder
+        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    }
+    file.persist(path)?;
+    Ok(())
 }
 
 /// Refuses a place where [`write_atomically`] would fail, before the work whose result is to be written there.

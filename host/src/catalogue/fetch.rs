@@ -4,6 +4,7 @@
 use super::http::{self, Answer};
 use super::verify::{Sum, blocks, check_file};
 use super::{Entry, RemoteFile};
+use crate::files::{persist, write_atomically_with};
 use anyhow::{Context, anyhow, bail, ensure};
 use etcetera::BaseStrategy;
 use flate2::read::GzDecoder;
@@ -114,9 +115,7 @@ fn copy(
         anyhow::Ok(())
     })?;
     sum.check(file).with_context(|| format!("{} is not the file that the catalogue means", source.display()))?;
-    copy.as_file().sync_all()?;
-    copy.persist(to).with_context(|| cannot_write(to))?;
-    Ok(())
+    persist(copy, to).with_context(|| cannot_write(to))
 }
 
 fn cannot_write(path: &Path) -> String {
@@ -339,7 +338,7 @@ fn unpack(archive: &Path, name: &str, to: &Path) -> anyhow::Result<()> {
         if is_it {
             let size = entry.size();
             let mut copied = 0;
-            crate::files::write_atomically_with(to, |out| {
+            write_atomically_with(to, |out| {
                 copied = io::copy(&mut entry, out)?;
                 if copied == size { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
             })?;

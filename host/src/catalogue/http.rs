@@ -31,12 +31,13 @@ pub(super) enum Answer {
 
 /// Refuses addresses that are neither https nor on this machine.
 pub(super) fn check_address(address: &str) -> anyhow::Result<()> {
-    let uri: Uri = address.parse().with_context(|| format!("{address} is no address"))?;
-    let is_https = uri.scheme_str() == Some("https") && uri.host().is_some();
-    ensure!(
-        is_https || (uri.scheme_str() == Some("http") && is_loopback(&uri)),
-        "{address} is refused: only https is fetched from (and http on this machine)"
-    );
+    let uri: Option<Uri> = address.parse().ok();
+    let is_safe = uri.as_ref().is_some_and(|uri| match uri.scheme_str() {
+        Some("https") => uri.host().is_some(),
+        Some("http") => is_loopback(uri),
+        _ => false,
+    });
+    ensure!(is_safe, "{address} is refused: only https is fetched from (and http on this machine)");
     Ok(())
 }
 
