@@ -14,6 +14,7 @@ mod int4;
 mod layouts;
 mod model_file;
 mod networks;
+mod on_boards;
 mod operators;
 mod rings;
 mod shapes;

@@ -4,9 +4,9 @@ use crate::browser;
 use crate::process::{self, cargo, root};
 use crate::setup::{self, Needs, TARGETS};
 use crate::sizes;
-use crate::{aarch64, memory};
+use crate::{aarch64, boards, cross, memory};
 use anyhow::{Context, Result, bail};
-use ocelli_firmware_tools::boards::BOARDS;
+use ocelli_firmware_tools::boards::{BOARDS, Board, emulated};
 use ocelli_firmware_tools::toolchain::Toolchain;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,6 +18,13 @@ const DATA: &str = "data/mnist-10k";
 
 /// A check: its name and what it does.
 type Stage = (&'static str, fn() -> Result<()>);
+
+/// The files of `examples/`, by the package that they belong to.
+const EXAMPLES: &[(&str, &[&str])] = &[
+    ("ocelli-app", &["classify_picture", "camera_to_screen", "smooth_labels", "led_from_label"]),
+    ("ocelli-board", &["two_cores"]),
+    ("ocelli-firmware-tools", &["push_model"]),
+];
 
 const STAGES: &[Stage] = &[
     ("setup", || {
@@ -36,6 +43,7 @@ const STAGES: &[Stage] = &[
             .env("OCELLI_REQUIRE_BROWSER", "1");
         process::run(&mut test)
     }),
+    ("examples", examples),
     // The development profile, with overflow checks and debug assertions: for the crate that reads untrusted files.
     ("overflow", || process::run(cargo().args(["test", "--package", "ocelli", "--features", "threads"]))),
     ("fuzz corpus", memory::corpus),
@@ -45,7 +53,10 @@ const STAGES: &[Stage] = &[
     }),
     ("no_std", no_std),
     ("aarch64", aarch64::test),
-    ("firmware clippy", firmware_clippy),
+    // without tract, which would take longer than all the rest of it
+    ("cross", || cross::run(&cross::Args::default())),
+    ("firmware clippy", emulated_clippy),
+    ("boards", || boards::run(&boards::Args { clippy: false }).map(drop)),
     ("device", device),
     ("sizes", || sizes::run(&sizes::Args { check: true, write: false }).map(drop)),
 ];
@@ -81,7 +92,19 @@ pub fn run() -> Result<ExitCode> {
 
 fn format() -> Result<()> {
     process::run(cargo().args(["fmt", "--all", "--check"]))?;
-    process::run(cargo().args(["fmt", "--check"]).current_dir(firmware_dir()))
+    let mut folders: Vec<PathBuf> = BOARDS.iter().map(board_dir).collect();
+    folders.dedup();
+    folders.iter().try_for_each(|folder| process::run(cargo().args(["fmt", "--check"]).current_dir(folder)))
+}
+
+/// Each example must run to its end: they check what they show.
+fn examples() -> Result<()> {
+    for (package, names) in EXAMPLES {
+        for name in *names {
+            process::run(cargo().args(["run", "--release", "--package", package, "--example", name]))?;
+        }
+    }
+    Ok(())
 }
 
 /// The portable crates must build for every supported target, and the runtime also with all that can be added to it.
@@ -89,7 +112,17 @@ fn no_std() -> Result<()> {
     for target in TARGETS {
         let toolchain = Toolchain::find(target)?;
         for packages in [
-            ["--package", "ocelli", "--package", "ocelli-app", "--package", "ocelli-drivers"].as_slice(),
+            [
+                "--package",
+                "ocelli",
+                "--package",
+                "ocelli-app",
+                "--package",
+                "ocelli-board",
+                "--package",
+                "ocelli-drivers",
+            ]
+            .as_slice(),
             &["--package", "ocelli", "--features", "alloc,defmt"],
         ] {
             let mut build = toolchain.cargo();
@@ -100,13 +133,20 @@ fn no_std() -> Result<()> {
     Ok(())
 }
 
-fn firmware_clippy() -> Result<()> {
-    for board in BOARDS {
+/// Clippy for the emulated boards; the crates of the real ones, whose chips' libraries take minutes to check, are left to
+/// `cargo xtask boards --clippy`.
+fn emulated_clippy() -> Result<()> {
+    firmware_clippy(emulated())
+}
+
+/// Clippy, with warnings denied, for the firmware of boards.
+pub fn firmware_clippy(boards: impl Iterator<Item = &'static Board>) -> Result<()> {
+    for board in boards {
         let mut clippy = Toolchain::find(board.target)?.clippy().context(
             "the firmware's toolchain has no clippy; to install it: OCELLI_TOOLCHAIN=debian cargo xtask setup (with rustup: \
              rustup component add clippy)",
         )?;
-        clippy.current_dir(firmware_dir()).args(["--release", "--locked", "--target", board.target]);
+        clippy.current_dir(board_dir(board)).args(["--release", "--locked", "--target", board.target]);
         clippy.args(["--target-dir", "../../../target/firmware-clippy", "--features", &board.features.join(",")]);
         clippy.env("CARGO_ENCODED_RUSTFLAGS", board.rustflags.join("\u{1f}"));
         clippy.env("OCELLI_BOARD", board.name).env("OCELLI_MODEL", root().join(MODEL)).env("DEFMT_LOG", "info");
@@ -120,7 +160,7 @@ const MAIN_BOARD: &str = "qemu-m4";
 
 /// Builds the firmware for each board with the shipped model, runs it in QEMU and compares every output byte with the host.
 fn device() -> Result<()> {
-    for board in BOARDS {
+    for board in emulated() {
         let images = if board.name == MAIN_BOARD { "100" } else { "10" };
         let mut check = cargo();
         check.args(["run", "--release", "--", "check", MODEL, DATA, "--device-images", images, "--board", board.name]);
@@ -129,6 +169,6 @@ fn device() -> Result<()> {
     Ok(())
 }
 
-fn firmware_dir() -> PathBuf {
-    root().join("firmware/boards/qemu")
+fn board_dir(board: &Board) -> PathBuf {
+    root().join("firmware/boards").join(board.folder)
 }

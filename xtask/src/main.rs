@@ -1,16 +1,19 @@
-//! Project tasks: `cargo xtask setup`, `ci`, `demo`, `bench`, `browser`, `sizes`, `aarch64`,
-//! `sanitize`, `miri`, `gpu` and `remote`.
+//! Project tasks: `cargo xtask setup`, `ci`, `demo`, `bench`, `boards`, `browser`, `sizes`, `aarch64`,
+//! `cross`, `sanitize`, `miri`, `gpu` and `remote`.
 
 mod aarch64;
 mod apt;
 mod bench;
 mod bench_host;
 mod bench_train;
+mod boards;
 mod browser;
 mod ci;
+mod cross;
 mod debian;
 mod demo;
 mod gpu;
+mod linux;
 mod memory;
 mod platform;
 mod process;
@@ -39,10 +42,14 @@ enum Task {
     /// Measure a model.
     #[command(subcommand)]
     Bench(bench::Task),
-    /// Flash, RAM and instructions of every model on every board: print the table, check it, write it.
+    /// Build the firmware of the real boards, which run nowhere here, and print flash and RAM of each.
+    Boards(boards::Args),
+    /// Flash, RAM and instructions of every model on every emulated board: print the table, check it, write it.
     Sizes(sizes::Args),
     /// Run the tests of 64-bit Arm's kernels under QEMU.
     Aarch64,
+    /// Build the Raspberry Pi's program, run it under QEMU, and compare what it says with this computer.
+    Cross(cross::Args),
     /// Test the report page of a run in headless Chromium, at the width of a phone and of a desktop.
     Browser(browser::Args),
     /// Run the tests of untrusted model files under AddressSanitizer, or valgrind.
@@ -66,8 +73,10 @@ fn main() -> ExitCode {
         Task::Setup => setup::ensure(&setup::Needs::everything()).map(|()| ExitCode::SUCCESS),
         Task::Ci => ci::run(),
         Task::Bench(task) => bench::run(&task),
+        Task::Boards(args) => boards::run(&args),
         Task::Sizes(args) => sizes::run(&args),
         Task::Aarch64 => aarch64::test().map(|()| ExitCode::SUCCESS),
+        Task::Cross(args) => cross::run(&args).map(|()| ExitCode::SUCCESS),
         Task::Browser(args) => browser::run(&args).map(|()| ExitCode::SUCCESS),
         Task::Sanitize => memory::sanitize(),
         Task::Miri => memory::miri(),

@@ -39,7 +39,7 @@ impl Needs {
     }
 
     fn missing_emulators(&self) -> Vec<&'static str> {
-        let mut programs: Vec<_> = self.boards.iter().map(|board| board.qemu).collect();
+        let mut programs: Vec<_> = self.boards.iter().filter_map(|board| Some(board.emulator?.program)).collect();
         programs.sort_unstable();
         programs.dedup();
         programs.retain(|program| find_qemu(program).is_err());
@@ -62,18 +62,21 @@ pub fn ensure(needs: &Needs) -> Result<()> {
     for target in &needs.targets {
         Toolchain::find(target).context("setup ended, but")?;
     }
-    for board in &needs.boards {
-        find_qemu(board.qemu).context("setup ended, but")?;
+    for emulator in needs.boards.iter().filter_map(|board| board.emulator) {
+        find_qemu(emulator.program).context("setup ended, but")?;
     }
-    println!("setup: everything is there ({}; {})", needs.targets.join(", "), emulators(needs));
+    println!("setup: everything is there ({})", there(needs));
     Ok(())
 }
 
-fn emulators(needs: &Needs) -> String {
-    let mut names: Vec<_> = needs.boards.iter().map(|board| board.qemu).collect();
+/// The targets and emulators, for a line.
+fn there(needs: &Needs) -> String {
+    let mut names: Vec<_> = needs.boards.iter().filter_map(|board| Some(board.emulator?.program)).collect();
     names.sort_unstable();
     names.dedup();
-    names.join(", ")
+    let names = names.join(", ");
+    let lists = [needs.targets.join(", "), names];
+    lists.into_iter().filter(|list| !list.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
 /// Installs targets through rustup.

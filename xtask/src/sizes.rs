@@ -6,7 +6,7 @@ use crate::bench::{CompiledModel, DoesNotFit, measure};
 use crate::process::root;
 use anyhow::{Context, Result, bail};
 use ocelli_firmware_tools::bench::BenchError;
-use ocelli_firmware_tools::boards::{BOARDS, Board};
+use ocelli_firmware_tools::boards::{Board, emulated};
 use ocelli_firmware_tools::build::BuildError;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -62,7 +62,7 @@ fn check(measured: &[Row]) -> Result<()> {
 fn measure_all() -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for model in models()? {
-        for board in BOARDS {
+        for board in emulated() {
             println!("sizes: {} on {}", model.display(), board.name);
             let sizes = sizes(&root().join(&model), board).with_context(|| model.display().to_string())?;
             rows.push(Row { model: model.display().to_string(), board: board.name.to_owned(), sizes });

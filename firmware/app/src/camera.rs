@@ -2,10 +2,12 @@
 
 mod dma;
 mod recovery;
+mod ring;
 mod tap;
 
 pub use dma::{DmaCamera, Finished, RowDma};
 pub use recovery::{CameraError, Fault, Faults, Recovery};
+pub use ring::{ByteRing, RingCamera};
 pub use tap::Tap;
 
 use ocelli::image::PixelFormat;

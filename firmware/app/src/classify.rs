@@ -8,6 +8,7 @@ use ocelli::ir::Shape;
 use ocelli::model::records::kind;
 use ocelli::model::{LoadError, Model};
 use ocelli::runtime::{EVERY_KIND, SessionOf};
+use ocelli::team::{Solo, Team};
 
 /// The memory that a [`ClassifierOf`] works in; a board makes it `static`.
 #[derive(Debug)]
@@ -111,6 +112,18 @@ impl<'m, 'b, const KINDS: u32> ClassifierOf<'m, 'b, KINDS> {
     /// a new one, for which the camera must start at row 0 (see [`Camera::next_row`]), and until it has succeeded
     /// [`top_k`](Self::top_k) means nothing.
     pub fn classify<C: Camera>(&mut self, camera: &mut C) -> Result<&[i8], ClassifyError<C::Error>> {
+        self.classify_with(camera, &mut Solo)
+    }
+
+    /// As [`classify`](Self::classify), with the cores of `team` sharing the work (see [`SessionOf::push_row_with`]).
+    ///
+    /// # Errors
+    /// As [`classify`](Self::classify).
+    pub fn classify_with<C: Camera, T: Team>(
+        &mut self,
+        camera: &mut C,
+        team: &mut T,
+    ) -> Result<&[i8], ClassifyError<C::Error>> {
         let (format, size) = (camera.format(), camera.size());
         let row = camera_row(self.row, camera)?;
         let mut converter =
@@ -122,7 +135,7 @@ impl<'m, 'b, const KINDS: u32> ClassifierOf<'m, 'b, KINDS> {
         for _ in 0..size[1] {
             camera.next_row(row).map_err(ClassifyError::Camera)?;
             converter.push_row(row, |_, pixels| {
-                session.push_row(|values| ocelli::image::quantize_row(lut, pixels, values));
+                session.push_row_with(team, |values| ocelli::image::quantize_row(lut, pixels, values), |_| {});
             });
         }
         Ok(session.output())
@@ -151,14 +164,31 @@ impl<'m, 'b, const KINDS: u32> ClassifierOf<'m, 'b, KINDS> {
     where
         C: Camera<Error: CameraError>,
     {
-        let mut result = self.classify(camera).map(|_| ());
+        self.classify_whole_with(camera, recovery, &mut Solo)
+    }
+
+    /// As [`classify_whole`](Self::classify_whole), with the cores of `team` sharing the work.
+    ///
+    /// # Errors
+    /// As [`classify_whole`](Self::classify_whole).
+    pub fn classify_whole_with<C, T>(
+        &mut self,
+        camera: &mut C,
+        recovery: &mut Recovery,
+        team: &mut T,
+    ) -> Result<&[i8], ClassifyError<C::Error>>
+    where
+        C: Camera<Error: CameraError>,
+        T: Team,
+    {
+        let mut result = self.classify_with(camera, team).map(|_| ());
         while let Err(ClassifyError::Camera(error)) = &result {
             let fault = error.fault();
             if !recovery.failed(fault) {
                 break;
             }
             result = match camera.recover(fault) {
-                Ok(()) => self.classify(camera).map(|_| ()),
+                Ok(()) => self.classify_with(camera, team).map(|_| ()),
                 Err(error) => Err(ClassifyError::Camera(error)),
             };
         }

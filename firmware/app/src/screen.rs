@@ -7,7 +7,7 @@ mod live;
 mod view;
 
 #[cfg(test)]
-mod canvas;
+pub(crate) mod canvas;
 
 pub use ink::Ink;
 pub use live::{LiveLayout, LiveScreen, Status, UNKNOWN};

@@ -3,6 +3,10 @@
 //! The pixels come by one way (a [`ParallelCamera`](crate::parallel::ParallelCamera), DMA), the settings go by another (I2C). [`Controlled`] is both:
 //! `wake`, `standby` and `recover` of `Camera` reach the sensor.
 
+mod paced;
+
+pub use paced::Paced;
+
 use crate::SensorError;
 use crate::hm01b0::{self, Hm01b0};
 use crate::ov2640::{self, Ov2640};
@@ -35,6 +39,21 @@ pub trait Control {
     /// # Errors
     /// When the sensor does not answer.
     fn wake(&mut self) -> Result<(), Self::Error>;
+
+    /// Asks for half as many frames a second at the next [`restore`](Self::restore); `false` when there are no fewer.
+    fn slower(&mut self) -> bool {
+        false
+    }
+}
+
+/// The largest divider of a sensor's clock.
+const SLOWEST: u8 = 64;
+
+/// Doubles a divider of a sensor's clock, if it is not at its largest.
+fn double(divider: &mut u8) -> bool {
+    let before = (*divider).max(1);
+    *divider = before.saturating_mul(2).min(SLOWEST);
+    *divider > before
 }
 
 /// A sensor, what is asked of it, and the delay for its reset.
@@ -62,6 +81,10 @@ impl<I: I2c, D: DelayNs> Control for Configured<Ov7670<I>, ov7670::Setup, D> {
     fn wake(&mut self) -> Result<(), Self::Error> {
         self.sensor.wake()
     }
+
+    fn slower(&mut self) -> bool {
+        double(&mut self.setup.divider)
+    }
 }
 
 impl<I: I2c, D: DelayNs> Control for Configured<Ov2640<I>, ov2640::Setup, D> {
@@ -77,6 +100,10 @@ impl<I: I2c, D: DelayNs> Control for Configured<Ov2640<I>, ov2640::Setup, D> {
 
     fn wake(&mut self) -> Result<(), Self::Error> {
         self.sensor.wake()
+    }
+
+    fn slower(&mut self) -> bool {
+        double(&mut self.setup.divider)
     }
 }
 

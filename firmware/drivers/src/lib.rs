@@ -5,6 +5,7 @@
 //! | [OV7670](ov7670) | SCCB, 8-bit parallel | 320x240, 160x120 | RGB565, YUYV |
 //! | [OV2640](ov2640) | SCCB, 8-bit parallel | 320x240, 160x120 | RGB565, YUYV, JPEG |
 //! | [HM01B0](hm01b0) | I2C, 8-bit parallel | 320x240, 160x120 | gray |
+//! | [Arducam Mini 2MP](arducam) (an OV2640) | SCCB, SPI | 320x240, 160x120 | RGB565, YUYV |
 //!
 //! A driver sets the sensor up through its control bus. The pixels come over the parallel bus, which each chip reads with hardware of its
 //! own (PIO on an RP2040, DCMI on an STM32): [`parallel`] makes rows of what that delivers. [`control`] joins the two to a camera that is set up again
@@ -24,6 +25,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod arducam;
 pub mod control;
 pub mod hm01b0;
 pub mod ov2640;

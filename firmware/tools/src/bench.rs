@@ -12,7 +12,7 @@ use crate::boards::{Board, Optimize};
 use crate::build::{self, BuildError, Firmware};
 use crate::layers;
 use crate::qemu::{self, Job, RunError};
-use crate::toolchain::{Toolchain, find_qemu};
+use crate::toolchain::{Toolchain, find_emulator};
 use ocelli::model::{LoadError, Model};
 use ocelli::runtime::Session;
 use ocelli_app::bench::layers::{LAYERS_FILE, LayersInput};
@@ -144,7 +144,7 @@ pub fn bench(
     frames: &[Vec<i8>],
     options: &BenchOptions,
 ) -> Result<BenchReport, BenchError> {
-    find_qemu(board.qemu).map_err(RunError::Missing)?;
+    find_emulator(board).map_err(RunError::Missing)?;
     let file = Aligned::copy(&read(path)?);
     let refused = |error| BenchError::Model { path: path.to_owned(), error };
     let model = Model::parse(file.as_slice()).map_err(refused)?;

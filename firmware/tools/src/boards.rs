@@ -1,29 +1,34 @@
-//! The boards that firmware is built and run for.
+//! The boards that firmware is built for: some of QEMU's, on which CI runs it, and real ones.
+
+mod table;
+
+pub use table::BOARDS;
 
 use std::fmt;
 
-/// A board: what its firmware is compiled for, what fits on it, and the machine that QEMU emulates it with.
+/// A board: what its firmware is compiled for, what fits on it, what is connected to it, and how the firmware gets there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Board {
     /// The name that every command uses.
     pub name: &'static str,
+    /// The folder of its crate in `firmware/boards`; its classifier is the program `ocelli-` and this name.
+    pub folder: &'static str,
     /// The processor core.
     pub core: &'static str,
     /// The Rust target.
     pub target: &'static str,
-    /// Features of the firmware's package that the core needs.
+    /// Features of the firmware's package that the board needs.
     pub features: &'static [&'static str],
     /// Flags of rustc that the core needs.
     pub rustflags: &'static [&'static str],
     /// What programs are optimized for unless one asks for something else.
     pub optimize: Optimize,
-    /// QEMU's program.
-    pub qemu: &'static str,
-    /// QEMU's machine, and what else it needs to start.
-    pub machine: &'static [&'static str],
-    /// QEMU's `-icount shift`: an instruction takes `2^shift` ns of the emulated time. With 6 the counters of the Arm boards tick
-    /// at least once an instruction; RISC-V's `minstret` counts instructions at 0.
-    pub icount_shift: u8,
+    /// What emulates it; `None` for a real board.
+    pub emulator: Option<Emulator>,
+    /// How firmware gets onto it.
+    pub flashing: Flashing,
+    /// Where the flash memory that programs run from begins.
+    pub flash_address: u32,
     /// Flash memory.
     pub flash_bytes: u32,
     /// RAM.
@@ -34,6 +39,69 @@ pub struct Board {
     pub row_bytes: u32,
     /// Cores that can share a step: a model compiled for the board has scratch memory for each.
     pub cores: u8,
+    /// The camera, in words for a table.
+    pub camera: &'static str,
+    /// The screen, in words for a table.
+    pub screen: &'static str,
+}
+
+impl Board {
+    /// What emulates the board.
+    ///
+    /// # Errors
+    /// When nothing does; the message lists the boards that are emulated.
+    pub fn emulator(&self) -> Result<&Emulator, NotEmulated> {
+        self.emulator.as_ref().ok_or(NotEmulated { board: self.name })
+    }
+}
+
+/// A machine that QEMU emulates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Emulator {
+    /// QEMU's program.
+    pub program: &'static str,
+    /// QEMU's machine, and what else it needs to start.
+    pub machine: &'static [&'static str],
+    /// QEMU's `-icount shift`: an instruction takes `2^shift` ns of the emulated time. With 6 the counters of the Arm boards tick
+    /// at least once an instruction; RISC-V's `minstret` counts instructions at 0.
+    pub icount_shift: u8,
+}
+
+/// How firmware gets onto a board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flashing {
+    /// It does not: QEMU loads the ELF file.
+    Emulator,
+    /// As a UF2 file that is copied to the drive which the board shows when it starts with BOOTSEL pressed; or by a debug probe.
+    Uf2 {
+        /// The family of chips that the file says it is for.
+        family_id: u32,
+        /// `Board-ID` in the drive's `INFO_UF2.TXT`.
+        board_id: &'static str,
+        /// probe-rs' name of the chip.
+        chip: &'static str,
+    },
+    /// By a debug probe, with probe-rs.
+    Probe {
+        /// probe-rs' name of the chip.
+        chip: &'static str,
+    },
+    /// Over the chip's USB serial port, with espflash, which makes the image that the boot loader takes.
+    Esp {
+        /// espflash's name of the chip.
+        chip: &'static str,
+    },
+}
+
+impl fmt::Display for Flashing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Emulator => "runs in QEMU",
+            Self::Uf2 { .. } => "UF2 drive or debug probe",
+            Self::Probe { .. } => "debug probe",
+            Self::Esp { .. } => "espflash over USB",
+        })
+    }
 }
 
 /// What the compiler optimizes a program for.
@@ -55,90 +123,6 @@ impl Optimize {
         }
     }
 }
-
-/// Several times the deepest stack that was measured with the log in the program (1,312 bytes).
-const ROOMY_STACK: u32 = 8 << 10;
-
-/// What the boards from Arm's MPS2 have in common, and all but the processor of `qemu-m4`.
-const MPS2: Board = Board {
-    name: "qemu-m4",
-    core: "Cortex-M4F",
-    target: "thumbv7em-none-eabihf",
-    features: &[],
-    rustflags: &[],
-    optimize: Optimize::Speed,
-    qemu: "qemu-system-arm",
-    machine: &["-machine", "mps2-an386"],
-    icount_shift: 6,
-    flash_bytes: 4 << 20,
-    ram_bytes: 4 << 20,
-    stack_bytes: ROOMY_STACK,
-    row_bytes: 2048,
-    cores: 1,
-};
-
-/// All boards. Each has a memory map in `firmware/boards/qemu/memory` and runs in CI.
-pub const BOARDS: &[Board] = &[
-    // QEMU has no machine with a Cortex-M0+ and this much memory: a Cortex-M3 runs the code, and faults where an M0+ would.
-    Board {
-        name: "qemu-m0plus",
-        core: "Cortex-M0+",
-        target: "thumbv6m-none-eabi",
-        optimize: Optimize::Size,
-        machine: &["-machine", "mps2-an385"],
-        ..MPS2
-    },
-    Board {
-        name: "qemu-m3",
-        core: "Cortex-M3",
-        target: "thumbv7m-none-eabi",
-        machine: &["-machine", "mps2-an385"],
-        ..MPS2
-    },
-    MPS2,
-    Board { name: "qemu-m7", core: "Cortex-M7F", machine: &["-machine", "mps2-an500"], ..MPS2 },
-    Board {
-        name: "qemu-m33",
-        core: "Cortex-M33F",
-        target: "thumbv8m.main-none-eabihf",
-        features: &["dsp"],
-        rustflags: &["-Ctarget-cpu=cortex-m33"],
-        machine: &["-machine", "mps2-an505"],
-        ..MPS2
-    },
-    // The chip's first core has no DSP extension and no floating point by default: with them both cores are the same.
-    Board {
-        name: "qemu-m33-duo",
-        core: "two Cortex-M33F",
-        target: "thumbv8m.main-none-eabihf",
-        features: &["dsp", "two-cores"],
-        rustflags: &["-Ctarget-cpu=cortex-m33"],
-        machine: &["-machine", "mps2-an521", "-global", "sse-200.CPU0_DSP=on", "-global", "sse-200.CPU0_FPU=on"],
-        cores: 2,
-        ..MPS2
-    },
-    Board {
-        name: "qemu-rv32",
-        core: "RV32IMC",
-        target: "riscv32imc-unknown-none-elf",
-        qemu: "qemu-system-riscv32",
-        machine: &["-machine", "virt", "-bios", "none"],
-        icount_shift: 0,
-        ..MPS2
-    },
-    Board {
-        name: "qemu-microbit",
-        core: "Cortex-M0",
-        target: "thumbv6m-none-eabi",
-        optimize: Optimize::Size,
-        machine: &["-machine", "microbit"],
-        flash_bytes: 256 << 10,
-        ram_bytes: 16 << 10,
-        stack_bytes: 1280, // 1,132 were measured with mnist-cnn
-        row_bytes: 384,
-        ..MPS2
-    },
-];
 
 /// No board has this name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,24 +148,64 @@ pub fn find(name: &str) -> Result<&'static Board, UnknownBoard> {
     BOARDS.iter().find(|board| board.name == name).ok_or_else(|| UnknownBoard { name: name.to_owned() })
 }
 
+/// The boards that QEMU emulates.
+pub fn emulated() -> impl Iterator<Item = &'static Board> {
+    BOARDS.iter().filter(|board| board.emulator.is_some())
+}
+
+/// The real boards.
+pub fn real() -> impl Iterator<Item = &'static Board> {
+    BOARDS.iter().filter(|board| board.emulator.is_none())
+}
+
+/// A real board was to be run in QEMU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotEmulated {
+    /// Its name.
+    pub board: &'static str,
+}
+
+impl fmt::Display for NotEmulated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = emulated().map(|board| board.name).collect();
+        write!(f, "{} is a real board: it cannot be run here; QEMU runs {}", self.board, names.join(", "))
+    }
+}
+
+impl std::error::Error for NotEmulated {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
     use std::path::Path;
 
     #[test]
     fn an_unknown_board_is_refused_with_the_names_there_are() {
-        assert_eq!(find("qemu-m4").unwrap().machine, ["-machine", "mps2-an386"]);
+        assert_eq!(find("qemu-m4").unwrap().emulator().unwrap().machine, ["-machine", "mps2-an386"]);
         assert_eq!(
             find("arduino").unwrap_err().to_string(),
             "no board is called `arduino`; the boards are: qemu-m0plus, qemu-m3, qemu-m4, qemu-m7, qemu-m33, \
-             qemu-m33-duo, qemu-rv32, qemu-microbit"
+             qemu-m33-duo, qemu-rv32, qemu-microbit, pico, pico2, nrf52840-dk, nucleo-h743zi, esp32-c3"
         );
     }
 
     #[test]
-    fn every_board_has_a_memory_map_with_its_own_sizes() {
-        for board in BOARDS {
+    fn a_real_board_has_no_emulator() {
+        assert_eq!(
+            find("pico2").unwrap().emulator().unwrap_err().to_string(),
+            "pico2 is a real board: it cannot be run here; QEMU runs qemu-m0plus, qemu-m3, qemu-m4, qemu-m7, qemu-m33, \
+             qemu-m33-duo, qemu-rv32, qemu-microbit"
+        );
+        assert!(real().all(|board| board.flashing != Flashing::Emulator));
+        assert!(emulated().all(|board| board.flashing == Flashing::Emulator));
+        let names: HashSet<&str> = BOARDS.iter().map(|board| board.name).collect();
+        assert_eq!(names.len(), BOARDS.len());
+    }
+
+    #[test]
+    fn every_emulated_board_has_a_memory_map_with_its_own_sizes() {
+        for board in emulated() {
             let map = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../boards/qemu/memory/{}.x", board.name));
             let text = std::fs::read_to_string(&map).unwrap();
             for (memory, bytes) in [("FLASH", board.flash_bytes), ("RAM", board.ram_bytes)] {
@@ -191,6 +215,8 @@ mod tests {
                 let count: u32 = length.trim_end_matches(['K', 'M']).parse().unwrap();
                 assert_eq!(count * unit, bytes, "{}: {line}", board.name);
             }
+            let flash = format!("FLASH : ORIGIN = {:#010x},", board.flash_address);
+            assert!(text.contains(&flash), "{}: {flash}", board.name);
         }
     }
 }

@@ -12,8 +12,6 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tempfile::TempDir;
 
-/// The program that classifies with the model in it.
-const CLASSIFIER: &str = "ocelli-qemu";
 /// The program that runs operator cases.
 pub(crate) const CASES: &str = "ocelli-qemu-cases";
 /// The program that compares inner loops.
@@ -30,16 +28,27 @@ pub(crate) const UPDATE: &str = "ocelli-qemu-update";
 struct Program<'p> {
     board: &'static Board,
     toolchain: &'p Toolchain,
-    /// Its name.
-    name: &'static str,
+    /// Its name; `None`: the classifier, whose name is `ocelli-` and that of the board's folder.
+    name: Option<&'static str>,
     /// The model in it, if it has one.
     model: Option<&'p Path>,
     /// What it is optimized for; `None`: what the firmware's manifest says.
     optimize: Option<Optimize>,
+    /// The least severe messages that it logs.
+    log: Level,
     /// The public key that models must be signed by which come over the UART.
     key: Option<&'p [u8; 32]>,
     /// Cargo's target folder, if not the default.
     target_dir: Option<&'p Path>,
+}
+
+/// Which messages a program logs with defmt: the others are not compiled in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Level {
+    /// What matters.
+    Info,
+    /// What each frame gave too.
+    Debug,
 }
 
 /// A firmware image. The file lives as long as this value.
@@ -63,7 +72,7 @@ pub struct Firmware {
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// The firmware's sources are not there.
-    #[error("the firmware's sources are not in {}: set OCELLI_FIRMWARE_DIR to the folder firmware/boards/qemu", dir.display())]
+    #[error("the firmware's sources are not in {}: set OCELLI_FIRMWARE_DIR to the folder firmware/boards", dir.display())]
     Sources {
         /// Where they were looked for.
         dir: PathBuf,
@@ -120,8 +129,32 @@ pub fn build(
     model: &Path,
     target_dir: Option<&Path>,
 ) -> Result<Firmware, BuildError> {
+    let program = Program {
+        board,
+        toolchain,
+        name: None,
+        model: Some(model),
+        optimize: None,
+        log: Level::Info,
+        key: None,
+        target_dir,
+    };
+    build_with_model(&program, model, ModelNeeds::check)
+}
+
+/// As [`build`], for a firmware that also logs what it finds in each frame.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_chatty(
+    board: &'static Board,
+    toolchain: &Toolchain,
+    model: &Path,
+    target_dir: Option<&Path>,
+) -> Result<Firmware, BuildError> {
+    let log = Level::Debug;
     let program =
-        Program { board, toolchain, name: CLASSIFIER, model: Some(model), optimize: None, key: None, target_dir };
+        Program { board, toolchain, name: None, model: Some(model), optimize: None, log, key: None, target_dir };
     build_with_model(&program, model, ModelNeeds::check)
 }
 
@@ -134,8 +167,16 @@ pub(crate) fn build_bench(
     optimize: Optimize,
     target_dir: Option<&Path>,
 ) -> Result<Firmware, BuildError> {
-    let program =
-        Program { board, toolchain, name, model: Some(model), optimize: Some(optimize), key: None, target_dir };
+    let program = Program {
+        board,
+        toolchain,
+        name: Some(name),
+        model: Some(model),
+        optimize: Some(optimize),
+        log: Level::Info,
+        key: None,
+        target_dir,
+    };
     build_with_model(&program, model, ModelNeeds::check_bare)
 }
 
@@ -148,13 +189,22 @@ pub(crate) fn build_update(
     key: Option<&[u8; 32]>,
     target_dir: Option<&Path>,
 ) -> Result<Firmware, BuildError> {
-    let program = Program { board, toolchain, name: UPDATE, model: Some(model), optimize: None, key, target_dir };
+    let program = Program {
+        board,
+        toolchain,
+        name: Some(UPDATE),
+        model: Some(model),
+        optimize: None,
+        log: Level::Info,
+        key,
+        target_dir,
+    };
     build_with_model(&program, model, ModelNeeds::check_bare)
 }
 
 /// Builds QEMU's plugin that counts the instructions of each core, by the rules of [`build`]: where it lies.
 pub(crate) fn build_plugin(target_dir: Option<&Path>) -> Result<PathBuf, BuildError> {
-    let sources = sources_dir()?.join("../../tools/plugin");
+    let sources = boards_dir()?.join("../tools/plugin");
     let target_dir = made_dir(target_dir)?.join("plugin");
     // QEMU runs on this computer: cargo's own lock is enough, for the result is the same whoever builds it.
     let mut cargo = Toolchain::Installed.cargo();
@@ -172,7 +222,7 @@ pub(crate) fn build_plugin(target_dir: Option<&Path>) -> Result<PathBuf, BuildEr
 fn made_dir(target_dir: Option<&Path>) -> Result<PathBuf, BuildError> {
     let target_dir = match target_dir {
         Some(dir) => dir.to_owned(),
-        None => sources_dir()?.join("../../../target/firmware"),
+        None => boards_dir()?.join("../../target/firmware"),
     };
     fs::create_dir_all(&target_dir).map_err(at(&target_dir))?;
     target_dir.canonicalize().map_err(at(&target_dir))
@@ -201,7 +251,16 @@ pub(crate) fn build_program(
     toolchain: &Toolchain,
     target_dir: Option<&Path>,
 ) -> Result<Image, BuildError> {
-    let program = Program { board, toolchain, name, model: None, optimize: None, key: None, target_dir };
+    let program = Program {
+        board,
+        toolchain,
+        name: Some(name),
+        model: None,
+        optimize: None,
+        log: Level::Info,
+        key: None,
+        target_dir,
+    };
     let (path, elf) = program.compile()?;
     let image = Image::new(&elf, &path)?;
     fit::check_image(board, &image.sizes)?;
@@ -222,7 +281,8 @@ fn rustflags(board: &Board, sources: &Path) -> String {
 impl Program<'_> {
     /// Compiles it: where cargo puts the ELF file, and its bytes.
     fn compile(&self) -> Result<(PathBuf, Vec<u8>), BuildError> {
-        let sources = sources_dir()?;
+        let sources = sources_dir(self.board)?;
+        let name = self.name.map_or_else(|| format!("ocelli-{}", self.board.folder), str::to_owned);
         let target_dir = made_dir(self.target_dir)?;
 
         // Cargo's own lock ends with the build; ours lasts until the image is read.
@@ -232,13 +292,13 @@ impl Program<'_> {
         let mut cargo = self.toolchain.cargo();
         cargo
             .current_dir(&sources)
-            .args(["build", "--release", "--locked", "--bin", self.name, "--target", self.board.target, "--target-dir"])
+            .args(["build", "--release", "--locked", "--bin", &name, "--target", self.board.target, "--target-dir"])
             .arg(&target_dir)
             .env_remove("OCELLI_MODEL")
             .env_remove("OCELLI_MODEL_KEY")
             .env("OCELLI_BOARD", self.board.name)
             .env("OCELLI_ROW_BYTES", self.board.row_bytes.to_string())
-            .env("DEFMT_LOG", "info")
+            .env("DEFMT_LOG", if self.log == Level::Debug { "debug" } else { "info" })
             .env("CARGO_ENCODED_RUSTFLAGS", rustflags(self.board, &sources))
             .stdin(Stdio::null());
         let mut features = self.board.features.to_vec();
@@ -259,7 +319,7 @@ impl Program<'_> {
             fit::check_linker(self.board, &stderr)?;
             return Err(BuildError::Cargo { board: self.board.name, dir: sources, stderr });
         }
-        let built = target_dir.join(self.board.target).join("release").join(self.name);
+        let built = target_dir.join(self.board.target).join("release").join(name);
         let elf = fs::read(&built).map_err(at(&built))?;
         drop(lock);
         Ok((built, elf))
@@ -332,11 +392,17 @@ impl Image {
     }
 }
 
-/// The firmware's sources: `OCELLI_FIRMWARE_DIR`, or where they lay when this program was built.
-fn sources_dir() -> Result<PathBuf, BuildError> {
-    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../boards/qemu");
+/// The folder of the boards' crates: `OCELLI_FIRMWARE_DIR`, or where it lay when this program was built.
+fn boards_dir() -> Result<PathBuf, BuildError> {
+    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../boards");
     let dir = env::var_os("OCELLI_FIRMWARE_DIR").filter(|dir| !dir.is_empty()).map_or_else(default, PathBuf::from);
-    dir.canonicalize().ok().filter(|path| path.join("Cargo.toml").exists()).ok_or(BuildError::Sources { dir })
+    dir.canonicalize().map_err(|_| BuildError::Sources { dir })
+}
+
+/// The folder of a board's crate.
+fn sources_dir(board: &Board) -> Result<PathBuf, BuildError> {
+    let dir = boards_dir()?.join(board.folder);
+    if dir.join("Cargo.toml").exists() { Ok(dir) } else { Err(BuildError::Sources { dir }) }
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> BuildError {

@@ -3,7 +3,7 @@
 use crate::boards::Board;
 use crate::build::{self, BuildError};
 use crate::qemu::{self, Job, RunError};
-use crate::toolchain::{Toolchain, find_qemu};
+use crate::toolchain::{Toolchain, find_emulator};
 use ocelli_app::bench::HeaderError;
 use ocelli_app::bench::cases::{CASES_FILE, CaseHeader, CaseOutcome, CasesHeader};
 use std::fs;
@@ -76,7 +76,7 @@ pub fn run_cases(
     cases: &[Case],
     target_dir: Option<&Path>,
 ) -> Result<Vec<CaseOutput>, CasesError> {
-    find_qemu(board.qemu).map_err(RunError::Missing)?;
+    find_emulator(board).map_err(RunError::Missing)?;
     let input = to_file(cases)?;
     let image = build::build_program(build::CASES, board, toolchain, target_dir)?;
     let (elf, count) = (&image.elf, cases.len());

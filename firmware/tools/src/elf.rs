@@ -1,7 +1,7 @@
 //! What the firmware's ELF file says: bytes of flash and RAM, and where the model lies.
 
-use object::elf::{SHF_ALLOC, SHF_WRITE, SHT_NOBITS};
-use object::read::elf::{ElfFile32, SectionHeader};
+use object::elf::{PT_LOAD, SHF_ALLOC, SHF_WRITE, SHT_NOBITS};
+use object::read::elf::{ElfFile32, FileHeader, ProgramHeader, SectionHeader};
 use object::{Object, ObjectSection, ObjectSymbol};
 use std::ops::Range;
 
@@ -22,6 +22,9 @@ pub struct Sizes {
 /// Sections by which riscv-rt's linker script gives names to memory that no variable takes.
 const FREE: [&str; 2] = [".heap", ".stack"];
 
+/// Sections by which esp-hal's linker script keeps memory for code that lies in RAM: writable in fact, though the section is not.
+const CODE_IN_RAM: [&str; 1] = [".rwdata_dummy"];
+
 /// Adds up the sections that are loaded.
 ///
 /// # Errors
@@ -40,7 +43,7 @@ pub fn sizes(elf: &[u8]) -> Result<Sizes, object::Error> {
             sizes.flash_bytes += section.size();
             sizes.flash_sections.push((name.to_owned(), section.size()));
         }
-        if flags & SHF_WRITE != 0 {
+        if flags & SHF_WRITE != 0 || CODE_IN_RAM.contains(&name) {
             sizes.ram_static_bytes += section.size();
         }
     }
@@ -66,6 +69,31 @@ pub fn function(elf: &[u8], name: &str) -> Option<Range<u64>> {
     let symbol = file.symbols().find(|symbol| symbol.name() == Ok(name))?;
     let start = symbol.address() & !1; // the lowest bit says that it is Thumb code
     Some(start..start + symbol.size())
+}
+
+/// What of an ELF file is loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded<'e> {
+    /// Where the program starts.
+    pub entry: u32,
+    /// The parts: the address that each is written to, and its bytes.
+    pub parts: Vec<(u32, &'e [u8])>,
+}
+
+/// The parts of an ELF file that are loaded.
+///
+/// # Errors
+/// Says why the bytes are no 32-bit ELF file.
+pub fn loaded(elf: &[u8]) -> Result<Loaded<'_>, String> {
+    let file = parse(elf).map_err(|error| error.to_string())?;
+    let endian = file.endian();
+    let entry = file.elf_header().e_entry(endian);
+    let parts = file.elf_program_headers().iter().filter(|header| header.p_type(endian) == PT_LOAD);
+    let bytes = |header: &object::elf::ProgramHeader32<_>| {
+        let bytes = header.data(endian, elf).map_err(|()| "its end is missing")?;
+        Ok::<_, String>((header.p_paddr(endian), bytes))
+    };
+    Ok(Loaded { entry, parts: parts.map(bytes).collect::<Result<_, _>>()? })
 }
 
 fn parse(elf: &[u8]) -> Result<ElfFile32<'_>, object::Error> {

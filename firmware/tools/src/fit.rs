@@ -5,6 +5,7 @@ use crate::aligned::Aligned;
 use crate::boards::Board;
 use crate::elf::Sizes;
 use ocelli::image::FrameConverter;
+use ocelli::model::records::layout;
 use ocelli::model::{LoadError, Model};
 use std::fmt;
 
@@ -33,6 +34,14 @@ pub struct TooLarge {
     pub available: u64,
 }
 
+/// Refuses a model file that a board's classifier has no room for, the code not counted: what is known before anything is compiled.
+///
+/// # Errors
+/// When the file is no model for a board ([`LoadError`]), or too large.
+pub fn check_model(file: &[u8], board: &Board) -> Result<Result<(), TooLarge>, LoadError> {
+    Ok(ModelNeeds::of(file)?.check(board))
+}
+
 /// Bytes of memory that a model takes on every board.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ModelNeeds {
@@ -42,10 +51,13 @@ pub(crate) struct ModelNeeds {
 }
 
 impl ModelNeeds {
-    /// Reads them from a model file.
+    /// Reads them from a model file; refuses one that was compiled for a PC, which no board could run.
     pub(crate) fn of(file: &[u8]) -> Result<Self, LoadError> {
         let aligned = Aligned::copy(file);
         let model = Model::parse(aligned.as_slice())?;
+        if model.header().layout == layout::BLOCKS {
+            return Err(LoadError::Layout);
+        }
         let scratch_words = FrameConverter::scratch_words(model.input_shape());
         Ok(Self { file: bytes(file.len()), arena: model.arena_bytes().into(), converter: 4 * bytes(scratch_words) })
     }
@@ -76,11 +88,19 @@ pub(crate) fn check_image(board: &Board, sizes: &Sizes) -> Result<(), TooLarge> 
     check(board, Memory::Ram, ram_static_bytes + stack, || format!("variables {ram_static_bytes}, stack {stack}"))
 }
 
+/// Names of the memories in the boards' linker scripts: `RAM` and `FLASH`, and esp-hal's.
+const REGIONS: [(Memory, &str); 5] = [
+    (Memory::Flash, "FLASH"),
+    (Memory::Flash, "DROM"),
+    (Memory::Flash, "IROM"),
+    (Memory::Ram, "RAM"),
+    (Memory::Ram, "DRAM"),
+];
+
 /// Refuses an image that the linker has refused: `messages` is what cargo printed.
 pub(crate) fn check_linker(board: &Board, messages: &str) -> Result<(), TooLarge> {
-    for (memory, region, available) in
-        [(Memory::Flash, "FLASH", board.flash_bytes), (Memory::Ram, "RAM", board.ram_bytes)]
-    {
+    for (memory, region) in REGIONS {
+        let available = size(board, memory);
         let refusal = format!("will not fit in region '{region}': overflowed by ");
         let overflows = messages.match_indices(&refusal).filter_map(|(at, _)| {
             let number: String = messages[at + refusal.len()..].chars().take_while(char::is_ascii_digit).collect();
@@ -94,14 +114,19 @@ pub(crate) fn check_linker(board: &Board, messages: &str) -> Result<(), TooLarge
 }
 
 fn check(board: &Board, memory: Memory, needed: u64, parts: impl FnOnce() -> String) -> Result<(), TooLarge> {
-    let available = u64::from(match memory {
-        Memory::Flash => board.flash_bytes,
-        Memory::Ram => board.ram_bytes,
-    });
+    let available = u64::from(size(board, memory));
     if needed <= available {
         return Ok(());
     }
     Err(TooLarge { board: board.name, memory, needed, parts: parts(), available })
+}
+
+/// Bytes of a board's memory.
+const fn size(board: &Board, memory: Memory) -> u32 {
+    match memory {
+        Memory::Flash => board.flash_bytes,
+        Memory::Ram => board.ram_bytes,
+    }
 }
 
 fn bytes(len: usize) -> u64 {
@@ -211,6 +236,16 @@ mod tests {
         let error =
             check_linker(board, "section '.bss' will not fit in region 'RAM': overflowed by 7 bytes").unwrap_err();
         assert_eq!((error.memory, error.needed), (Memory::Ram, (16 << 10) + 7));
+        let chip = find("esp32-c3").unwrap();
+        let error =
+            check_linker(chip, "section '.bss' will not fit in region 'DRAM': overflowed by 9 bytes").unwrap_err();
+        assert_eq!((error.memory, error.needed), (Memory::Ram, (313 << 10) + 9));
+    }
+
+    #[test]
+    fn a_model_for_a_pc_fits_no_board() {
+        let file = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/blocks-v2.ocelli")).unwrap();
+        assert_eq!(ModelNeeds::of(&file).unwrap_err(), LoadError::Layout);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::boards::Board;
 use crate::build::Firmware;
-use crate::qemu::{self, Job, RunError};
+use crate::qemu::{self, Event, Finished, Job, RunError};
 use ocelli::image::PixelFormat;
 use ocelli_app::bench::{FRAMES_FILE, FramesHeader, HeaderError, ResultsHeader};
 use std::fs::File;
@@ -46,11 +46,32 @@ pub fn run(
     frames: &Frames,
     progress: &mut dyn FnMut(usize),
 ) -> Result<DeviceRun, RunError> {
+    run_by(board, firmware, frames, |job| qemu::run(board, job, progress))
+}
+
+/// As [`run`]; `hear` is told again and again how many frames are finished, and each line that the firmware logs, as it comes.
+///
+/// # Errors
+/// As [`run`].
+pub fn watch(
+    board: &'static Board,
+    firmware: &Firmware,
+    frames: &Frames,
+    hear: &mut dyn FnMut(Event<'_>),
+) -> Result<DeviceRun, RunError> {
+    run_by(board, firmware, frames, |job| qemu::watch(board, job, hear))
+}
+
+fn run_by(
+    board: &'static Board,
+    firmware: &Firmware,
+    frames: &Frames,
+    run: impl FnOnce(&Job<'_>) -> Result<Finished, RunError>,
+) -> Result<DeviceRun, RunError> {
     let input = frames.to_file(board)?;
     let count = frames.frames.len();
     let elf = &firmware.elf;
-    let job = Job { elf, input_name: FRAMES_FILE, input: &input, arguments: &[], count, done: frames_done };
-    let finished = qemu::run(board, &job, progress)?;
+    let finished = run(&Job { elf, input_name: FRAMES_FILE, input: &input, arguments: &[], count, done: frames_done })?;
     parse_results(&finished.results, count, finished.log)
         .map_err(|reason| RunError::Results { board: board.name, reason })
 }

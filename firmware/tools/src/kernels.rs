@@ -4,7 +4,7 @@ use crate::boards::Board;
 use crate::build::{self, KERNELS};
 use crate::cases::CasesError;
 use crate::qemu::{self, Job, RunError};
-use crate::toolchain::{Toolchain, find_qemu};
+use crate::toolchain::{Toolchain, find_emulator};
 use std::path::Path;
 
 /// Runs the program that compares every inner loop of the core with plain Rust, on thousands of random cases each: what it printed, the
@@ -17,7 +17,7 @@ pub fn run_kernels(
     toolchain: &Toolchain,
     target_dir: Option<&Path>,
 ) -> Result<Vec<String>, CasesError> {
-    find_qemu(board.qemu).map_err(RunError::Missing)?;
+    find_emulator(board).map_err(RunError::Missing)?;
     let image = build::build_program(KERNELS, board, toolchain, target_dir)?;
     let job = Job { elf: &image.elf, input_name: c"none", input: &[], arguments: &[], count: 1, done: |_| 0 };
     Ok(qemu::run(board, &job, &mut |_| {})?.log)

@@ -28,6 +28,8 @@ pub mod cases;
 pub mod elf;
 #[cfg(feature = "emulator")]
 pub mod fit;
+#[cfg(feature = "flash")]
+pub mod flash;
 #[cfg(feature = "emulator")]
 pub mod frames;
 #[cfg(feature = "emulator")]
@@ -46,17 +48,17 @@ pub mod update;
 
 #[cfg(feature = "emulator")]
 pub use bench::{BenchError, BenchOptions, BenchReport, CoreInstructions, DuoReport, LayerReport, bench, duo};
-pub use boards::{BOARDS, Board, Optimize, UnknownBoard, find};
+pub use boards::{BOARDS, Board, Emulator, Flashing, NotEmulated, Optimize, UnknownBoard, emulated, find, real};
 #[cfg(feature = "emulator")]
-pub use build::{BuildError, Firmware, build};
+pub use build::{BuildError, Firmware, build, build_chatty};
 #[cfg(feature = "emulator")]
 pub use cases::{Case, CaseOutput, CasesError, run_cases};
 #[cfg(feature = "emulator")]
-pub use frames::{DeviceRun, Frames, run};
+pub use frames::{DeviceRun, Frames, run, watch};
 #[cfg(feature = "emulator")]
 pub use kernels::run_kernels;
 #[cfg(feature = "emulator")]
 pub use ocelli::image::PixelFormat;
 #[cfg(feature = "emulator")]
-pub use qemu::RunError;
+pub use qemu::{Event, RunError};
 pub use toolchain::{MissingTool, Toolchain};

@@ -14,6 +14,29 @@ pub fn lines(elf: &[u8], log: &[u8]) -> Vec<String> {
     String::from_utf8_lossy(log).lines().map(str::to_owned).collect()
 }
 
+/// Follows a log that grows.
+#[derive(Debug, Default)]
+pub struct Follower {
+    /// Lines that were given out.
+    seen: usize,
+}
+
+impl Follower {
+    /// The lines that have come since the last call. What is not complete yet waits, until the program `has_ended`.
+    pub fn more(&mut self, elf: &[u8], log: &[u8], has_ended: bool) -> Vec<String> {
+        // A frame of defmt's ends with a zero, and it has no other; text has none.
+        let end = if has_ended { Some(log.len()) } else { log.iter().rposition(|&byte| byte == 0).map(|at| at + 1) };
+        let complete = log.get(..end.unwrap_or(0)).unwrap_or(&[]);
+        if complete.is_empty() {
+            return Vec::new();
+        }
+        let mut lines = lines(elf, complete);
+        let new = lines.split_off(self.seen.min(lines.len()));
+        self.seen += new.len();
+        new
+    }
+}
+
 /// Decodes defmt's frames; `None` when the program has no defmt. A frame that cannot be decoded becomes a line that says so.
 #[cfg(feature = "log")]
 fn frames(elf: &[u8], log: &[u8]) -> anyhow::Result<Option<Vec<String>>> {
@@ -37,5 +60,18 @@ fn frames(elf: &[u8], log: &[u8]) -> anyhow::Result<Option<Vec<String>>> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_comes_when_the_program_has_ended_and_once() {
+        let mut follower = Follower::default();
+        assert_eq!(follower.more(b"", b"one\ntwo", false), [] as [&str; 0]);
+        assert_eq!(follower.more(b"", b"one\ntwo\nthree", true), ["one", "two", "three"]);
+        assert_eq!(follower.more(b"", b"one\ntwo\nthree", true), [] as [&str; 0]);
     }
 }

@@ -17,9 +17,12 @@
 //! ```
 
 mod error;
+pub mod key;
 mod port;
+pub mod serial;
 
 pub use error::PushError;
+pub use key::{KeyError, SecretKey};
 pub use port::{Port, Stream};
 
 use ocelli_app::update::frame::{Collector, encode, frame_bytes};

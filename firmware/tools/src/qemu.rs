@@ -1,8 +1,8 @@
 //! Runs a program of the firmware in QEMU: a file in, a file of results and the log out.
 
 use crate::boards::Board;
-use crate::log;
-use crate::toolchain::{MissingTool, find_qemu};
+use crate::log::{self, Follower};
+use crate::toolchain::{MissingTool, find_emulator};
 use ocelli_app::bench::RESULTS_FILE;
 use std::ffi::CStr;
 use std::fs::{self, File};
@@ -89,6 +89,15 @@ pub(crate) struct Job<'j> {
     pub(crate) done: fn(&Path) -> usize,
 }
 
+/// What is heard of a run while it lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'e> {
+    /// So many frames are finished.
+    Done(usize),
+    /// The firmware logged this line.
+    Log(&'e str),
+}
+
 /// What a program left that ended well.
 pub(crate) struct Finished {
     /// The bytes of the results file.
@@ -99,7 +108,30 @@ pub(crate) struct Finished {
 
 /// Runs a program to its end; `progress` is told the number of frames finished.
 pub(crate) fn run(board: &'static Board, job: &Job<'_>, progress: &mut dyn FnMut(usize)) -> Result<Finished, RunError> {
-    find_qemu(board.qemu)?;
+    let mut hear = |event: Event<'_>| {
+        if let Event::Done(done) = event {
+            progress(done);
+        }
+    };
+    run_heard(board, job, &mut hear, None)
+}
+
+/// As [`run`], which hears the log as it comes too.
+pub(crate) fn watch(
+    board: &'static Board,
+    job: &Job<'_>,
+    hear: &mut dyn FnMut(Event<'_>),
+) -> Result<Finished, RunError> {
+    run_heard(board, job, hear, Some(Follower::default()))
+}
+
+fn run_heard(
+    board: &'static Board,
+    job: &Job<'_>,
+    hear: &mut dyn FnMut(Event<'_>),
+    mut follower: Option<Follower>,
+) -> Result<Finished, RunError> {
+    let emulator = find_emulator(board)?;
     let elf = fs::read(job.elf).map_err(file(&job.elf.display().to_string()))?;
     let dir = tempfile::Builder::new().prefix("ocelli-qemu-").tempdir().map_err(file("temporary folder"))?;
     let path = |name: &str| dir.path().join(name);
@@ -107,9 +139,9 @@ pub(crate) fn run(board: &'static Board, job: &Job<'_>, progress: &mut dyn FnMut
 
     let output = |stream: &str| File::create(path(stream)).map_err(file("QEMU's output"));
     let mut qemu = Running(
-        Command::new(board.qemu)
-            .args(board.machine)
-            .args(["-icount", &format!("shift={}", board.icount_shift)])
+        Command::new(emulator.program)
+            .args(emulator.machine)
+            .args(["-icount", &format!("shift={}", emulator.icount_shift)])
             .args(["-display", "none", "-monitor", "none", "-serial", "none"])
             .args(["-semihosting-config", "enable=on,target=native"])
             .args(job.arguments)
@@ -120,11 +152,24 @@ pub(crate) fn run(board: &'static Board, job: &Job<'_>, progress: &mut dyn FnMut
             .stdout(output("log")?)
             .stderr(output("messages")?)
             .spawn()
-            .map_err(file(board.qemu))?,
+            .map_err(file(emulator.program))?,
     );
     let results_path = path(&name(RESULTS_FILE));
-    let ended = qemu.wait(&results_path, job.done, progress)?;
+    let (log_path, mut log_len) = (path("log"), 0);
+    let mut look = |done: Option<usize>| {
+        if let Some(done) = done {
+            hear(Event::Done(done));
+        }
+        let len = fs::metadata(&log_path).map_or(0, |data| data.len());
+        if let Some(follower) = follower.as_mut().filter(|_| len != log_len || done.is_none()) {
+            log_len = len;
+            let log = fs::read(&log_path).unwrap_or_default();
+            follower.more(&elf, &log, done.is_none()).iter().for_each(|line| hear(Event::Log(line)));
+        }
+    };
+    let ended = qemu.wait(&results_path, job.done, &mut |done| look(Some(done)))?;
     drop(qemu);
+    look(None);
 
     let log = fs::read(path("log")).map_err(file("log"))?;
     let log = log::lines(&elf, &log);
@@ -169,12 +214,12 @@ impl Drop for Running {
 }
 
 impl Running {
-    /// Waits for the end, reporting the frames finished, which `frames_done` finds in the results file, as it grows.
+    /// Waits for the end; `look` hears again and again how many frames are finished, which `frames_done` finds in the results file.
     fn wait(
         &mut self,
         results: &Path,
         frames_done: fn(&Path) -> usize,
-        progress: &mut dyn FnMut(usize),
+        look: &mut dyn FnMut(usize),
     ) -> Result<Ended, RunError> {
         let (mut done, mut last_change) = (0, Instant::now());
         loop {
@@ -182,8 +227,8 @@ impl Running {
             let now_done = frames_done(results);
             if now_done > done {
                 (done, last_change) = (now_done, Instant::now());
-                progress(done);
             }
+            look(done);
             match status {
                 Some(status) => return Ok(Ended::Exit(status)),
                 None if last_change.elapsed() > FRAME_TIMEOUT => return Ok(Ended::Stuck { done }),

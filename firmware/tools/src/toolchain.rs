@@ -1,12 +1,13 @@
 //! Finds a Rust toolchain for a bare-metal target, and QEMU. `cargo xtask setup` installs what is missing.
 
+use crate::boards::{Board, Emulator, NotEmulated};
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// A tool that is needed and not there. The message is one line that ends with the command that installs it.
+/// A tool that is needed and not there. The message is one line; where something can be installed it ends with the command.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MissingTool {
     /// No Rust toolchain has the core library of a target.
@@ -21,6 +22,9 @@ pub enum MissingTool {
         /// The program.
         program: String,
     },
+    /// There is no emulator for the board.
+    #[error(transparent)]
+    Emulator(#[from] NotEmulated),
     /// `OCELLI_TOOLCHAIN` has a value that means nothing.
     #[error("OCELLI_TOOLCHAIN={value} is not known; unset it, or: OCELLI_TOOLCHAIN=debian cargo xtask setup")]
     Choice {
@@ -172,6 +176,16 @@ fn is_current(sysroot: &Path) -> bool {
     let Some((_, made_by)) = stamp.split_once('\n') else { return false };
     let version = clean(sysroot.join("bin/rustc")).arg("-vV").output();
     version.is_ok_and(|out| out.status.success() && out.stdout.trim_ascii() == made_by.trim().as_bytes())
+}
+
+/// The emulator of a board, which is on the search path.
+///
+/// # Errors
+/// When nothing emulates the board, or QEMU is not there.
+pub fn find_emulator(board: &Board) -> Result<&Emulator, MissingTool> {
+    let emulator = board.emulator()?;
+    find_qemu(emulator.program)?;
+    Ok(emulator)
 }
 
 /// Looks for one of QEMU's programs on the search path.

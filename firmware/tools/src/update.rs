@@ -3,7 +3,7 @@
 use crate::boards::Board;
 use crate::build::{self, BuildError, Firmware};
 use crate::qemu::{RunError, Running};
-use crate::toolchain::{Toolchain, find_qemu};
+use crate::toolchain::{Toolchain, find_emulator};
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -44,13 +44,13 @@ impl Emulated {
     /// # Errors
     /// When QEMU is missing or does not start.
     pub fn start(board: &'static Board, elf: &Path) -> Result<Self, RunError> {
-        find_qemu(board.qemu)?;
+        let emulator = find_emulator(board)?;
         // QEMU connects to us: so there is no port to guess.
         let [uart, qmp] = [(); 2].map(|()| TcpListener::bind(("127.0.0.1", 0)));
         let (uart, qmp) = (uart.map_err(at("UART"))?, qmp.map_err(at("QMP"))?);
         let address = |listener: &TcpListener| listener.local_addr().map_err(at("address"));
-        let mut child = Command::new(board.qemu)
-            .args(board.machine)
+        let mut child = Command::new(emulator.program)
+            .args(emulator.machine)
             .args(["-display", "none", "-monitor", "none", "-semihosting-config", "enable=on,target=native"])
             .args(["-serial", &format!("tcp:{},nodelay=on", address(&uart)?)])
             .args(["-qmp", &format!("tcp:{}", address(&qmp)?)])
@@ -61,7 +61,7 @@ impl Emulated {
             .stderr(Stdio::null())
             .spawn()
             .map(Running)
-            .map_err(at(board.qemu))?;
+            .map_err(at(emulator.program))?;
         let line = accept(&uart, &mut child)?;
         line.set_nodelay(true).map_err(at("UART"))?;
         line.set_read_timeout(Some(LINE_TIMEOUT)).map_err(at("UART"))?;

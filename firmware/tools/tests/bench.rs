@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use ocelli_firmware_tools::bench::noise;
-use ocelli_firmware_tools::toolchain::find_qemu;
-use ocelli_firmware_tools::{BOARDS, BenchOptions, BenchReport, Board, Toolchain, bench, find};
+use ocelli_firmware_tools::toolchain::find_emulator;
+use ocelli_firmware_tools::{BenchOptions, BenchReport, Board, Toolchain, bench, emulated, find};
 use std::path::Path;
 
 /// The shipped model: every layer has work to do.
@@ -14,8 +14,8 @@ fn model() -> &'static Path {
 
 /// The report on a board; `None` where it cannot be run.
 fn measure(board: &'static Board, frames: usize) -> Option<BenchReport> {
-    let toolchain = match (find_qemu(board.qemu), Toolchain::find(board.target)) {
-        (Ok(()), Ok(toolchain)) => toolchain,
+    let toolchain = match (find_emulator(board), Toolchain::find(board.target)) {
+        (Ok(_), Ok(toolchain)) => toolchain,
         (Err(missing), _) | (_, Err(missing)) => {
             assert!(std::env::var_os("OCELLI_REQUIRE_DEVICE").is_none(), "{missing}");
             eprintln!("not run: {missing}");
@@ -34,7 +34,7 @@ fn a_second_run_gives_the_same_report() {
 
 #[test]
 fn every_board_gives_the_outputs_of_the_host_and_layers_that_add_up_to_the_total() {
-    for board in BOARDS {
+    for board in emulated() {
         let Some(report) = measure(board, 1) else { continue };
         let layers: u64 = report.layers.iter().map(|layer| layer.instructions).sum();
         // the total has no readings of the clock in it; what they cost has been taken off the layers

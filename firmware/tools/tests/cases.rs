@@ -4,7 +4,7 @@
 
 use ocelli::model::records::{OpRecord, Tensor, kind};
 use ocelli::model::write::{ModelFile, OpEntry};
-use ocelli_firmware_tools::toolchain::find_qemu;
+use ocelli_firmware_tools::toolchain::find_emulator;
 use ocelli_firmware_tools::{Case, Toolchain, find, run_cases};
 
 /// The golden model: 4x4 gray to two scores.
@@ -39,8 +39,8 @@ fn flatten(arena_bytes: u32) -> Vec<u8> {
 #[test]
 fn a_case_that_the_board_refuses_does_not_keep_the_others_from_running() {
     let board = find("qemu-m4").unwrap();
-    let toolchain = match (find_qemu(board.qemu), Toolchain::find(board.target)) {
-        (Ok(()), Ok(toolchain)) => toolchain,
+    let toolchain = match (find_emulator(board), Toolchain::find(board.target)) {
+        (Ok(_), Ok(toolchain)) => toolchain,
         (Err(missing), _) | (_, Err(missing)) => {
             assert!(std::env::var_os("OCELLI_REQUIRE_DEVICE").is_none(), "{missing}");
             eprintln!("not run: {missing}");
@@ -81,7 +81,7 @@ fn a_case_that_the_board_refuses_does_not_keep_the_others_from_running() {
 #[test]
 fn no_cases_give_no_outputs() {
     let board = find("qemu-m4").unwrap();
-    let (Ok(()), Ok(toolchain)) = (find_qemu(board.qemu), Toolchain::find(board.target)) else {
+    let (Ok(_), Ok(toolchain)) = (find_emulator(board), Toolchain::find(board.target)) else {
         assert!(std::env::var_os("OCELLI_REQUIRE_DEVICE").is_none());
         eprintln!("not run: QEMU or the target is missing");
         return;

@@ -2,7 +2,7 @@
 //! `OCELLI_REQUIRE_DEVICE` is set, as `cargo xtask ci` does.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use ocelli_firmware_tools::toolchain::find_qemu;
+use ocelli_firmware_tools::toolchain::find_emulator;
 use ocelli_firmware_tools::{Toolchain, find, run_kernels};
 
 #[test]
@@ -10,8 +10,8 @@ fn inner_loops_give_the_results_of_plain_rust() {
     // a board for each instruction set
     for name in ["qemu-m0plus", "qemu-m3", "qemu-m4", "qemu-m33", "qemu-rv32"] {
         let board = find(name).unwrap();
-        let toolchain = match (find_qemu(board.qemu), Toolchain::find(board.target)) {
-            (Ok(()), Ok(toolchain)) => toolchain,
+        let toolchain = match (find_emulator(board), Toolchain::find(board.target)) {
+            (Ok(_), Ok(toolchain)) => toolchain,
             (Err(missing), _) | (_, Err(missing)) => {
                 assert!(std::env::var_os("OCELLI_REQUIRE_DEVICE").is_none(), "{missing}");
                 eprintln!("not run: {missing}");

@@ -9,7 +9,7 @@ use ocelli_app::update::signature::{public_key, sign};
 use ocelli_app::update::sim::Random;
 use ocelli_app::update::{Refusal, Signature};
 use ocelli_firmware_tools::push::{Options, Port, PushError, Ran, Sender, Stream};
-use ocelli_firmware_tools::toolchain::find_qemu;
+use ocelli_firmware_tools::toolchain::find_emulator;
 use ocelli_firmware_tools::update::{self, Emulated};
 use ocelli_firmware_tools::{Board, Firmware, Toolchain, find};
 use std::io;
@@ -61,8 +61,8 @@ fn firmware() -> Option<&'static (&'static Board, Toolchain, Firmware)> {
     static FIRMWARE: OnceLock<Option<(&'static Board, Toolchain, Firmware)>> = OnceLock::new();
     let build = || {
         let board = find("qemu-m4").unwrap();
-        let toolchain = match (find_qemu(board.qemu), Toolchain::find(board.target)) {
-            (Ok(()), Ok(toolchain)) => toolchain,
+        let toolchain = match (find_emulator(board), Toolchain::find(board.target)) {
+            (Ok(_), Ok(toolchain)) => toolchain,
             (Err(missing), _) | (_, Err(missing)) => {
                 assert!(std::env::var_os("OCELLI_REQUIRE_DEVICE").is_none(), "{missing}");
                 eprintln!("not run: {missing}");
@@ -263,4 +263,41 @@ fn a_firmware_with_a_key_takes_signed_models_only() {
     board.reset().unwrap();
     let mut sender = Sender::new(Stream(board.line_mut()), OPTIONS);
     assert_eq!(sender.run().unwrap(), model.ran, "it is checked at each start, and runs");
+}
+
+/// As `ocelli push` does it, with a pseudo terminal in place of the cable.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_model_goes_over_a_terminal_to_the_board() {
+    use ocelli_firmware_tools::push::serial;
+    use serial2::SerialPort;
+    use std::io::{Read, Write};
+    use std::os::fd::AsRawFd;
+    use std::thread::spawn;
+
+    fn pass_on(mut from: impl Read + Send + 'static, mut to: impl Write + Send + 'static) {
+        spawn(move || {
+            let mut buffer = [0; 256];
+            loop {
+                match from.read(&mut buffer) {
+                    Ok(count) if to.write_all(&buffer[..count]).is_ok() => {}
+                    Err(error) if matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) => {}
+                    _ => return,
+                }
+            }
+        });
+    }
+
+    let Some((kind, _, firmware)) = firmware() else { return };
+    let mut board = Emulated::start(kind, &firmware.elf).unwrap();
+    let (mut terminal, other) = SerialPort::pair().unwrap();
+    let name = std::fs::read_link(format!("/proc/self/fd/{}", other.as_raw_fd())).unwrap();
+    let mut sender = Sender::new(serial::open(name.to_str().unwrap(), 115_200).unwrap(), OPTIONS);
+    terminal.set_read_timeout(Duration::from_millis(20)).unwrap();
+    pass_on(terminal.try_clone().unwrap(), board.line_mut().try_clone().unwrap());
+    pass_on(board.line_mut().try_clone().unwrap(), terminal);
+    let model = sample("every-operator-v2.ocelli", 4);
+    let pushed = sender.push(&model.file, None, &mut |_| {}).unwrap();
+    assert_eq!((pushed.active.crc, pushed.was_there), (model.crc, false));
+    assert_eq!(sender.run().unwrap(), model.ran);
 }

@@ -2,11 +2,11 @@
 
 use super::scores;
 use crate::data::Dataset;
-use crate::model::ModelBytes;
+use crate::model::{ModelBytes, classify};
 use crate::train::argmax;
 use anyhow::{Context, ensure};
 use ocelli::image::{ColorOrder, InputSpec, PixelFormat};
-use ocelli_firmware_tools::{Board, Firmware, Frames, MissingTool, Toolchain, toolchain};
+use ocelli_firmware_tools::{Board, Event, Firmware, Frames, MissingTool, Toolchain, toolchain};
 use serde::Serialize;
 use std::path::Path;
 
@@ -60,7 +60,7 @@ impl DeviceCheck {
 /// Why a board cannot be run here, in one line with the command that helps; `None` when it can.
 #[must_use]
 pub fn not_available(board: &Board) -> Option<MissingTool> {
-    Toolchain::find(board.target).err().or_else(|| toolchain::find_qemu(board.qemu).err())
+    Toolchain::find(board.target).err().or_else(|| toolchain::find_emulator(board).err())
 }
 
 /// Builds the firmware with the model at `path`, runs it on the first `images` images and compares every output byte.
@@ -96,7 +96,7 @@ pub fn run_firmware(
 ) -> anyhow::Result<DeviceCheck> {
     ensure!(!data.is_empty() && images > 0, "there are no images to run on the board");
     let data = data.head(images);
-    let frames = frames(&model.input_spec()?, &data);
+    let frames = frames(&model.input_spec()?, (0..data.len()).map(|i| data.input(i)));
     let run = ocelli_firmware_tools::run(board, firmware, &frames, progress)?;
     ensure!(run.outputs.len() == data.len(), "the board answered {} of {} images", run.outputs.len(), data.len());
     let host = scores(model, &data)?;
@@ -131,15 +131,56 @@ pub fn run_firmware(
     Ok(check)
 }
 
-/// The images as camera frames of the network's size.
-fn frames(spec: &InputSpec, data: &Dataset) -> Frames {
+/// What a board makes of photos.
+#[derive(Clone, Debug)]
+pub struct PhotoRun {
+    /// The board's scores of each photo.
+    pub outputs: Vec<Vec<i8>>,
+    /// Instructions of each.
+    pub instructions: Vec<u64>,
+    /// Output bytes that differ from the host's.
+    pub differing_bytes: usize,
+}
+
+/// Runs a firmware on photos that were brought to the model's size ([`to_input`](crate::data::to_input)) and compares its outputs with
+/// those of `model` on the host. `hear` is told how far it is, and with `watch` what the firmware logs.
+///
+/// # Errors
+/// When the run fails or the photos do not fit the model.
+pub fn run_photos(
+    board: &'static Board,
+    firmware: &Firmware,
+    model: &ModelBytes,
+    photos: &[Vec<u8>],
+    watch: bool,
+    hear: &mut dyn FnMut(Event<'_>),
+) -> anyhow::Result<PhotoRun> {
+    let frames = frames(&model.input_spec()?, photos.iter().map(Vec::as_slice));
+    let run = if watch {
+        ocelli_firmware_tools::watch(board, firmware, &frames, hear)?
+    } else {
+        ocelli_firmware_tools::run(board, firmware, &frames, &mut |done| hear(Event::Done(done)))?
+    };
+    ensure!(run.outputs.len() == photos.len(), "the board answered {} of {} photos", run.outputs.len(), photos.len());
+    let host: Vec<Vec<i8>> =
+        model.with_session(|session| photos.iter().map(|pixels| classify(session, pixels)).collect())?;
+    let mut differing_bytes = 0;
+    for (device, host) in run.outputs.iter().zip(&host) {
+        ensure!(device.len() == host.len(), "the board gave {} scores, the host {}", device.len(), host.len());
+        differing_bytes += device.iter().zip(host).filter(|(a, b)| a != b).count();
+    }
+    Ok(PhotoRun { outputs: run.outputs, instructions: run.instructions, differing_bytes })
+}
+
+/// Pictures of the network's size as camera frames.
+fn frames<'p>(spec: &InputSpec, pictures: impl Iterator<Item = &'p [u8]>) -> Frames {
     let format = if spec.color == ColorOrder::Gray { PixelFormat::Gray8 } else { PixelFormat::Rgb888 };
-    let frame = |i: usize| {
-        let mut pixels = data.input(i).to_vec();
+    let frame = |picture: &[u8]| {
+        let mut pixels = picture.to_vec();
         if spec.color == ColorOrder::Bgr {
             pixels.chunks_exact_mut(3).for_each(|pixel| pixel.reverse()); // cameras deliver red first
         }
         pixels
     };
-    Frames { width: spec.shape.w, height: spec.shape.h, format, frames: (0..data.len()).map(frame).collect() }
+    Frames { width: spec.shape.w, height: spec.shape.h, format, frames: pictures.map(frame).collect() }
 }

@@ -12,7 +12,7 @@ pub mod vectors;
 
 pub use calibrators::{Judge, Judgement, Trial, choose};
 pub use constants::ConstantsCheck;
-pub use device::{DeviceCheck, DeviceOutcome, not_available, run_device, run_firmware};
+pub use device::{DeviceCheck, DeviceOutcome, PhotoRun, not_available, run_device, run_firmware, run_photos};
 pub use float::FloatCheck;
 pub(crate) use layers::observe;
 pub use layers::{LayerCheck, OBSERVED_IMAGES};

@@ -1,5 +1,6 @@
 //! The command line: one file a verb.
 
+mod boards;
 mod check;
 mod compile;
 mod data;
@@ -9,11 +10,14 @@ mod explain;
 mod filter;
 mod finetune;
 mod flags;
+mod flash;
 mod import;
 mod models;
 mod predict;
+mod push;
 mod qat;
 mod report;
+mod run;
 mod runs;
 mod search;
 mod summary;
@@ -43,6 +47,8 @@ pub enum Verdict {
 ///   ocelli compile runs/mine
 ///   ocelli check runs/mine photos/
 ///   ocelli predict --model runs/mine cat.jpg
+///   ocelli boards
+///   ocelli flash --board pico2 --model runs/mine
 ///
 /// Exit codes: 0 done, 1 a check found a difference, 2 bad input or another failure, 130 ended by ctrl-C, 141 nobody reads the output.
 #[derive(Debug, Parser)]
@@ -72,6 +78,10 @@ enum Verb {
     Explain(explain::Args),
     Filter(filter::Args),
     Summary(summary::Args),
+    Boards(boards::Args),
+    Flash(flash::Args),
+    Run(run::Args),
+    Push(push::Args),
 }
 
 impl Cli {
@@ -102,6 +112,10 @@ impl Cli {
             Verb::Explain(args) => explain::run(&args),
             Verb::Filter(args) => filter::run(&args),
             Verb::Summary(args) => summary::run(&args),
+            Verb::Boards(args) => boards::run(&args),
+            Verb::Flash(args) => flash::run(&args),
+            Verb::Run(args) => run::run(&args),
+            Verb::Push(args) => push::run(&args),
         }
     }
 }

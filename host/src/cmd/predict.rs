@@ -11,6 +11,7 @@ use ocelli_host::report::caption::captioned_png;
 use ocelli_host::run::model_path;
 use serde::Serialize;
 use std::collections::HashSet;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Classify pictures
@@ -51,10 +52,17 @@ struct Prediction {
     drawn: Option<PathBuf>,
 }
 
+/// A label and how probable it is.
 #[derive(Serialize)]
-struct Guess {
+pub struct Guess {
     label: String,
     probability: f32,
+}
+
+impl fmt::Display for Guess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.label, percent(f64::from(self.probability)))
+    }
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Verdict> {
@@ -92,7 +100,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         println!("{}", serde_json::to_string_pretty(&predictions)?);
     } else {
         for prediction in &predictions {
-            let guesses = prediction.top.iter().map(|g| format!("{} {}", g.label, percent(f64::from(g.probability))));
+            let guesses = prediction.top.iter().map(Guess::to_string);
             let drawn = prediction.drawn.as_ref().map(|path| format!(" (drawn: {})", path.display()));
             println!(
                 "{}: {}{}",
@@ -137,7 +145,7 @@ impl<'a> Drawings<'a> {
 }
 
 /// The most probable labels, most probable first; equal ones in the model's order.
-fn top(model: &ocelli::model::Model<'_>, scores: &[i8], count: usize) -> Vec<Guess> {
+pub fn top(model: &ocelli::model::Model<'_>, scores: &[i8], count: usize) -> Vec<Guess> {
     let mut guesses: Vec<Guess> = probabilities(scores)
         .into_iter()
         .enumerate()

@@ -33,6 +33,20 @@ pub(super) fn find(place: &Place, lenient: bool, passed: &mut PassedOver) -> Fou
     }
 }
 
+/// All pictures of a folder and the folders in it, in the order of their paths; of a file that file. What is none by the ending of its name is
+/// passed over.
+///
+/// # Errors
+/// When a folder cannot be read.
+pub fn pictures(path: &Path) -> Result<Vec<PathBuf>, DataError> {
+    if path.is_file() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let (mut files, mut other) = (Vec::new(), Vec::new());
+    list_files(path, 0, MAX_DEPTH, &mut files, &mut other)?;
+    Ok(files.into_iter().map(|(path, _)| path).collect())
+}
+
 /// The part that a folder of this name is.
 pub(super) fn split_of(name: &str) -> Option<Split> {
     let name = name.to_lowercase();

@@ -32,6 +32,7 @@ pub use self::divide::Division;
 pub use self::error::DataError;
 pub use self::feed::{Batch, Epoch, Feed, FeedOptions};
 pub(crate) use self::image::MAX_FILE_BYTES;
+pub use self::folders::pictures;
 pub use self::image::{RawImage, to_input};
 pub use self::passed::PassedOver;
 pub(crate) use self::passed::is_picture;

@@ -228,8 +228,7 @@ impl Network {
             |message: &str| Err(NetworkError::Invalid { name: self.name.clone(), message: message.to_owned() });
         let nodes = self.nodes()?;
         let Some(last) = nodes.last() else { return invalid("it has no layers") };
-        let unary = |op: Op| matches!(op, Op::Unary(_));
-        if unary(last.op) && (last.output.h, last.output.w, last.output.c) == (1, 1, 1) {
+        if matches!(last.op, Op::Unary(_)) && (last.output.h, last.output.w, last.output.c) == (1, 1, 1) {
             return invalid(
                 "it ends in one unit: for two classes end it in dense with 2 units and softmax, which is a sigmoid of their difference",
             );

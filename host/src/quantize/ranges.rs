@@ -2,7 +2,7 @@
 
 use super::{Calibration, Range};
 use crate::files::write_atomically;
-use crate::network::Network;
+use crate::network::{Network, in_words};
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -44,7 +44,7 @@ impl TrainedRanges {
     pub fn read(path: &Path, network: &Network) -> anyhow::Result<Self> {
         let shown = path.display();
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
-        let file: File = toml::from_str(&text).map_err(|e| anyhow::anyhow!("{shown}: {}", e.to_string().trim_end()))?;
+        let file: File = toml::from_str(&text).map_err(|e| anyhow::anyhow!("{shown}: {}", in_words(&e)))?;
         for (layer, Range { min, max }) in &file.ranges {
             let good = min.is_finite() && max.is_finite() && *min <= 0.0 && *max >= 0.0;
             ensure!(good, "{shown}: [ranges.{layer}] min = {min}, max = {max} is no finite interval that holds 0");

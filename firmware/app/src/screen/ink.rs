@@ -26,6 +26,16 @@ impl Ink for Rgb565 {
     }
 }
 
+impl Ink for Rgb888 {
+    const BACKGROUND: Self = Self::BLACK;
+    const FOREGROUND: Self = Self::WHITE;
+    const BAR: Self = Self::GREEN;
+
+    fn of_pixel([r, g, b]: [u8; 3], _: Point) -> Self {
+        Self::new(r, g, b)
+    }
+}
+
 /// Thresholds of ordered dithering: each of 0 to 15 once in every square of 4 x 4 pixels, neighbours far apart.
 ///
 /// # Source

@@ -46,9 +46,17 @@ pub fn run(model: &[u8], memory: Memory<'_>, clock: Clock) -> Result<u32, RunErr
         let ticks = clock.now().wrapping_sub(start).wrapping_sub(camera.take_waited());
         results.append(bytemuck::cast_slice(scores))?;
         results.append(&ticks.to_le_bytes())?;
+        // not there unless the host builds it with DEFMT_LOG=debug
+        defmt::debug!("frame {=u32}: {=str}, score {=i8}", index, best(&classifier).0, best(&classifier).1);
     }
     results.append(&fault::check_stack().to_le_bytes())?;
     Ok(camera.frames())
+}
+
+/// Label and score of the latest frame's best class.
+fn best<'c, const KINDS: u32>(classifier: &'c ClassifierOf<'_, '_, KINDS>) -> (&'c str, i8) {
+    let best = classifier.top_k::<1>();
+    best.first().map_or(("", 0), |best| (classifier.model().label(best.class).unwrap_or(""), best.score))
 }
 
 /// The results file.

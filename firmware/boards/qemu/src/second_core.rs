@@ -6,9 +6,8 @@
 //! which is not sound with two cores. What it runs comes from `join` alone: kernels, which do neither.
 
 use core::arch::global_asm;
-use core::ptr;
-use core::sync::atomic::{AtomicPtr, Ordering, fence};
 use ocelli::team::Team;
+use ocelli_board::mailbox::{Duo, Mailbox};
 
 /// The secure registers of the system control block.
 const SYSTEM_CONTROL: usize = 0x5002_1000;
@@ -36,11 +35,8 @@ impl Memory {
     }
 }
 
-/// A step's half, as `join` borrows it.
-type Half<'j> = &'j mut (dyn FnMut() + Send);
-
-/// The half that waits for the second core, or that it computes; null when there is none. It points to a `Half` of `join`'s frame.
-static MAILBOX: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+/// Where the first core posts what the second one runs.
+static MAILBOX: Mailbox = Mailbox::new();
 
 unsafe extern "C" {
     // Both are only addresses here, and neither is called: the second core's first instruction, and the exception below.
@@ -68,6 +64,7 @@ global_asm!(
 
 /// The running second core: half of a team of two.
 pub struct SecondCore {
+    duo: Duo,
     stack: *const [u32; STACK_WORDS],
 }
 
@@ -88,7 +85,8 @@ impl SecondCore {
             INITSVTOR1.write_volatile(vectors);
             CPUWAIT.write_volatile(0);
         }
-        Self { stack }
+        // SAFETY: the second core serves the mailbox from now on, and `memory`, of which there is one, says that this is the only team.
+        Self { duo: unsafe { MAILBOX.team() }, stack }
     }
 
     /// Bytes of its stack that the second core has used; `None` when that is all of it.
@@ -105,62 +103,12 @@ impl Team for SecondCore {
     const CORES: usize = 2;
 
     fn join(&mut self, a: &mut (dyn FnMut() + Send), b: &mut (dyn FnMut() + Send)) {
-        fork_and_join(a, b);
+        self.duo.join(a, b);
     }
-}
-
-/// Posts `b`, runs `a`, and waits for the other core.
-///
-/// The borrow of `b` ends when this returns, and not before: nothing leaves it early, for a panic ends the program.
-#[inline(never)]
-#[unsafe(export_name = "ocelli_fork")] // the counting of instructions looks for it
-fn fork_and_join(a: &mut (dyn FnMut() + Send), mut b: Half<'_>) {
-    // Release: what the half reads was written before.
-    MAILBOX.store((&raw mut b).cast(), Ordering::Release);
-    wake_the_other_core();
-    a();
-    wait_for_second_core();
-}
-
-/// Sleeps until the mailbox is empty.
-#[inline(never)]
-#[unsafe(export_name = "ocelli_first_core_waits")]
-fn wait_for_second_core() {
-    // Acquire: what the other core has written is read after.
-    while !MAILBOX.load(Ordering::Acquire).is_null() {
-        cortex_m::asm::wfe();
-    }
-}
-
-/// Sleeps until there is something in the mailbox.
-#[inline(never)]
-#[unsafe(export_name = "ocelli_second_core_waits")]
-fn wait_for_a_half() -> *mut () {
-    loop {
-        let half = MAILBOX.load(Ordering::Acquire);
-        if !half.is_null() {
-            return half;
-        }
-        // An event between the look and this is kept: the core does not fall asleep then.
-        cortex_m::asm::wfe();
-    }
-}
-
-fn wake_the_other_core() {
-    fence(Ordering::SeqCst);
-    cortex_m::asm::dsb(); // the mailbox is written before the event is seen
-    cortex_m::asm::sev();
 }
 
 /// What the second core does.
 extern "C" fn second_core_main() -> ! {
-    loop {
-        let half = wait_for_a_half().cast::<Half<'static>>();
-        // SAFETY: `fork_and_join` posted the address of a `Half` in its frame and uses neither the frame's `b` nor what it borrows
-        // until the mailbox is empty again; this core empties it after its last use. `Send` is in the type.
-        let half: &mut Half<'_> = unsafe { &mut *half };
-        half();
-        MAILBOX.store(ptr::null_mut(), Ordering::Release);
-        wake_the_other_core();
-    }
+    // SAFETY: only the second core comes here, once.
+    unsafe { MAILBOX.serve() }
 }

@@ -9,7 +9,7 @@ use crate::boards::{Board, Optimize};
 use crate::build::{DUO, build_bench, build_plugin};
 use crate::elf;
 use crate::qemu::{self, Job, RunError};
-use crate::toolchain::{Toolchain, find_qemu};
+use crate::toolchain::{Toolchain, find_emulator};
 use ocelli::model::Model;
 use ocelli_app::bench::layers::LAYERS_FILE;
 use std::fs;
@@ -65,7 +65,7 @@ pub fn duo(
     if board.cores < 2 {
         return Err(BenchError::Counts(format!("{} has one core", board.name)));
     }
-    find_qemu(board.qemu).map_err(RunError::Missing)?;
+    find_emulator(board).map_err(RunError::Missing)?;
     let file = Aligned::copy(&read(path)?);
     let refused = |error| BenchError::Model { path: path.to_owned(), error };
     let model = Model::parse(file.as_slice()).map_err(refused)?;

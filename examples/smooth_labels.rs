@@ -1,4 +1,4 @@
-//! A label that flickers, and what smoothing makes of it: `cargo run --release -p ocelli-app --example smoothing`.
+//! A label that flickers, and what smoothing makes of it: `cargo run --release -p ocelli-app --example smooth_labels`.
 //!
 //! A scene shows a cat, then something between cat and dog, then a dog, then nothing that the network knows. The scores are noisy. Each column
 //! is a frame: the best class of that frame, then what votes and averages with hysteresis show (`?` is unknown).

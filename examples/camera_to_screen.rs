@@ -1,4 +1,4 @@
-//! Camera to screen, as on a board, but on a terminal: `cargo run --release -p ocelli-app --example live_screen`.
+//! Camera to screen, as on a board, but on a terminal: `cargo run --release -p ocelli-app --example camera_to_screen`.
 //!
 //! A made-up camera films digits, and now and then loses a frame. Its rows are drawn on a monochrome screen of 128x64 pixels (that of an
 //! SSD1306) while the digit network classifies them; the label is smoothed, and the screen draws only what changed. `--all` prints
@@ -11,17 +11,17 @@ use embedded_graphics::prelude::*;
 use embedded_graphics::text::{Baseline, Text};
 use ocelli::image::PixelFormat;
 use ocelli::model::Aligned;
-use ocelli::runtime::Arena;
-use ocelli_app::camera::{Camera, Fault, Recovery, Tap};
+use ocelli::runtime::{Arena, EVERY_KIND};
+use ocelli::team::Solo;
+use ocelli_app::camera::{Camera, Fault};
 use ocelli_app::classify::{Classifier, Memory};
-use ocelli_app::rate::FrameRate;
-use ocelli_app::screen::{LiveScreen, Status};
-use ocelli_app::smooth::{Exponential, Rules, Smoother};
+use ocelli_app::live::Live;
+use ocelli_app::screen::LiveScreen;
 use std::convert::Infallible;
 use std::error::Error;
 
-static MODEL: Aligned<[u8; include_bytes!("../../../models/mnist-cnn/model.ocelli").len()]> =
-    Aligned(*include_bytes!("../../../models/mnist-cnn/model.ocelli"));
+static MODEL: Aligned<[u8; include_bytes!("../models/mnist-cnn/model.ocelli").len()]> =
+    Aligned(*include_bytes!("../models/mnist-cnn/model.ocelli"));
 
 /// Side of the camera's frames, in pixels.
 const SIDE: usize = 60;
@@ -35,34 +35,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     // A board has these in `static` memory.
     let (mut arena, mut scratch, mut row) = (Arena::<16384>::new(), [0; 3 * 28], [0; SIDE]);
     let memory = Memory { arena: arena.bytes_mut(), scratch: &mut scratch, row: &mut row };
-    let mut classifier = Classifier::load(&MODEL.0, memory)?;
+    let classifier = Classifier::load(&MODEL.0, memory)?;
     let mut camera = DigitCamera::new();
     let mut display = Terminal { lit: vec![[false; 128]; 64], drawn: 0 };
-    let mut screen = LiveScreen::<BinaryColor>::new(display.bounding_box());
-    let view = screen.view(camera.format(), camera.size()).ok_or("no room for the picture")?;
-    let rules = Rules { unknown_below_permille: 400, margin_permille: 100, hold_frames: 2 };
-    let mut smoother = Smoother::new(Exponential::<10>::new(10, 1)?, rules);
-    let (mut rate, mut recovery) = (FrameRate::<10>::new(), Recovery::new(3));
-    screen.update(&mut display, &Status { label: None, permille: 0, fps_tenths: None })?;
+    let screen = LiveScreen::<BinaryColor>::new(display.bounding_box());
+    let mut live = Live::<'_, '_, _, EVERY_KIND, 10>::new(classifier, screen)?;
     for frame in 0..10 * HELD {
         display.drawn = 0;
-        let scores = {
-            let mut seen = Tap::new(&mut camera, |number, row: &[u8]| {
-                let Ok(()) = view.push_row(&mut display, number, row);
-            });
-            classifier.classify_whole(&mut seen, &mut recovery)?
-        };
-        let shown = smoother.push(scores);
-        let picture = std::mem::take(&mut display.drawn);
-        let label = shown.class.and_then(|class| classifier.model().label(class));
-        let fps_tenths = rate.frame(camera.now_ms);
-        screen.update(&mut display, &Status { label, permille: shown.permille, fps_tenths })?;
+        // a board's clock goes on by itself
+        let now_ms = u64::from(frame) * FRAME_MS;
+        let seen = live.frame(&mut camera, &mut display, &mut Solo, || now_ms)?;
         if every_frame || frame % HELD == HELD - 1 {
-            let (lost, status) = (recovery.faults().lost_frames, display.drawn);
-            println!(
-                "{}frame {frame}: {picture} pixels of the picture drawn, {status} of the rest, {lost} frames lost",
-                display.text()
-            );
+            let (label, lost, drawn) = (seen.label.unwrap_or("unknown"), seen.lost_frames, display.drawn);
+            println!("{}frame {frame}: {label}, {drawn} pixels drawn, {lost} frames lost", display.text());
         }
     }
     Ok(())
@@ -73,12 +58,11 @@ struct DigitCamera {
     pixels: Vec<u8>,
     frame: u32,
     row: usize,
-    now_ms: u64,
 }
 
 impl DigitCamera {
     fn new() -> Self {
-        Self { pixels: vec![0; SIDE * SIDE], frame: 0, row: 0, now_ms: 0 }
+        Self { pixels: vec![0; SIDE * SIDE], frame: 0, row: 0 }
     }
 }
 
@@ -106,7 +90,6 @@ impl Camera for DigitCamera {
             *pixel = if lit == Some(true) { 255 } else { 0 };
         }
         (self.frame, self.row) = (self.frame + 1, 0);
-        self.now_ms += FRAME_MS;
         Ok(())
     }
 

@@ -1,0 +1,45 @@
+//! What the firmware of the boards has in common, beside the portable part in `ocelli-app`: `run` is the loop with its log,
+//! [`mailbox`] shares a step with a second core, `stack` says how deep the stack has been.
+#![no_std]
+#![deny(unsafe_op_in_unsafe_fn)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod mailbox;
+#[cfg(feature = "run")]
+mod pins;
+#[cfg(all(feature = "run", target_os = "none"))]
+mod run;
+#[cfg(target_os = "none")]
+pub mod stack;
+
+#[cfg(feature = "run")]
+pub use pins::ActiveLow;
+#[cfg(all(feature = "run", target_os = "none"))]
+pub use run::{Device, run};
+
+/// A `&'static mut` to a variable of its own: `once!(TYPE = VALUE)`. Only for `main`, outside of loops.
+#[macro_export]
+macro_rules! once {
+    ($kind:ty = $value:expr) => {{
+        static mut VARIABLE: $kind = $value;
+        // SAFETY: the variable has no name elsewhere, and `main`, which nothing calls but the start code, passes here once.
+        unsafe { &mut *(&raw mut VARIABLE) }
+    }};
+}
+
+/// Ends the program at a panic: a line of the log, then nothing any more. For crates with defmt, once in each.
+#[macro_export]
+macro_rules! panic_handler {
+    () => {
+        #[panic_handler]
+        fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+            let (file, line) = info.location().map_or(("?", 0), |place| (place.file(), place.line()));
+            defmt::error!("panicked at {=str}:{=u32}", file, line);
+            loop {
+                core::hint::spin_loop();
+            }
+        }
+    };
+}

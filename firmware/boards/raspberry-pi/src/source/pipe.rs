@@ -1,0 +1,193 @@
+//! Pipes: this program's standard input, a named pipe, and a program that is started here and started again when it ends or stalls.
+
+use super::stream::{Stream, StreamFormat};
+use super::timed::TimedReader;
+use super::{Camera, Source, SourceError};
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// Standard input, into which another program writes.
+#[derive(Debug)]
+pub struct StdinCamera {
+    /// What the stream consists of.
+    pub format: StreamFormat,
+    /// How long nothing may come before it counts as stalled.
+    pub patience: Duration,
+}
+
+impl Camera for StdinCamera {
+    fn name(&self) -> String {
+        "standard input".to_owned()
+    }
+
+    fn open(&mut self) -> Result<Box<dyn Source>, SourceError> {
+        let reader = TimedReader::new(io::stdin(), self.patience).map_err(|e| SourceError::Fatal(e.to_string()))?;
+        Ok(Box::new(Stream::new(reader, self.format, SourceError::End)))
+    }
+
+    fn reopens(&self) -> bool {
+        false
+    }
+}
+
+/// A named pipe, or a file.
+#[derive(Debug)]
+pub struct PathCamera {
+    /// The pipe.
+    pub path: PathBuf,
+    /// What the stream consists of.
+    pub format: StreamFormat,
+    /// How long nothing may come before it counts as stalled.
+    pub patience: Duration,
+}
+
+impl PathCamera {
+    fn is_file(&self) -> bool {
+        self.path.metadata().is_ok_and(|found| found.is_file())
+    }
+}
+
+impl Camera for PathCamera {
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn open(&mut self) -> Result<Box<dyn Source>, SourceError> {
+        let lost = |error: io::Error| SourceError::Lost(format!("cannot be read: {error}"));
+        // the end of a file is the end; that of a pipe, that its writer has gone
+        let end = if self.is_file() { SourceError::End } else { SourceError::Lost("its writer has gone".to_owned()) };
+        let file = File::open(&self.path).map_err(lost)?;
+        let reader = TimedReader::new(file, self.patience).map_err(lost)?;
+        Ok(Box::new(Stream::new(reader, self.format, end)))
+    }
+
+    fn is_live(&self) -> bool {
+        !self.is_file()
+    }
+
+    fn reopens(&self) -> bool {
+        false
+    }
+}
+
+/// A program that writes frames to its standard output.
+#[derive(Debug)]
+pub struct CommandCamera {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// What the stream consists of.
+    pub format: StreamFormat,
+    /// How long nothing may come before it counts as stalled.
+    pub patience: Duration,
+}
+
+/// A program that ends when nobody reads it any more.
+#[derive(Debug)]
+struct Running {
+    // before the stream, so that the program has ended when its pipe is closed
+    _child: Ended,
+    stream: Stream<TimedReader>,
+}
+
+#[derive(Debug)]
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // fails when it has ended by itself
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Source for Running {
+    fn read(&mut self, frame: &mut crate::frame::Frame) -> Result<(), SourceError> {
+        self.stream.read(frame)
+    }
+}
+
+impl Camera for CommandCamera {
+    fn name(&self) -> String {
+        self.command.first().map_or_else(|| "the program".to_owned(), Clone::clone)
+    }
+
+    fn open(&mut self) -> Result<Box<dyn Source>, SourceError> {
+        let Some((program, arguments)) = self.command.split_first() else {
+            return Err(SourceError::Fatal("no program is given after --".to_owned()));
+        };
+        let lost = |error: io::Error| SourceError::Lost(format!("cannot be started: {error}"));
+        let spawned = Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        let mut child = Ended(spawned.map_err(lost)?);
+        let Some(output) = child.0.stdout.take() else {
+            return Err(SourceError::Lost("it has no output".to_owned()));
+        };
+        let reader = TimedReader::new(output, self.patience).map_err(lost)?;
+        let end = SourceError::Lost("the program has ended".to_owned());
+        Ok(Box::new(Running { _child: child, stream: Stream::new(reader, self.format, end) }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Frame, RawFormat, RawLayout};
+
+    fn gray() -> StreamFormat {
+        StreamFormat::Raw(RawLayout::new(RawFormat::Gray, [2, 2], None).unwrap())
+    }
+
+    fn shell(script: &str, patience: Duration) -> CommandCamera {
+        CommandCamera { command: ["sh", "-c", script].map(str::to_owned).to_vec(), format: gray(), patience }
+    }
+
+    #[test]
+    fn a_program_that_ends_is_lost_and_can_be_started_again() {
+        let mut camera = shell("printf abcdefgh", Duration::from_secs(60));
+        for _ in 0..2 {
+            let mut source = camera.open().unwrap();
+            let mut frame = Frame::default();
+            source.read(&mut frame).unwrap();
+            assert_eq!(frame.pixels, b"abcd");
+            source.read(&mut frame).unwrap();
+            assert_eq!(frame.pixels, b"efgh");
+            assert!(matches!(source.read(&mut frame), Err(SourceError::Lost(_))));
+        }
+    }
+
+    #[test]
+    fn a_program_that_writes_nothing_stalls_and_is_ended() {
+        // it becomes `sleep` itself, so that ending it ends all there is
+        let mut camera = shell("printf abcd; exec sleep 1000", Duration::from_millis(300));
+        let mut source = camera.open().unwrap();
+        let mut frame = Frame::default();
+        while source.read(&mut frame).is_err() {} // a busy machine may need longer to start it
+        assert!(matches!(source.read(&mut frame), Err(SourceError::Stalled(_))));
+        drop(source); // would hang if the program were waited for
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_may_come() {
+        let mut camera = shell("", Duration::from_secs(1));
+        camera.command = vec!["/nowhere/rpicam-vid".to_owned()];
+        assert!(matches!(camera.open(), Err(SourceError::Lost(_))));
+        assert_eq!(camera.name(), "/nowhere/rpicam-vid");
+    }
+
+    #[test]
+    fn a_file_ends_and_a_pipe_that_is_missing_may_come() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("frames.gray");
+        let mut camera = PathCamera { path: path.clone(), format: gray(), patience: Duration::from_secs(60) };
+        assert!(matches!(camera.open(), Err(SourceError::Lost(_))));
+        std::fs::write(&path, b"abcdefgh").unwrap();
+        let mut source = camera.open().unwrap();
+        let mut frame = Frame::default();
+        assert_eq!(source.read(&mut frame), Ok(()));
+        assert_eq!(source.read(&mut frame), Ok(()));
+        assert_eq!(source.read(&mut frame), Err(SourceError::End));
+        assert!(!camera.is_live());
+    }
+}

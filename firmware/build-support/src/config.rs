@@ -1,0 +1,104 @@
+//! What a program must know of its model when it is compiled, as Rust constants.
+
+use ocelli::image::FrameConverter;
+use ocelli::model::Model;
+use ocelli::runtime::kinds_of;
+use std::fmt::{self, Display};
+
+/// The constants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    model_bytes: usize,
+    arena_bytes: usize,
+    scratch_words: usize,
+    row_bytes: usize,
+    ops: usize,
+    kinds: u32,
+    classes: usize,
+    led_class: usize,
+}
+
+impl Config {
+    /// Reads them from a model file; `led_label` is the label that lights the LED, by default the first.
+    pub fn of(file: &[u8], row_bytes: usize, led_label: Option<&str>) -> Result<Self, String> {
+        // A model is read in place, at a multiple of four bytes.
+        let mut padded = vec![0_u8; file.len() + 4];
+        let start = padded.as_ptr().align_offset(4);
+        let aligned = padded.get_mut(start..start + file.len()).ok_or("out of memory")?;
+        aligned.copy_from_slice(file);
+        let model = Model::parse(aligned).map_err(|error| error.to_string())?;
+        let led_class = match led_label {
+            Some(wanted) => model.labels().position(|label| label == wanted).ok_or_else(|| {
+                let labels: Vec<&str> = model.labels().collect();
+                format!("OCELLI_LED_LABEL={wanted}: the model has no such label; it has {}", labels.join(", "))
+            })?,
+            None => 0,
+        };
+        let output = model.graph().tensors.last().ok_or("the model has no output")?;
+        let classes =
+            [output.h, output.w, output.c].iter().map(|&side| usize::try_from(side)).product::<Result<_, _>>();
+        Ok(Self {
+            model_bytes: file.len(),
+            arena_bytes: usize::try_from(model.arena_bytes()).map_err(|error| error.to_string())?,
+            scratch_words: FrameConverter::scratch_words(model.input_shape()),
+            row_bytes,
+            ops: model.graph().ops.len(),
+            kinds: kinds_of(&model),
+            classes: classes.map_err(|error| error.to_string())?,
+            led_class,
+        })
+    }
+}
+
+impl Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = |doc: &str, name: &str, kind: &str, value: &dyn Display| {
+            writeln!(f, "/// {doc}.\npub const {name}: {kind} = {value};")
+        };
+        line("Bytes of the model file", "MODEL_BYTES", "usize", &self.model_bytes)?;
+        line("Bytes of the model's working memory", "ARENA_BYTES", "usize", &self.arena_bytes)?;
+        line("Words of the frame converter's memory", "SCRATCH_WORDS", "usize", &self.scratch_words)?;
+        line("Bytes of the longest camera row", "ROW_BYTES", "usize", &self.row_bytes)?;
+        line("Operators of the model", "OPS", "usize", &self.ops)?;
+        line("Scores of the model's output", "CLASSES", "usize", &self.classes)?;
+        line("The class that lights the board's LED", "LED_CLASS", "usize", &self.led_class)?;
+        line(
+            "The kernels that the model needs (`ocelli::runtime::kinds_of`)",
+            "KINDS",
+            "u32",
+            &format!("{:#b}", self.kinds),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digits(label: Option<&str>) -> Result<Config, String> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/mnist-cnn/model.ocelli");
+        Config::of(&std::fs::read(path).unwrap(), 640, label)
+    }
+
+    #[test]
+    fn the_constants_are_those_of_the_model() {
+        let text = digits(Some("7")).unwrap().to_string();
+        for line in [
+            "MODEL_BYTES: usize = 36764;",
+            "ROW_BYTES: usize = 640;",
+            "CLASSES: usize = 10;",
+            "LED_CLASS: usize = 7;",
+            "SCRATCH_WORDS: usize = 84;",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        assert!(digits(None).unwrap().to_string().contains("LED_CLASS: usize = 0;"));
+    }
+
+    #[test]
+    fn an_unknown_label_and_a_damaged_model_are_refused() {
+        let refusal = digits(Some("cat")).unwrap_err();
+        assert!(refusal.starts_with("OCELLI_LED_LABEL=cat: the model has no such label; it has 0, 1,"), "{refusal}");
+        assert!(Config::of(b"OCEL", 640, None).is_err());
+    }
+}

@@ -1,0 +1,106 @@
+//! `ocelli flash`
+
+use super::Verdict;
+use super::ui::{spinner, thousands};
+use anyhow::{Context, anyhow};
+use ocelli_firmware_tools::boards::{Board, find};
+use ocelli_firmware_tools::fit::check_model;
+use ocelli_firmware_tools::flash::{self, Flashed, Programs};
+use ocelli_firmware_tools::{Firmware, Toolchain};
+use ocelli_host::compile::Target;
+use ocelli_host::model::ModelBytes;
+use ocelli_host::run::model_path;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Build the firmware for a board with a model in it, and write it to the board
+///
+/// Refuses a model that does not fit before anything is compiled, with the numbers. Writes what the board takes (ELF, BIN, Intel HEX, UF2)
+/// into the folder of --out, prints flash and RAM, and flashes:
+///
+/// A board with a boot drive (pico, pico2): the UF2 file is copied to the drive that the board shows when it is plugged in with BOOTSEL held
+/// down, found by its INFO_UF2.TXT; with --probe a debug probe writes it. Others: a debug probe, by the program probe-rs; esp32-c3 by the
+/// program espflash. Where that program is missing the images stay and the message says what to install and to run.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The board: one of `ocelli boards`.
+    #[arg(long)]
+    board: String,
+    /// A model.ocelli, or a run folder.
+    #[arg(long, short)]
+    model: PathBuf,
+    /// Folder for the images, made where it is missing [default: firmware-BOARD].
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Build and write the images only.
+    #[arg(long, conflicts_with_all = ["drive", "probe"])]
+    build_only: bool,
+    /// The board's boot drive, where it is not found by itself or there are several.
+    #[arg(long, value_name = "DIR")]
+    drive: Option<PathBuf>,
+    /// Use a debug probe, not the boot drive.
+    #[arg(long, conflicts_with = "drive")]
+    probe: bool,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<Verdict> {
+    let board = find(&args.board)?;
+    let path = checked_model(&args.model, board)?;
+    // what is not plugged in is known before minutes are spent on compiling
+    let way = if args.build_only { None } else { Some(flash::way(board, args.drive.as_deref(), args.probe)?) };
+    let toolchain = Toolchain::find(board.target)?;
+    let spinner = spinner(&format!("building the firmware for {}", board.name));
+    let firmware = ocelli_firmware_tools::build(board, &toolchain, &path, None);
+    spinner.finish_and_clear();
+    let firmware = firmware?;
+    println!("{}", in_words(board, &firmware));
+
+    let elf = fs::read(&firmware.elf).with_context(|| firmware.elf.display().to_string())?;
+    let out = args.out.clone().unwrap_or_else(|| format!("firmware-{}", board.name).into());
+    let images = flash::write(&elf, board, &out)?;
+    for file in images.files() {
+        let address = images.bin.as_ref().filter(|(bin, _)| bin == file).map(|(_, address)| address);
+        let address = address.map(|address| format!(" (from address {address:#010x})")).unwrap_or_default();
+        println!("{}: {} bytes{address}", file.display(), thousands(fs::metadata(file)?.len()));
+    }
+    if let Some(way) = way {
+        match flash::flash(board, &images, &way, &Programs::default())? {
+            Flashed::Copied(copied) if copied.is_gone => {
+                println!("copied to {}; the board has restarted with it", copied.file.display());
+            }
+            Flashed::Copied(copied) => println!("copied to {}; the board restarts with it", copied.file.display()),
+            Flashed::By(program) => println!("{}: flashed by {program}", board.name),
+        }
+    }
+    Ok(Verdict::Done)
+}
+
+/// The model file that an argument means, which a board's classifier has room for; says what it could do better on the board.
+pub fn checked_model(argument: &Path, board: &Board) -> anyhow::Result<PathBuf> {
+    let path = model_path(argument)?;
+    let bytes = ModelBytes::read(&path)?;
+    check_model(bytes.as_slice(), board)
+        .map_err(|error| anyhow!("{}: {error} (`ocelli compile RUN --board {}`)", path.display(), board.name))??;
+    let cores = Target::of_model(&bytes.model()?).cores;
+    if cores < board.cores {
+        eprintln!(
+            "note: the model was compiled for {cores} core, {0} has {1}: `ocelli compile RUN --board {0}` shares the work among them",
+            board.name, board.cores
+        );
+    }
+    Ok(path)
+}
+
+/// What a firmware takes of its board.
+pub fn in_words(board: &Board, firmware: &Firmware) -> String {
+    format!(
+        "{}: {} of {} bytes of flash ({} code, {} model), {} of {} bytes of RAM and the stack",
+        board.name,
+        thousands(firmware.flash_bytes),
+        thousands(board.flash_bytes.into()),
+        thousands(firmware.flash_code_bytes),
+        thousands(firmware.flash_model_bytes),
+        thousands(firmware.ram_static_bytes),
+        thousands(board.ram_bytes.into())
+    )
+}
