@@ -2,6 +2,8 @@
 //! firmware against the host, and the command against its users.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod catalogue;
+mod collections;
 mod commands;
 mod conformance;
 mod datasets;

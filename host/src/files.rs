@@ -9,21 +9,41 @@ use std::path::{Component, Path, PathBuf};
 /// # Errors
 /// When the folder cannot be written; the error names the file.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    write_atomically_with(path, |out| out.write_all(bytes))
+}
+
+/// The same for a file that is not in memory as a whole: `content` writes it.
+///
+/// # Errors
+/// As [`write_atomically`], or when `content` fails.
+pub fn write_atomically_with(
+    path: &Path,
+    content: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> anyhow::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let write = || -> std::io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // a temporary file is private; this one is for whoever may read the folder
-            file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-        }
-        file.persist(path)?;
+        let mut out = std::io::BufWriter::with_capacity(1 << 16, file.as_file_mut());
+        content(&mut out)?;
+        out.flush()?;
+        drop(out);
+        persist(file, path)?;
         Ok(())
     };
     write().with_context(|| format!("cannot write {}: choose a folder that can be written", path.display()))
+}
+
+/// Gives a temporary file that is complete its name.
+pub(crate) fn persist(file: tempfile::NamedTempFile, path: &Path) -> std::io::Result<()> {
+    file.as_file().sync_all()?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // a temporary file is private; this one is for whoever may read the folder
+        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    }
+    file.persist(path)?;
+    Ok(())
 }
 
 /// Refuses a place where [`write_atomically`] would fail, before the work whose result is to be written there.

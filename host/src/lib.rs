@@ -2,7 +2,9 @@
 //! and an emulated chip. The `ocelli` command is a thin layer over this library.
 
 pub mod augment;
+pub mod catalogue;
 pub mod check;
+pub mod collection;
 pub mod compile;
 pub mod config;
 pub mod data;

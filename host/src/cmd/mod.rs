@@ -12,13 +12,16 @@ mod finetune;
 mod flags;
 mod flash;
 mod import;
+mod models;
 mod predict;
 mod push;
 mod qat;
 mod report;
 mod run;
 mod runs;
+mod search;
 mod summary;
+mod tag;
 mod train;
 mod ui;
 mod worker;
@@ -62,10 +65,13 @@ enum Verb {
     Finetune(finetune::Args),
     Import(import::Args),
     Data(data::Args),
+    Models(models::Args),
     Compile(compile::Args),
     Check(check::Args),
     Eval(eval::Args),
     Predict(predict::Args),
+    Tag(tag::Args),
+    Search(search::Args),
     Report(report::Args),
     Runs(runs::Args),
     Worker(worker::Args),
@@ -91,12 +97,15 @@ impl Cli {
             Verb::Demo(args) => demo::run(&args),
             Verb::Train(args) => train::run(&args),
             Verb::Data(args) => data::run(&args),
+            Verb::Models(args) => models::run(&args),
             Verb::Finetune(args) => finetune::run(&args),
             Verb::Import(args) => import::run(&args),
             Verb::Compile(args) => compile::run(&args),
             Verb::Check(args) => check::run(&args),
             Verb::Eval(args) => eval::run(&args),
             Verb::Predict(args) => predict::run(&args),
+            Verb::Tag(args) => tag::run(&args),
+            Verb::Search(args) => search::run(&args),
             Verb::Report(args) => report::run(&args),
             Verb::Runs(args) => runs::run(&args),
             Verb::Worker(args) => worker::run(&args),

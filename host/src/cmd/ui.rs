@@ -31,6 +31,20 @@ pub fn bar(what: &str, length: u64) -> ProgressBar {
     bar
 }
 
+/// A bar over things whose number is not known yet, with how many are done a second.
+pub fn rate_bar(what: &str, things: &str) -> ProgressBar {
+    let bar = ProgressBar::new(0).with_message(what.to_owned());
+    let template = format!("{{msg:<32}} {{wide_bar}} {{pos}}/{{len}} {things}, {{per_sec}}, eta {{eta}}");
+    bar.set_style(ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}
+
+/// A bar over the bytes of a file.
+pub fn bytes_bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg:<32} {wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, eta {eta}");
+    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
 /// A spinner for work whose length is not known.
 pub fn spinner(what: &str) -> ProgressBar {
     let spinner = ProgressBar::new_spinner().with_message(what.to_owned());

@@ -13,7 +13,7 @@ const MAX_SIDE_PX: u32 = 20_000;
 /// Bytes that a picture may take while it is decoded: room for 170 megapixels of RGB.
 const MAX_DECODED_BYTES: u64 = 512 << 20;
 /// Bytes of a picture file.
-pub(super) const MAX_FILE_BYTES: u64 = 256 << 20;
+pub(crate) const MAX_FILE_BYTES: u64 = 256 << 20;
 
 /// A decoded picture, upright.
 #[derive(Clone, Debug, PartialEq, Eq)]

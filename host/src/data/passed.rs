@@ -31,7 +31,7 @@ pub(super) fn may_be_picture(name: &Path) -> bool {
 }
 
 /// Whether a file is a picture, by the ending of its name.
-pub(super) fn is_picture(name: &Path) -> bool {
+pub(crate) fn is_picture(name: &Path) -> bool {
     name.extension().is_some() && may_be_picture(name)
 }
 

@@ -183,7 +183,7 @@ pub fn write_predictions(path: &Path, set: &Dataset, predictions: &Predictions) 
 ///
 /// # Source
 /// RFC 4180, section 2.
-fn quoted(field: &str) -> String {
+pub(crate) fn quoted(field: &str) -> String {
     if field.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", field.replace('"', "\"\""))
     } else {
