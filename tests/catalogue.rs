@@ -254,14 +254,14 @@ fn redirects_are_followed_to_https_and_this_machine_only() {
         let said = failed(at);
         assert!(said.contains(expected), "{path}: {said}");
     }
+    catalogue(at, &file(), &["http://example.org/file".to_owned()]);
+    assert!(failed(at).contains("only https"));
     catalogue(at, &file(), &[format!("{}/a/start", server.address)]);
     fetched(at);
     assert!(
         server.requests().contains(&("/right".to_owned(), Some(299_900))),
         "the part is asked for behind the redirect"
     );
-    catalogue(at, &file(), &["http://example.org/file".to_owned()]);
-    assert!(failed(at).contains("only https"));
 }
 
 #[cfg(unix)]
