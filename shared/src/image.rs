@@ -3,6 +3,7 @@
 //! Frames are taken row by row and never held: [`FrameConverter`] keeps one line and two accumulators.
 
 mod convert;
+mod shrink;
 
 pub use convert::{FrameConverter, FrameError};
 

@@ -1,5 +1,6 @@
 //! Crop, resize and colours of a frame, row by row, exact in integers.
 
+use super::shrink::shrink;
 use super::{ColorOrder, InputSpec, PixelFormat, Resize};
 use crate::ir::Shape;
 use core::fmt;
@@ -155,8 +156,11 @@ impl<'b> FrameConverter<'b> {
         let Some(i) = y.checked_sub(top).filter(|&i| i < height) else { return };
         self.resample_line(row);
         let last = i + 1 == height;
+        if self.rows.n == self.rows.out {
+            return emit(i, self.line);
+        }
         let i = i64::from(i);
-        if self.rows.n >= self.rows.out {
+        if self.rows.n > self.rows.out {
             self.shrink(i, last, &mut emit);
         } else {
             self.enlarge(i, last, &mut emit);
@@ -210,6 +214,46 @@ impl<'b> FrameConverter<'b> {
 
     /// Resamples the columns of a frame row into `line`.
     fn resample_line(&mut self, row: &[u8]) {
+        if self.columns.n >= self.columns.out {
+            self.shrink_line(row);
+        } else {
+            self.enlarge_line(row);
+        }
+    }
+
+    fn shrink_line(&mut self, row: &[u8]) {
+        let (format, color) = (self.format, self.color);
+        let [left, _, width, _] = self.crop.map(crate::to_usize);
+        let n = self.crop[2];
+        // the layouts that need no arithmetic, where the row is whole
+        let bytes = |size: usize| row.get(size * left..size * (left + width));
+        match (format, color) {
+            (PixelFormat::Gray8, ColorOrder::Gray) => {
+                if let Some(row) = bytes(1) {
+                    return shrink(n, self.line, row.iter().map(|&value| [value]));
+                }
+            }
+            (PixelFormat::Rgb888, ColorOrder::Rgb | ColorOrder::Bgr) => {
+                if let Some(row) = bytes(3) {
+                    let (pixels, _) = row.as_chunks();
+                    shrink::<3>(n, self.line, pixels.iter().copied());
+                    if color == ColorOrder::Bgr {
+                        self.line.chunks_exact_mut(3).for_each(<[u32]>::reverse);
+                    }
+                    return;
+                }
+            }
+            _ => {}
+        }
+        let pixels = (left..left + width).map(|x| format.channels(row, x, color));
+        if color == ColorOrder::Gray {
+            shrink(n, self.line, pixels.map(|[luma, ..]| [luma]));
+        } else {
+            shrink(n, self.line, pixels);
+        }
+    }
+
+    fn enlarge_line(&mut self, row: &[u8]) {
         let channels = crate::to_usize(self.color.channels());
         let left = i64::from(self.crop[0]);
         for (o, pixel_out) in (0_i64..).zip(self.line.chunks_exact_mut(channels)) {
@@ -299,6 +343,68 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// A pixel of the result by the definition: the weighted mean of a row, rounded.
+    fn defined(axis: Axis, o: i64, value: impl Fn(i64) -> u32) -> u32 {
+        let (mut sum, mut total) = (0_u64, 0_u64);
+        for i in 0..axis.n {
+            let weight = u64::from(axis.weight(i, o));
+            sum += weight * u64::from(value(i));
+            total += weight;
+        }
+        u32::try_from((sum + total / 2) / total).unwrap()
+    }
+
+    #[test]
+    fn every_pixel_is_the_weighted_mean_of_the_definition() {
+        let formats = [PixelFormat::Gray8, PixelFormat::Rgb888, PixelFormat::Rgb565, PixelFormat::Yuyv];
+        let sizes = [(1, 1), (2, 1), (3, 2), (7, 5), (28, 28), (33, 32), (61, 30), (64, 32), (100, 7), (9, 40)];
+        let mut state = 1_u32;
+        let mut noise = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        let others = sizes.iter().cycle().skip(3); // every width with another height
+        for (&(w, out_w), &(h, out_h)) in sizes.iter().zip(others) {
+            for (format, color) in
+                formats.into_iter().flat_map(|f| [ColorOrder::Gray, ColorOrder::Rgb, ColorOrder::Bgr].map(|c| (f, c)))
+            {
+                let bytes = usize::try_from(format.row_bytes(w)).unwrap();
+                let frame: Vec<u8> = (0..bytes * crate::to_usize(h)).map(|_| noise()).collect();
+                let result = convert(&spec(out_h, out_w, color, Resize::Stretch), format, [w, h], &frame);
+                let columns = Axis { n: i64::from(w), out: i64::from(out_w) };
+                let rows = Axis { n: i64::from(h), out: i64::from(out_h) };
+                for c in 0..crate::to_usize(color.channels()) {
+                    // columns first, rounded, as the converter does
+                    let lines: Vec<Vec<u32>> = frame
+                        .chunks(bytes)
+                        .map(|row| {
+                            let value = |i| u32::from(format.channels(row, usize::try_from(i).unwrap(), color)[c]);
+                            (0..columns.out).map(|o| defined(columns, o, value)).collect()
+                        })
+                        .collect();
+                    for (o, y) in (0..rows.out).flat_map(|o| (0..columns.out).map(move |x| (x, o))) {
+                        let x = usize::try_from(o).unwrap();
+                        let expected = defined(rows, y, |i| lines[usize::try_from(i).unwrap()][x]);
+                        let at =
+                            (usize::try_from(y * columns.out).unwrap() + x) * crate::to_usize(color.channels()) + c;
+                        assert_eq!(result[at], expected, "{w}x{h} to {out_w}x{out_h}, {format:?}, {color:?}: {x}, {y}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_that_is_too_short_is_black_beyond_its_end() {
+        let spec = spec(1, 2, ColorOrder::Rgb, Resize::Stretch);
+        let mut scratch = vec![0; FrameConverter::scratch_words(spec.shape)];
+        let mut converter = FrameConverter::new(&spec, PixelFormat::Rgb888, [4, 1], &mut scratch).unwrap();
+        let mut out = Vec::new();
+        converter.push_row(&[255; 3], |_, pixels| out.extend_from_slice(pixels));
+        // weights 3 and 1 of 3 + 3 + 1: see `Axis::weight`
+        assert_eq!(out, [109, 109, 109, 0, 0, 0]);
     }
 
     #[test]

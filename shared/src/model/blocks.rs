@@ -13,9 +13,6 @@ use crate::kernels::isa::Requantization;
 use crate::quant::OutputStage;
 use crate::to_usize;
 
-#[cfg(not(target_pointer_width = "64"))]
-compile_error!("feature `blocked` is for cores of 64 bits: sizes of scratch memory are not checked for others");
-
 /// Most products of one output: more could leave `-2^30..2^30`.
 const MAX_TAPS: u32 = 1 << 16;
 /// Most input channels of a convolution, so that no size of scratch memory leaves 64 bits.
@@ -100,12 +97,35 @@ pub(super) fn weight_bytes(record: &OpRecord, input: &Tensor, c_out: usize) -> O
         let cells = usize::from(record.kernel[0]) * usize::from(record.kernel[1]);
         return c_out.checked_next_multiple_of(BLOCK)?.checked_mul(cells);
     }
-    Some(layout(record, input, c_out).len_bytes()) // a filter has fewer than 2^16 values: no overflow in 64 bits
+    // a filter has fewer than 2^16 values, and its groups fit 32 bits; all filters of a channel count that is not checked yet may not
+    layout(record, input, c_out).checked_len_bytes()
 }
 
-/// Bytes of scratch memory for `rows` output rows.
+/// Whether the sizes and places that the kernels compute for `rows` output rows fit this core's words: no less than the scratch memory,
+/// every part of it rounded up, and at most half of the address space.
+fn fit_words(record: &OpRecord, input: &Tensor, output: &Tensor, rows: u32) -> bool {
+    const ROUNDING: u128 = 64;
+    let wide = |sizes: [u16; 2]| sizes.map(u128::from);
+    let ([kernel_rows, kernel_columns], [_, stride], [_, dilation]) =
+        (wide(record.kernel), wide(record.stride), wide(record.dilation));
+    let depth = if record.kind == kind::DENSE {
+        u128::from(input.h) * u128::from(input.w) * u128::from(input.c)
+    } else {
+        u128::from(input.c)
+    };
+    let columns = (u128::from(output.w) + ROUNDING) * stride + kernel_columns * dilation;
+    let row = columns.saturating_mul(depth + ROUNDING).saturating_add(ROUNDING);
+    let bytes = row.saturating_mul(2 * (u128::from(rows) + 1) * kernel_rows);
+    let weights = kernel_rows * kernel_columns * ROUNDING;
+    bytes.saturating_add(weights) <= isize::MAX.unsigned_abs() as u128
+}
+
+/// Bytes of scratch memory for `rows` output rows; `u64::MAX` when that is beyond what this core can address.
 #[must_use]
 pub fn scratch_bytes(record: &OpRecord, input: &Tensor, output: &Tensor, rows: u32) -> u64 {
+    if !fit_words(record, input, output, rows) {
+        return u64::MAX;
+    }
     let (window, width) = (window(record, input, output), to_usize(output.w));
     let bytes = match record.kind {
         kind::DEPTHWISE_CONV2D => blocked::depthwise_scratch_bytes(&window, width),

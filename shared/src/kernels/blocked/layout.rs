@@ -60,6 +60,12 @@ impl Layout {
         self.c_out.div_ceil(BLOCK) * self.groups() * GROUP_BYTES
     }
 
+    /// As [`len_bytes`](Self::len_bytes); `None` when that does not fit this core's words.
+    #[must_use]
+    pub fn checked_len_bytes(&self) -> Option<usize> {
+        self.c_out.div_ceil(BLOCK).checked_mul(self.groups())?.checked_mul(GROUP_BYTES)
+    }
+
     /// Index of the weight from input channel `c` of kernel cell `(ky, kx)` to output channel `o`.
     #[inline]
     #[must_use]
