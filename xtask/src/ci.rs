@@ -1,15 +1,16 @@
-//! `cargo xtask ci`: every check of the project, in the order of what fails fastest.
+//! `cargo xtask ci`: every check of the project, first what fails fastest.
 
 use crate::browser;
 use crate::process::{self, cargo, root};
 use crate::setup::{self, Needs, TARGETS};
 use crate::sizes;
 use crate::{aarch64, boards, cross, memory};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use ocelli_firmware_tools::boards::{BOARDS, Board, emulated};
 use ocelli_firmware_tools::toolchain::Toolchain;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// The trained model and the data that the device is judged with.
@@ -26,68 +27,110 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("ocelli-firmware-tools", &["push_model"]),
 ];
 
-const STAGES: &[Stage] = &[
-    ("setup", || {
-        setup::ensure(&Needs::everything())?;
-        browser::ensure_installed()
-    }),
-    ("format", format),
-    ("clippy", || {
-        process::run(cargo().args(["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"]))
-    }),
-    // a test that needs a device or a browser and cannot run must fail here
-    ("test", || {
-        let mut test = cargo();
-        test.args(["test", "--release", "--workspace"])
-            .env("OCELLI_REQUIRE_DEVICE", "1")
-            .env("OCELLI_REQUIRE_BROWSER", "1");
-        process::run(&mut test)
-    }),
-    ("examples", examples),
-    // The development profile, with overflow checks and debug assertions: for the crate that reads untrusted files.
-    ("overflow", || process::run(cargo().args(["test", "--package", "ocelli", "--features", "threads"]))),
-    ("fuzz corpus", memory::corpus),
-    ("browser", || browser::run(&browser::Args::default())),
-    ("doc", || {
-        process::run(cargo().args(["doc", "--release", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", "-Dwarnings"))
-    }),
-    ("no_std", no_std),
-    ("aarch64", aarch64::test),
-    // without tract, which would take longer than all the rest of it
-    ("cross", || cross::run(&cross::Args::default())),
-    ("firmware clippy", emulated_clippy),
-    ("boards", || boards::run(&boards::Args { clippy: false }).map(drop)),
-    ("device", device),
-    ("sizes", || sizes::run(&sizes::Args { check: true, write: false }).map(drop)),
+/// Stages that run one after the other.
+type Lane = &'static [Stage];
+
+/// Lanes that run side by side: they wait for the network, for one thread of a linker or of an emulator at different times. Then the next ones.
+const STEPS: &[&[Lane]] = &[
+    &[
+        &[("setup", || {
+            setup::ensure(&Needs::everything())?;
+            browser::ensure_installed()
+        })],
+        &[("format", format), ("clippy", clippy)],
+    ],
+    &[&[("test", test), ("browser", || browser::run(&browser::Args::default()))]],
+    &[
+        &[
+            ("no_std", no_std),
+            ("aarch64", aarch64::test),
+            // without tract, which would take longer than all the rest of it
+            ("cross", || cross::run(&cross::Args::default())),
+            ("firmware clippy", emulated_clippy),
+        ],
+        &[
+            ("examples", examples),
+            // The development profile, with overflow checks and debug assertions: for the crate that reads untrusted files.
+            ("overflow", || process::run(cargo().args(["test", "--package", "ocelli", "--features", "threads"]))),
+            ("fuzz corpus", memory::corpus),
+            ("doc", doc),
+            ("boards", || boards::run(&boards::Args { clippy: false }).map(drop)),
+            ("device", device),
+            ("sizes", || sizes::run(&sizes::Args { check: true, write: false }).map(drop)),
+        ],
+    ],
 ];
+
+/// How a stage ended.
+struct Outcome {
+    name: &'static str,
+    /// `None`: it was not run, as one before it failed.
+    time: Option<Duration>,
+    error: Option<anyhow::Error>,
+}
 
 /// Runs the stages and prints a table of them.
 pub fn run() -> Result<ExitCode> {
-    let mut rows: Vec<(&str, &str, Duration)> = Vec::new();
-    let mut failed = None;
-    for (name, check) in STAGES {
-        println!("\n== {name} ==");
-        let start = Instant::now();
-        let result = check();
-        let time = start.elapsed();
-        rows.push((name, if result.is_ok() { "ok" } else { "FAILED" }, time));
-        println!("== {name}: {:.0} s ==", time.as_secs_f64());
-        if let Err(error) = result {
-            failed = Some((name, error));
-            break;
-        }
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    for lanes in STEPS {
+        let stop = outcomes.iter().any(|outcome| outcome.error.is_some());
+        let run = |lane: &Lane| run_lane(lane, stop);
+        let ended: Vec<Vec<Outcome>> = thread::scope(|scope| {
+            let threads: Vec<_> = lanes.iter().map(|lane| scope.spawn(move || run(lane))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap_or_default()).collect()
+        });
+        outcomes.extend(ended.into_iter().flatten());
     }
     println!("\n{:<16} {:<8} {:>7}", "stage", "result", "seconds");
-    for (name, result, time) in &rows {
-        println!("{name:<16} {result:<8} {:>7.0}", time.as_secs_f64());
+    for Outcome { name, time, error } in &outcomes {
+        match time {
+            Some(time) => {
+                let result = if error.is_some() { "FAILED" } else { "ok" };
+                println!("{name:<16} {result:<8} {:>7.0}", time.as_secs_f64());
+            }
+            None => println!("{name:<16} not run"),
+        }
     }
-    for (name, _) in STAGES.iter().skip(rows.len()) {
-        println!("{name:<16} not run");
+    let all: usize = STEPS.iter().flat_map(|lanes| lanes.iter()).map(|lane| lane.len()).sum();
+    ensure!(outcomes.len() == all, "ci lost sight of a stage: a thread of it ended");
+    let failed = outcomes.into_iter().filter_map(|outcome| Some(format!("`{}`: {:#}", outcome.name, outcome.error?)));
+    let failed = failed.collect::<Vec<_>>();
+    ensure!(failed.is_empty(), "ci stopped at {}", failed.join("\nand at "));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the stages of a lane up to the first that fails; with `stop` none.
+fn run_lane(lane: Lane, mut stop: bool) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    for &(name, check) in lane {
+        if stop {
+            outcomes.push(Outcome { name, time: None, error: None });
+            continue;
+        }
+        println!("\n== {name} ==");
+        let start = Instant::now();
+        let error = check().err();
+        let time = start.elapsed();
+        println!("== {name}: {:.0} s ==", time.as_secs_f64());
+        stop = error.is_some();
+        outcomes.push(Outcome { name, time: Some(time), error });
     }
-    match failed {
-        Some((name, error)) => bail!("ci stopped at `{name}`: {error:#}"),
-        None => Ok(ExitCode::SUCCESS),
-    }
+    outcomes
+}
+
+fn clippy() -> Result<()> {
+    process::run(cargo().args(["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+/// A test that needs a device or a browser and cannot run must fail here.
+fn test() -> Result<()> {
+    let mut test = cargo();
+    test.args(["test", "--release", "--workspace"]);
+    process::run(test.env("OCELLI_REQUIRE_DEVICE", "1").env("OCELLI_REQUIRE_BROWSER", "1"))
+}
+
+fn doc() -> Result<()> {
+    process::run(cargo().args(["doc", "--release", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", "-Dwarnings"))
 }
 
 fn format() -> Result<()> {

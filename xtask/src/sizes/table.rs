@@ -105,7 +105,7 @@ pub fn compare(committed: &[Row], measured: &[Row]) -> Vec<String> {
             }
         }
     }
-    let gone = committed.iter().filter(|old| !measured.iter().any(|new| same(old, new)));
+    let gone = committed.iter().filter(|old| !measured.iter().any(|new| old.model == new.model));
     problems
         .extend(gone.map(|old| format!("{} on {}: in the table, but there is no such model", old.model, old.board)));
     problems

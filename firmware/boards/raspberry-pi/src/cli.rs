@@ -8,7 +8,7 @@ use crate::source::folder::FolderCamera;
 use crate::source::pipe::{CommandCamera, PathCamera, StdinCamera};
 use crate::source::stream::StreamFormat;
 use crate::source::v4l2::{CameraFormat, V4l2Camera};
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::{Args, Parser, ValueEnum};
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -195,6 +195,12 @@ impl RunArgs {
         }
         let patience = self.stall;
         if let Some(path) = &self.camera {
+            ensure!(
+                cfg!(target_pointer_width = "64"),
+                "V4L2 cameras need the 64-bit program; with this one let a program read the camera: ocelli-pi ... --format mjpeg -- \
+                 ffmpeg -f v4l2 -input_format mjpeg -i {} -c copy -f mjpeg -",
+                path.display()
+            );
             return Ok(Box::new(V4l2Camera::new(path.clone(), self.camera_format, self.size, patience)));
         }
         let format = self.stream_format()?;

@@ -3,11 +3,21 @@
 use super::{Camera, Source, SourceError};
 use crate::frame::{Frame, RawFormat, RawLayout};
 use crate::jpeg;
-use linuxvideo::format::{PixFormat, PixelFormat};
-use linuxvideo::stream::ReadStream;
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+
+#[cfg(target_pointer_width = "64")]
+#[path = "v4l2_kernel.rs"]
+mod kernel;
+
+/// The crate linuxvideo does not build where files have places of 32 bits.
+#[cfg(not(target_pointer_width = "64"))]
+mod kernel {
+    pub(super) fn open(_: &std::path::Path, _: [u8; 4], _: [u32; 2]) -> std::io::Result<Box<dyn super::Device>> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+}
 
 /// How long to wait before the device is asked again whether a frame is there.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
@@ -76,8 +86,7 @@ impl V4l2Camera {
     #[must_use]
     pub fn new(path: PathBuf, format: Option<CameraFormat>, size: [u32; 2], patience: Duration) -> Self {
         let name = path.display().to_string();
-        let open =
-            move |fourcc, size| Kernel::open(&path, fourcc, size).map(|device| Box::new(device) as Box<dyn Device>);
+        let open = move |fourcc, size| kernel::open(&path, fourcc, size);
         Self::with_device(name, Box::new(open), format, size, patience)
     }
 
@@ -170,43 +179,6 @@ impl Source for Streaming {
         self.count += 1;
         frame.name = format!("frame {}", self.count);
         Ok(())
-    }
-}
-
-/// The kernel's side.
-struct Kernel {
-    stream: ReadStream,
-    agreed: Agreed,
-}
-
-impl Kernel {
-    fn open(path: &std::path::Path, fourcc: [u8; 4], [width, height]: [u32; 2]) -> io::Result<Self> {
-        let wanted = PixFormat::new(width, height, PixelFormat::from_fourcc(fourcc));
-        let capture = linuxvideo::Device::open(path)?.video_capture(wanted)?;
-        let given = capture.format();
-        let agreed = Agreed {
-            fourcc: given.pixel_format().as_fourcc(),
-            size: [given.width(), given.height()],
-            stride: given.bytes_per_line(),
-        };
-        Ok(Self { stream: capture.into_stream()?, agreed })
-    }
-}
-
-impl Device for Kernel {
-    fn agreed(&self) -> Agreed {
-        self.agreed
-    }
-
-    fn is_ready(&mut self) -> io::Result<bool> {
-        self.stream.will_block().map(|blocks| !blocks)
-    }
-
-    fn take(&mut self, take: &mut dyn FnMut(Option<&[u8]>)) -> io::Result<()> {
-        self.stream.dequeue(|view| {
-            take((!view.is_error()).then_some(&view[..]));
-            Ok(())
-        })
     }
 }
 
