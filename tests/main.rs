@@ -25,4 +25,5 @@ mod support;
 #[allow(dead_code, reason = "the reader's own tests use more of it")]
 mod tflite_build;
 mod training;
+mod transfer;
 mod two_cores;

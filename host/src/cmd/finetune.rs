@@ -235,7 +235,12 @@ impl Args {
         plan: FinetuneConfig,
     ) -> anyhow::Result<Config> {
         let mut config = match (given, resumed) {
-            (Some(given), _) => given,
+            (Some(mut given), _) => {
+                if self.data.is_some() {
+                    given.dataset.labels = None; // those of its own dataset
+                }
+                given
+            }
             (None, Some(resumed)) => resumed.config.clone(),
             (None, None) => {
                 let mut config = Config {

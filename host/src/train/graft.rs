@@ -368,6 +368,40 @@ mod tests {
     }
 
     #[test]
+    fn a_base_takes_pictures_of_another_size_up_to_its_cut() {
+        let base = Network::open("mobilenet-v2-0.35").unwrap();
+        let head = "gap, dense 8 relu, dense N";
+        for size in [[160, 160], [480, 640]] {
+            let grafted = Grafted::new(&base, None, head, 2, Some(size)).unwrap();
+            let wired = grafted.network.wired().unwrap();
+            let last = wired[grafted.base_layers - 1].output;
+            assert_eq!([last.h, last.w], size.map(|side| side / 32));
+            // what is kept of a picture stands behind the pool, whatever its size
+            let steady = grafted.steady(grafted.base_layers).unwrap();
+            assert_eq!((steady, wired[steady - 1].output), (grafted.base_layers + 1, Shape::new(1, 1, last.c)));
+            assert_eq!(grafted.steady(0).unwrap(), 0);
+        }
+        let dropped = Grafted::new(&base, None, "gap, dropout 0.5, dense N", 2, None).unwrap();
+        assert_eq!(dropped.steady(dropped.base_layers).unwrap(), dropped.base_layers + 1);
+        // behind a flatten the weights are for one size alone
+        let base = Network::open("mnist-cnn").unwrap();
+        let dense = base.layers.iter().find(|layer| matches!(layer.kind, LayerKind::Op(Op::Dense { .. }))).unwrap();
+        assert!(Grafted::new(&base, Some(&dense.name), "dense N", 2, Some([28, 28])).is_ok());
+        let error = Grafted::new(&base, Some(&dense.name), "dense N", 2, Some([32, 28])).unwrap_err().to_string();
+        assert!(error.contains("--input 32x28") && error.contains(&dense.name) && error.contains("cut"), "{error}");
+        let error = format!("{:#}", Grafted::new(&base, None, head, 2, Some([3, 3])).unwrap_err());
+        assert!(error.contains("--input 3x3: layer"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_layer_of_a_long_base_is_answered_by_the_nearest() {
+        let base = Network::open("mobilenet-v1-0.25").unwrap();
+        let (name, last) = (&base.layers[8].name, &base.layers[base.layers.len() - 1].name);
+        let error = Grafted::new(&base, Some(&name.to_uppercase()), "gap, dense N", 2, None).unwrap_err().to_string();
+        assert!(error.contains(&format!(": {name}, ")) && error.contains(&format!("to {last}:")), "{error}");
+    }
+
+    #[test]
     fn heads_that_cannot_be_are_refused() {
         let base = Network::open("mnist-cnn").unwrap();
         for (cut, head, expected) in [
