@@ -411,7 +411,7 @@ mod tests {
             (None, "gap, dense many", "dense many"),
             (None, "gap, dropout much, dense N", "dropout much"),
             (None, "gap, dropout 1.5, dense N", "rate = 1.5"),
-            (None, "gap, dense 8 swish, dense N", "swish"),
+            (None, "gap, dense 8 gelu, dense N", "gelu"),
             (None, "dense N", "flatten"),
             (Some("nothing"), "gap, dense N", "--cut nothing: the base has no such layer; it has conv2d"),
         ] {
