@@ -256,6 +256,8 @@ fn networks_trained_here_are_bases_too() {
         let kept = |weights: &Weights| {
             before.weights.iter().filter(|(layer, numbers)| weights.layer(layer) == Some(numbers)).count()
         };
+        assert_eq!(before.config.dataset.validation_split, Some(0.1));
+        assert_eq!(after.config.dataset.validation_split, None, "that was said of another dataset");
         // all but its own dense layer
         assert_eq!(kept(&after.weights) + 1, before.weights.iter().count(), "{name}");
     }

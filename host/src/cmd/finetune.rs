@@ -8,7 +8,7 @@ use super::ui::{TrainingBar, TrainingSets, announce, feed, load_training, thousa
 use anyhow::Context;
 use ocelli_host::augment::AugmentationConfig;
 use ocelli_host::base::{Base, PictureConfig, Preprocess, ResizeRule};
-use ocelli_host::config::Config;
+use ocelli_host::config::{Config, DatasetConfig};
 use ocelli_host::data::{ImageSet, ImageSource};
 use ocelli_host::quantize::Method;
 use ocelli_host::run::RunFolder;
@@ -243,13 +243,13 @@ impl Args {
             }
             (None, Some(resumed)) => resumed.config.clone(),
             (None, None) => {
-                let mut config = Config {
+                // the base's dataset was another, and its training too
+                Config {
+                    dataset: DatasetConfig::default(),
                     training: TrainingConfig::default(),
                     augmentation: AugmentationConfig::default(),
                     ..base.config.clone()
-                };
-                config.dataset.labels = None; // those of the base
-                config
+                }
             }
         };
         if let Some(resumed) = resumed {
