@@ -14,9 +14,9 @@ mod int4;
 mod layouts;
 mod model_file;
 mod networks;
+mod on_boards;
 mod onnx_build;
 mod onnx_import;
-mod on_boards;
 mod operators;
 mod rings;
 mod shapes;
@@ -25,4 +25,5 @@ mod support;
 #[allow(dead_code, reason = "the reader's own tests use more of it")]
 mod tflite_build;
 mod training;
+mod transfer;
 mod two_cores;

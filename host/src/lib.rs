@@ -2,6 +2,7 @@
 //! and an emulated chip. The `ocelli` command is a thin layer over this library.
 
 pub mod augment;
+pub mod base;
 pub mod catalogue;
 pub mod check;
 pub mod collection;

@@ -4,13 +4,14 @@ use super::Verdict;
 use super::flags::{Flags, Resumed, set};
 use super::qat::{self, Place};
 use super::train::{finish, stop_on_ctrl_c};
-use super::ui::{TrainingBar, TrainingSets, announce, feed, load_training};
+use super::ui::{TrainingBar, TrainingSets, announce, feed, load_training, thousands};
 use anyhow::Context;
 use ocelli_host::augment::AugmentationConfig;
-use ocelli_host::config::Config;
+use ocelli_host::base::{Base, PictureConfig, Preprocess, ResizeRule};
+use ocelli_host::config::{Config, DatasetConfig};
 use ocelli_host::data::{ImageSet, ImageSource};
 use ocelli_host::quantize::Method;
-use ocelli_host::run::{RunFolder, Trained};
+use ocelli_host::run::RunFolder;
 use ocelli_host::train::{Disk, FinetuneConfig, Freeze, Grafted, Hooks, Material, TrainingConfig, finetune};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,16 +21,19 @@ const HEAD: &str = "gap, dense 64 relu, dense N";
 
 /// Train a new head on a network that is trained already
 ///
-/// Takes the layers of a run's network up to its head, puts a new head on them, and trains that on other data; the run folder is like
+/// Takes the layers of a network up to its head, puts a new head on them, and trains that on other data; the run folder is like
 /// that of `ocelli train`. What frozen layers make of the pictures is computed once and kept in memory. With --unfreeze-epochs all
 /// layers are trained afterwards, at --unfreeze-rate. Batch norms of the base keep their statistics.
+///
+/// The base is a run folder, or a float network from elsewhere (.onnx or .tflite; what `ocelli import` reads). How that wants its pictures
+/// is mostly not in the file: MobileNets want --preprocess tf.
 ///
 /// Ctrl-C ends it after the running batch, with exit code 130; `ocelli finetune --resume RUN` goes on from the last checkpoint, after a
 /// crash too, to the same result as an unbroken run. What frozen layers make of the pictures is then computed again.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The run folder of the base.
-    #[arg(long, required_unless_present = "resume")]
+    /// The base: a run folder, or a float .onnx or .tflite file.
+    #[arg(long, required_unless_present_any = ["resume", "config"])]
     base: Option<PathBuf>,
     /// The new head: gap, gmp, flatten, batch-norm, dropout RATE, dense UNITS [ACTIVATION]; the last is dense N, one unit a class
     /// [default: "gap, dense 64 relu, dense N"].
@@ -41,6 +45,19 @@ pub struct Args {
     /// The last layer of the base that stays [default: the one before its flatten, global pool or dense].
     #[arg(long)]
     cut: Option<String>,
+    /// Rows and columns of the pictures, for instance 160x160, in place of the base's own.
+    #[arg(long, value_name = "HxW", value_parser = parse_size)]
+    input: Option<(u32, u32)>,
+    /// How a base from elsewhere wants its pictures, by Keras' names: tf (from -1 to 1), torch (ImageNet's mean and deviation) or caffe
+    /// (blue, green, red from 0 to 255, less ImageNet's mean).
+    #[arg(long, value_parser = parse_preprocess)]
+    preprocess: Option<Preprocess>,
+    /// In its place what the base takes for black and white, for instance -1,1 [default: what an .onnx file says, or 0,1].
+    #[arg(long, value_name = "BLACK,WHITE", value_parser = parse_range, allow_hyphen_values = true, conflicts_with = "preprocess")]
+    range: Option<Range>,
+    /// What becomes of a picture of another shape, stretch or center-crop [default: the base's way, or stretch].
+    #[arg(long, value_parser = parse_resize)]
+    resize: Option<ResizeRule>,
     /// Epochs after the others in which all layers are trained [default: 0].
     #[arg(long, requires = "unfreeze_rate")]
     unfreeze_epochs: Option<usize>,
@@ -48,9 +65,10 @@ pub struct Args {
     #[arg(long, requires = "unfreeze_epochs")]
     unfreeze_rate: Option<f64>,
     /// Folder of the dataset.
-    #[arg(required_unless_present = "resume")]
+    #[arg(required_unless_present_any = ["resume", "config"])]
     data: Option<PathBuf>,
-    /// A config.toml whose [training] and [augmentation] are taken; flags override it.
+    /// The config.toml of a fine-tuning, to be repeated, or of any training, whose [training] and [augmentation] are taken; what else is
+    /// given here overrides it.
     #[arg(long)]
     config: Option<PathBuf>,
     #[command(flatten)]
@@ -60,16 +78,23 @@ pub struct Args {
     out: PathBuf,
 }
 
+/// What a base takes for black and white.
+#[derive(Clone, Copy, Debug)]
+struct Range([f32; 2]);
+
 pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let (out, resumed) = args.flags.resumed(&args.out)?;
-    let then = resumed.as_ref().map(|resumed| plan_of(&resumed.config, &out)).transpose()?;
-    let path =
-        args.base.clone().or_else(|| Some(then.as_ref()?.base.clone())).context("which base? give --base RUN")?;
-    let base = Trained::open(&path)?;
-    let config = args.config(&base, path, resumed.as_ref(), then)?;
-    let plan = plan_of(&config, &out)?;
+    let given = args.config.as_deref().map(Config::read).transpose()?;
+    let then = match &resumed {
+        Some(resumed) => Some(plan_of(&resumed.config, &out)?),
+        None => given.as_ref().and_then(|config| config.finetune.clone()),
+    };
+    let plan = args.plan(then)?;
+    let base = Base::open(&plan)?;
+    base.notes.iter().for_each(|note| eprintln!("note: {note}"));
+    let config = args.config(&base, given, resumed.as_ref(), plan.clone())?;
     let source = config.dataset.open()?;
-    let grafted = Grafted::new(&base.network, plan.cut.as_deref(), &plan.head, source.labels().len())?;
+    let grafted = Grafted::new(&base.network, plan.cut.as_deref(), &plan.head, source.labels().len(), plan.input)?;
     grafted.first_trained(plan.validate()?)?;
     if config.quantization.quantize == Method::Qat {
         grafted.network.check_device()?;
@@ -115,13 +140,50 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     println!("{} layers of {}, freeze = {}", grafted.base_layers, plan.base.display(), plan.freeze);
     if let Some(cached) = result.cached {
         println!(
-            "frozen layers were run once ({:.2} s), an epoch without them takes {:.2} s: {:.1} times as fast",
+            "frozen layers were run once ({:.2} s, {} bytes are kept), an epoch without them takes {:.2} s: {:.1} times as fast",
             cached.once,
+            thousands(cached.bytes as u64),
             cached.epoch,
             cached.times()
         );
+    } else if let Some(bytes) = result.too_large {
+        println!(
+            "what the frozen layers make of the pictures, {} bytes, was too much to be kept: they were run in every epoch (a head that \
+             begins with gap keeps a few numbers of each picture)",
+            thousands(bytes as u64)
+        );
     }
     Ok(verdict)
+}
+
+fn parse_size(text: &str) -> Result<(u32, u32), String> {
+    let sizes = text.split_once('x').and_then(|(h, w)| Some((h.parse().ok()?, w.parse().ok()?)));
+    sizes
+        .filter(|&(h, w)| h > 0 && w > 0)
+        .ok_or_else(|| format!("'{text}' is no size: write rows x columns, for instance 160x160"))
+}
+
+fn parse_range(text: &str) -> Result<Range, String> {
+    let ends =
+        text.split_once(',').and_then(|(black, white)| Some([black.trim().parse().ok()?, white.trim().parse().ok()?]));
+    ends.map(Range).ok_or_else(|| format!("'{text}' is no range: write what black and white are, for instance -1,1"))
+}
+
+fn parse_preprocess(text: &str) -> Result<Preprocess, String> {
+    match text {
+        "tf" => Ok(Preprocess::Tf),
+        "torch" => Ok(Preprocess::Torch),
+        "caffe" => Ok(Preprocess::Caffe),
+        _ => Err("it is not one of tf, torch, caffe".to_owned()),
+    }
+}
+
+fn parse_resize(text: &str) -> Result<ResizeRule, String> {
+    match text {
+        "stretch" => Ok(ResizeRule::Stretch),
+        "center-crop" => Ok(ResizeRule::CenterCrop),
+        _ => Err("it is not one of stretch, center-crop".to_owned()),
+    }
 }
 
 /// The `[finetune]` of a configuration.
@@ -133,45 +195,69 @@ fn plan_of(config: &Config, run: &Path) -> anyhow::Result<FinetuneConfig> {
 }
 
 impl Args {
-    /// The configuration of a new fine-tuning, or of the one that is resumed (whose plan is `then`), with the flags over it.
-    fn config(
-        &self,
-        base: &Trained,
-        path: PathBuf,
-        resumed: Option<&Resumed>,
-        then: Option<FinetuneConfig>,
-    ) -> anyhow::Result<Config> {
-        let mut config = match (&self.config, resumed) {
-            (Some(path), _) => Config::read(path)?,
-            (None, Some(resumed)) => resumed.config.clone(),
-            (None, None) => Config {
-                training: TrainingConfig::default(),
-                augmentation: AugmentationConfig::default(),
-                ..base.config.clone()
+    /// What is made of which base: that of `then`, of a configuration or a training that is resumed, with the flags over it.
+    fn plan(&self, then: Option<FinetuneConfig>) -> anyhow::Result<FinetuneConfig> {
+        let mut plan = match (then, &self.base) {
+            (Some(then), _) => then,
+            (None, base) => FinetuneConfig {
+                base: base.clone().context("which base? give --base, a run folder or a float .onnx or .tflite file")?,
+                head: HEAD.to_owned(),
+                freeze: Freeze::Base.to_string(),
+                cut: None,
+                input: None,
+                unfreeze_epochs: 0,
+                unfreeze_rate: None,
+                picture: PictureConfig::default(),
             },
         };
-        match resumed {
-            Some(resumed) => config.dataset.clone_from(&resumed.config.dataset),
-            None => config.dataset.labels = None, // those of the base
+        set(&mut plan.base, self.base.as_ref());
+        set(&mut plan.head, self.head.as_ref());
+        set(&mut plan.freeze, self.freeze.map(|freeze| freeze.to_string()).as_ref());
+        plan.cut = self.cut.clone().or(plan.cut);
+        plan.input = self.input.map(|(rows, columns)| [rows, columns]).or(plan.input);
+        set(&mut plan.unfreeze_epochs, self.unfreeze_epochs.as_ref());
+        plan.unfreeze_rate = self.unfreeze_rate.or(plan.unfreeze_rate);
+        let picture = &mut plan.picture;
+        if self.preprocess.is_some() || self.range.is_some() {
+            (picture.preprocess, picture.range) = (self.preprocess, self.range.map(|range| range.0));
+        }
+        picture.resize = self.resize.or(picture.resize);
+        plan.validate()?;
+        Ok(plan)
+    }
+
+    /// The configuration of a new fine-tuning, or of the one that is resumed, with the flags over it; `given` is that of --config.
+    fn config(
+        &self,
+        base: &Base,
+        given: Option<Config>,
+        resumed: Option<&Resumed>,
+        plan: FinetuneConfig,
+    ) -> anyhow::Result<Config> {
+        let mut config = match (given, resumed) {
+            (Some(mut given), _) => {
+                if self.data.is_some() {
+                    given.dataset.labels = None; // those of its own dataset
+                }
+                given
+            }
+            (None, Some(resumed)) => resumed.config.clone(),
+            (None, None) => {
+                // the base's dataset was another, and its training too
+                Config {
+                    dataset: DatasetConfig::default(),
+                    training: TrainingConfig::default(),
+                    augmentation: AugmentationConfig::default(),
+                    ..base.config.clone()
+                }
+            }
+        };
+        if let Some(resumed) = resumed {
+            config.dataset.labels.clone_from(&resumed.config.dataset.labels);
         }
         set(&mut config.dataset.path, self.data.as_ref());
         "base".clone_into(&mut config.network.file);
         self.flags.apply(&mut config);
-        let mut plan = then.unwrap_or_else(|| FinetuneConfig {
-            base: path.clone(),
-            head: HEAD.to_owned(),
-            freeze: Freeze::Base.to_string(),
-            cut: None,
-            unfreeze_epochs: 0,
-            unfreeze_rate: None,
-        });
-        plan.base = path;
-        set(&mut plan.head, self.head.as_ref());
-        set(&mut plan.freeze, self.freeze.map(|freeze| freeze.to_string()).as_ref());
-        plan.cut = self.cut.clone().or(plan.cut);
-        set(&mut plan.unfreeze_epochs, self.unfreeze_epochs.as_ref());
-        plan.unfreeze_rate = self.unfreeze_rate.or(plan.unfreeze_rate);
-        plan.validate()?;
         config.finetune = Some(plan);
         config.validate()?;
         Ok(config)

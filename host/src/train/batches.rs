@@ -3,6 +3,7 @@
 use crate::data::{DataError, Dataset, ImageSource};
 use crate::network::Network;
 use burn::tensor::{Device, Tensor, TensorData};
+use rayon::prelude::*;
 
 /// Batches of image indices in the set's order; every image occurs once.
 #[derive(Debug)]
@@ -46,9 +47,9 @@ pub(super) fn read_tensor(
     device: &Device,
 ) -> Result<Tensor<4>, DataError> {
     let mut pixels = vec![0; set.image_len() * batch.len()];
-    for (&index, out) in batch.iter().zip(pixels.chunks_exact_mut(set.image_len().max(1))) {
-        set.pixels(index, out)?;
-    }
+    // an image that is not in memory is decoded
+    let images = batch.par_iter().zip(pixels.par_chunks_exact_mut(set.image_len().max(1)));
+    images.try_for_each(|(&index, out)| set.pixels(index, out))?;
     Ok(pixel_tensor(network, &pixels, device))
 }
 
@@ -60,11 +61,15 @@ pub fn pixel_tensor(network: &Network, pixels: &[u8], device: &Device) -> Tensor
     let tables: Vec<[f32; 256]> =
         (0..c).map(|channel| std::array::from_fn(|v| network.input.normalize(channel, v as u8))).collect();
     let size = (h * w * c).max(1);
-    let mut values = Vec::with_capacity(pixels.len());
-    for image in pixels.chunks_exact(size) {
-        for (channel, table) in tables.iter().enumerate() {
-            values.extend(image.iter().skip(channel).step_by(c).map(|&v| table[usize::from(v)]));
+    let images = pixels.len() / size;
+    let mut values = vec![0.0; images * size];
+    let planes = values.par_chunks_exact_mut((h * w).max(1)).enumerate();
+    planes.for_each(|(plane, values)| {
+        let (image, channel) = (plane / c.max(1), plane % c.max(1));
+        let pixels = &pixels[image * size..(image + 1) * size];
+        for (value, &pixel) in values.iter_mut().zip(pixels.iter().skip(channel).step_by(c.max(1))) {
+            *value = tables[channel][usize::from(pixel)];
         }
-    }
-    Tensor::from_data(TensorData::new(values, [pixels.len() / size, c, h, w]), device)
+    });
+    Tensor::from_data(TensorData::new(values, [images, c, h, w]), device)
 }

@@ -7,10 +7,13 @@ use crate::data::ImageSource;
 use crate::network::{Network, Weights};
 use anyhow::{Context, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
+use ocelli::ir::Shape;
 use serde::Serialize;
 
-/// Images that are evaluated at a time.
-pub(super) const EVALUATION_BATCH: usize = 64;
+/// Most images that are evaluated at a time.
+const EVALUATION_BATCH: usize = 64;
+/// Bytes that the largest output of a layer may have for all of them.
+const EVALUATION_BYTES: usize = 64 << 20;
 
 /// Mean cross-entropy and accuracy over a set.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -44,10 +47,18 @@ pub fn evaluate(
     network.check_labels(set.labels())?;
     let module = Classifier::new(network, weights, device).context("cannot build the network")?;
     let mut logits = Vec::new();
-    for batch in Batches::in_order(set.len(), EVALUATION_BATCH) {
+    for batch in Batches::in_order(set.len(), evaluation_batch(network)?) {
         logits.extend(to_vec(module.forward(read_tensor(network, set, &batch, device)?)));
     }
     Ok(Evaluation { score: score(&logits, set.targets()), logits })
+}
+
+/// How many images are evaluated at a time: fewer where they are large, so that memory stays bounded.
+pub(super) fn evaluation_batch(network: &Network) -> anyhow::Result<usize> {
+    let layers = network.wired()?;
+    let outputs = layers.iter().map(|layer| layer.output).chain([network.input.shape]);
+    let largest = outputs.filter_map(Shape::elements).max().unwrap_or(1) as usize;
+    Ok((EVALUATION_BYTES / size_of::<f32>() / largest.max(1)).clamp(1, EVALUATION_BATCH))
 }
 
 /// What layers that are not trained made of a set, image after image.
@@ -83,10 +94,13 @@ impl Features {
         device: &Device,
     ) -> anyhow::Result<Self> {
         let mut features = Self { values: Vec::new(), shape: [0; 3] };
-        for batch in Batches::in_order(set.len(), EVALUATION_BATCH) {
+        for batch in Batches::in_order(set.len(), evaluation_batch(network)?) {
             let y = module.features(read_tensor(network, set, &batch, device)?, end);
             let [_, c, h, w] = y.dims();
-            features.shape = [c, h, w];
+            if features.values.is_empty() {
+                features.shape = [c, h, w];
+                features.values.reserve_exact(features.size() * set.len());
+            }
             features.values.extend(to_vec(y));
         }
         Ok(features)

@@ -8,8 +8,9 @@ use super::graft::{Freeze, Grafted};
 use super::module::Classifier;
 use super::monitor::Keep;
 use super::source::{Batch, Epoch, Inputs, Source, shuffled};
+use crate::base::PictureConfig;
 use crate::data::ImageSource;
-use crate::network::Weights;
+use crate::network::{Network, Weights};
 use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -22,21 +23,27 @@ const MAX_FEATURE_BYTES: usize = 2 << 30;
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct FinetuneConfig {
-    /// The run folder of the base.
+    /// The base: a run folder, or a float .onnx or .tflite file.
     pub base: PathBuf,
     /// The new head.
     pub head: String,
     /// `"base"`, `"all-but-K"` or `"none"`.
     pub freeze: String,
     /// The last layer of the base that stays.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut: Option<String>,
+    /// Rows and columns of the pictures, where they are not those of the base.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<[u32; 2]>,
     /// Epochs after the others in which all layers are trained.
     #[serde(default)]
     pub unfreeze_epochs: usize,
     /// Their learning rate.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unfreeze_rate: Option<f64>,
+    /// How a base from elsewhere wants its pictures.
+    #[serde(default, skip_serializing_if = "PictureConfig::is_none")]
+    pub picture: PictureConfig,
 }
 
 impl FinetuneConfig {
@@ -53,6 +60,7 @@ impl FinetuneConfig {
         if let Some(rate) = self.unfreeze_rate {
             in_range("unfreeze_rate", rate, rate > 0.0, "above 0")?;
         }
+        self.picture.validate()?;
         Ok(freeze)
     }
 }
@@ -72,14 +80,16 @@ pub struct Material<'a> {
 /// What the frozen layers cost.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cached {
-    /// Seconds in which they were run once over the training images.
+    /// Seconds in which they were run once over the training and the validation images.
     pub once: f64,
     /// Seconds of an epoch without them, validation among them.
     pub epoch: f64,
+    /// Bytes of what they make of all images.
+    pub bytes: usize,
 }
 
 impl Cached {
-    /// How many times as fast an epoch is as one that runs the frozen layers.
+    /// How many times as fast an epoch is as one that runs the frozen layers over all images.
     #[must_use]
     pub fn times(&self) -> f64 {
         (self.once + self.epoch) / self.epoch.max(1e-9)
@@ -93,6 +103,8 @@ pub struct Finetuned {
     pub outcome: Outcome,
     /// What the cache was worth, where there was one.
     pub cached: Option<Cached>,
+    /// Bytes of what the frozen layers make of all images, where that was too much to be kept.
+    pub too_large: Option<usize>,
 }
 
 /// Trains the head, and the layers that are not frozen; then, if asked, all layers. Batch norms of the base keep their statistics
@@ -125,15 +137,20 @@ pub fn finetune(
     // the base may have been trained anew since
     let start = resume.as_ref().map_or_else(|| grafted.weights(base, config.seed), |last| Ok(last.weights.clone()))?;
     let trained = grafted.first_trained(freeze)?;
-    let first = grafted.neck(trained)?;
+    let first = grafted.neck(grafted.steady(trained)?)?;
     let in_base = |count: usize| move |name: &str| network.layers.iter().take(count).any(|layer| layer.name == name);
     let (frozen, still, none) = (in_base(trained), in_base(grafted.base_layers), |_: &str| false);
 
     let is_over = resume.as_ref().is_some_and(|last| last.state.is_over(config.epochs));
-    let cache = match material.plain {
-        Some(plain) if first > 0 && !is_over => Cache::compute(grafted, &start, plain, material, config, first)?,
-        _ => None,
-    };
+    let (mut cache, mut too_large) = (None, None);
+    if let Some(plain) = material.plain.filter(|_| first > 0 && !is_over) {
+        let bytes = feature_bytes(network, first, plain.len() + material.validation.len())?;
+        if bytes <= MAX_FEATURE_BYTES {
+            cache = Some(Cache::compute(network, &start, plain, material, config, first)?);
+        } else {
+            too_large = Some(bytes);
+        }
+    }
     let (source, features) = match &cache {
         Some(cache) => (cache as &dyn Source, Some(&cache.validation)),
         None => (material.source, None),
@@ -154,6 +171,7 @@ pub fn finetune(
     let mut outcome = fit(job, source, &held, hooks)?;
     let epochs = outcome.history.rows.len();
     let cached = cache.map(|cache| Cached {
+        bytes: size_of::<f32>() * (cache.training.values.len() + cache.validation.values.len()),
         once: cache.seconds,
         epoch: outcome.history.rows.last().map_or(0.0, |row| row.seconds) / epochs.max(1) as f64,
     });
@@ -185,7 +203,7 @@ pub fn finetune(
         let second = fit(job, material.source, &held, Hooks { observer, stop, disk: on_disk(resume) })?;
         outcome = joined(outcome, second, &whole);
     }
-    Ok(Finetuned { outcome, cached })
+    Ok(Finetuned { outcome, cached, too_large })
 }
 
 /// Two parts of a training as one.
@@ -221,31 +239,31 @@ struct Cache<'a> {
     seconds: f64,
 }
 
+/// Bytes of what the layers before stage `first` make of so many images.
+fn feature_bytes(network: &Network, first: usize, images: usize) -> anyhow::Result<usize> {
+    let shape = network.wired()?.get(first - 1).map(|layer| layer.output);
+    let size = shape.and_then(ocelli::ir::Shape::elements).unwrap_or(u32::MAX) as usize;
+    Ok(size.saturating_mul(images).saturating_mul(size_of::<f32>()))
+}
+
 impl<'a> Cache<'a> {
-    /// Runs the frozen layers over both sets; nothing where that would not fit into memory.
+    /// Runs the frozen layers over both sets.
     fn compute(
-        grafted: &Grafted,
+        network: &Network,
         start: &Weights,
         plain: &dyn ImageSource,
         material: &Material<'a>,
         config: &TrainingConfig,
         first: usize,
-    ) -> anyhow::Result<Option<Self>> {
-        let network = &grafted.network;
-        let shape = network.wired()?.get(first - 1).map(|layer| layer.output);
-        let size = shape.and_then(ocelli::ir::Shape::elements).unwrap_or(u32::MAX) as usize;
-        let images = plain.len() + material.validation.len();
-        if size.saturating_mul(images).saturating_mul(size_of::<f32>()) > MAX_FEATURE_BYTES {
-            return Ok(None);
-        }
+    ) -> anyhow::Result<Self> {
         let device = config.main_device()?;
         let module = Classifier::new(network, start, &device)?;
         let began = Instant::now();
         let training = Features::compute(&module, network, plain, first, &device)?;
-        let seconds = began.elapsed().as_secs_f64();
         let validation = Features::compute(&module, network, material.validation, first, &device)?;
+        let seconds = began.elapsed().as_secs_f64();
         let (batch_size, seed) = (config.batch_size, config.seed);
-        Ok(Some(Self { training, validation, targets: material.targets, batch_size, seed, seconds }))
+        Ok(Self { training, validation, targets: material.targets, batch_size, seed, seconds })
     }
 }
 
@@ -274,7 +292,6 @@ mod tests {
     use super::super::{BatchReport, History, HistoryRow, train};
     use super::*;
     use crate::data::Dataset;
-    use crate::network::Network;
     use crate::run::names;
     use std::path::Path;
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -320,14 +337,16 @@ mod tests {
             head: "flatten, dense 8 relu, dense N".to_owned(),
             freeze: freeze.to_owned(),
             cut: None,
+            input: None,
             unfreeze_epochs: unfreeze.map_or(0, |(epochs, _)| epochs),
             unfreeze_rate: unfreeze.map(|(_, rate)| rate),
+            picture: PictureConfig::default(),
         }
     }
 
     fn run(plan: &FinetuneConfig, cached: bool) -> (Grafted, Weights, Finetuned) {
         let (network, weights) = base();
-        let grafted = Grafted::new(&network, None, &plan.head, 2).unwrap();
+        let grafted = Grafted::new(&network, None, &plan.head, 2, None).unwrap();
         let config = TrainingConfig { epochs: 4, batch_size: 8, learning_rate: 0.01, ..TrainingConfig::default() };
         let (training, validation) = (halves(90, 3), halves(48, 4));
         let source = InCacheOrder(&training, &config);
@@ -345,7 +364,7 @@ mod tests {
     /// Fine-tunes in a folder; stops after `stop` steps. 12 steps an epoch.
     fn run_in(folder: &Path, plan: &FinetuneConfig, config: &TrainingConfig, resume: bool, stop: usize) -> Outcome {
         let (network, weights) = base();
-        let grafted = Grafted::new(&network, None, &plan.head, 2).unwrap();
+        let grafted = Grafted::new(&network, None, &plan.head, 2, None).unwrap();
         let (training, validation) = (halves(90, 3), halves(48, 4));
         let source = InCacheOrder(&training, config);
         let material =

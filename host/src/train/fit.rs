@@ -3,7 +3,7 @@
 use super::batches::{Batches, read_tensor};
 use super::checkpoint::{Best, Checkpoint, DataMark, Past, Phase, State};
 use super::config::TrainingConfig;
-use super::evaluate::{EVALUATION_BATCH, Features, Score, argmax, feature_tensor, score};
+use super::evaluate::{Features, Score, argmax, evaluation_batch, feature_tensor, score};
 use super::history::{BatchLog, BatchReport, History, HistoryRow};
 use super::loss::Criterion;
 use super::module::Classifier;
@@ -110,7 +110,7 @@ pub(super) struct Held<'a> {
 impl Held<'_> {
     fn score(&self, module: &Classifier, network: &Network, first: usize, device: &Device) -> anyhow::Result<Score> {
         let mut logits = Vec::new();
-        for batch in Batches::in_order(self.set.len(), EVALUATION_BATCH) {
+        for batch in Batches::in_order(self.set.len(), evaluation_batch(network)?) {
             logits.extend(to_vec(match self.features {
                 Some(features) => {
                     let x = feature_tensor(features.of(&batch), features.shape, device);

@@ -1,14 +1,19 @@
 //! A trained network's layers below a new head.
 
 use super::source::mixed;
-use crate::network::{Layer, LayerKind, Network, NetworkError, Weights};
+use crate::network::{Layer, LayerKind, Network, NetworkError, Weights, Wired};
 use anyhow::{Context, bail, ensure};
-use ocelli::ir::Op;
+use ocelli::ir::{Op, Shape};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::str::FromStr;
+
+/// A base of so many layers is named layer by layer in an error.
+const FEW_LAYERS: usize = 16;
+/// Of a longer one, so many.
+const NEAR_LAYERS: usize = 5;
 
 /// Which layers of a base are not trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,19 +62,26 @@ pub struct Grafted {
 }
 
 impl Grafted {
-    /// Puts a head on the layers of `base` up to the layer `cut`; without one, up to the layer before its own head.
+    /// Puts a head on the layers of `base` up to the layer `cut`; without one, up to the layer before its own head. With `size` its
+    /// pictures have that many rows and columns.
     ///
     /// A head is a list of `gap`, `gmp`, `flatten`, `batch-norm`, `dropout RATE` and `dense UNITS [ACTIVATION]`, whose last is a dense
     /// with `N` units, one a class; the softmax after it goes without saying.
     ///
     /// # Errors
-    /// When there is no such layer, the head cannot be read, or it does not fit; the error says which part.
-    pub fn new(base: &Network, cut: Option<&str>, head: &str, classes: usize) -> anyhow::Result<Self> {
+    /// When there is no such layer, a layer cannot take pictures of that size, the head cannot be read, or it does not fit; the error
+    /// says which part.
+    pub fn new(
+        base: &Network,
+        cut: Option<&str>,
+        head: &str,
+        classes: usize,
+        size: Option<[u32; 2]>,
+    ) -> anyhow::Result<Self> {
         let end = match cut {
             Some(name) => {
-                let names = || base.layers.iter().map(|layer| layer.name.as_str()).collect::<Vec<_>>().join(", ");
                 let found = base.layers.iter().position(|layer| layer.name == name);
-                found.with_context(|| format!("--cut {name}: the base has no such layer, only {}", names()))? + 1
+                found.with_context(|| format!("--cut {name}: the base has no such layer; {}", nearest(base, name)))? + 1
             }
             None => own_head(base)?,
         };
@@ -79,7 +91,10 @@ impl Grafted {
             .map(|n| if n == 1 { "head".to_owned() } else { format!("head{n}") })
             .find(|prefix| !layers.iter().any(|layer| layer.name.starts_with(&format!("{prefix}_"))))
             .unwrap_or_default();
-        let body = Network { name: format!("{}-finetuned", base.name), input: base.input, layers };
+        let mut body = Network { name: format!("{}-finetuned", base.name), input: base.input, layers };
+        if let Some(size) = size {
+            body = resized(body, size)?;
+        }
         let text = body.to_toml() + &head_toml(head, &prefix, classes)?;
         let network = Network::from_toml(&text, &format!("--head \"{head}\""))?;
         Ok(Self { network, base_layers })
@@ -128,6 +143,23 @@ impl Grafted {
         }
     }
 
+    /// The first layer from `first` on that training changes, or that draws random numbers: what stands before it always makes the same
+    /// of a picture. A head that begins with a pool is entered behind the pool, where a picture is a few hundred numbers.
+    ///
+    /// # Errors
+    /// When the network's shapes do not fit.
+    pub fn steady(&self, first: usize) -> Result<usize, NetworkError> {
+        if first == 0 {
+            return Ok(0); // nothing is frozen
+        }
+        let wired = self.network.wired()?;
+        let changes = |layer: &Wired<'_>| match layer.layer.kind {
+            LayerKind::Op(op) => op == Op::Softmax || op.weight_shape(layer.input()).is_some(),
+            LayerKind::Conv3d(_) | LayerKind::BatchNorm { .. } | LayerKind::Dropout { .. } => true,
+        };
+        Ok(wired.iter().skip(first).position(changes).map_or(wired.len(), |more| first + more))
+    }
+
     /// The last layer index up to `limit` behind which nothing reads what stands before it, but the layer itself.
     ///
     /// # Errors
@@ -140,29 +172,74 @@ impl Grafted {
     }
 }
 
-/// The index of the first layer of a network's head: the flatten, global pool or dense behind which only such stand.
+/// The index of the first layer of a network's head: the flatten, global pool or dense behind which only such stand. Files from
+/// elsewhere may have an average pool over all that is left as their global pool, and convolutions of the one pixel behind it as dense
+/// layers.
 fn own_head(base: &Network) -> anyhow::Result<usize> {
-    let begins = |layer: &Layer| {
-        matches!(
-            layer.kind,
-            LayerKind::Op(
-                Op::Flatten | Op::GlobalAveragePool | Op::GlobalMaxPool | Op::Dense { .. } | Op::Reshape { .. }
-            )
-        )
+    let wired = base.wired()?;
+    let is_pixel = |shape: Shape| (shape.h, shape.w) == (1, 1);
+    let begins = |layer: &Wired<'_>| match layer.layer.kind {
+        LayerKind::Op(Op::AveragePool2d { .. }) => is_pixel(layer.output) && !is_pixel(layer.input()),
+        LayerKind::Op(op) => matches!(
+            op,
+            Op::Flatten | Op::GlobalAveragePool | Op::GlobalMaxPool | Op::Dense { .. } | Op::Reshape { .. }
+        ),
+        _ => false,
     };
-    let may_follow = |layer: &Layer| {
-        begins(layer)
-            || matches!(
-                layer.kind,
-                LayerKind::Dropout { .. } | LayerKind::BatchNorm { .. } | LayerKind::Op(Op::Softmax | Op::Unary(_))
-            )
+    let may_follow = |layer: &Wired<'_>| match layer.layer.kind {
+        LayerKind::Dropout { .. } | LayerKind::BatchNorm { .. } | LayerKind::Op(Op::Softmax | Op::Unary(_)) => true,
+        LayerKind::Op(Op::Conv2d { .. }) => is_pixel(layer.input()),
+        _ => begins(layer),
     };
-    let tail = base.layers.iter().rposition(|layer| !may_follow(layer)).map_or(0, |index| index + 1);
-    let head = base.layers.iter().skip(tail).position(begins).map(|index| tail + index);
+    let tail = wired.iter().rposition(|layer| !may_follow(layer)).map_or(0, |index| index + 1);
+    let head = wired.iter().skip(tail).position(begins).map(|index| tail + index);
     match head {
         Some(index) if index > 0 => Ok(index),
         _ => bail!("the base '{}' is all head: say with --cut LAYER where its head begins", base.name),
     }
+}
+
+/// The layers that may be meant by `name`, in words: all, where they are few.
+fn nearest(base: &Network, name: &str) -> String {
+    let names: Vec<&str> = base.layers.iter().map(|layer| layer.name.as_str()).collect();
+    if names.len() <= FEW_LAYERS {
+        return format!("it has {}", names.join(", "));
+    }
+    let wanted = name.to_lowercase();
+    // the parts of a name count too: most names of other tools are paths
+    let likeness = |other: &str| {
+        let other = other.to_lowercase();
+        let whole_and_parts = std::iter::once(other.as_str()).chain(other.split('/'));
+        let best = whole_and_parts.map(|part| strsim::jaro_winkler(&wanted, part)).fold(0.0, f64::max);
+        best + f64::from(u8::from(other.contains(&wanted)))
+    };
+    let mut near = names.clone();
+    near.sort_by(|a, b| likeness(b).total_cmp(&likeness(a)));
+    near.truncate(NEAR_LAYERS);
+    let last = names.last().copied().unwrap_or_default();
+    format!("the nearest of its {} layers, from {} to {last}: {}", names.len(), names[0], near.join(", "))
+}
+
+/// The same layers for pictures of another size.
+fn resized(body: Network, [rows, columns]: [u32; 2]) -> anyhow::Result<Network> {
+    ensure!(rows > 0 && columns > 0, "--input {rows}x{columns}: rows and columns are at least 1");
+    let mut other = body.clone();
+    (other.input.shape.h, other.input.shape.w) = (rows, columns);
+    let (before, after) = (body.wired()?, other.wired().with_context(|| format!("--input {rows}x{columns}"))?);
+    for (index, (before, after)) in before.iter().zip(&after).enumerate() {
+        let LayerKind::Op(op) = before.layer.kind else { continue };
+        if op.weight_shape(before.input()) != op.weight_shape(after.input()) {
+            bail!(
+                "--input {rows}x{columns}: layer {} '{}' of the base has weights for {}, and would get {}: cut the base before it \
+                 (--cut LAYER, at the latest the layer before its flatten)",
+                index + 1,
+                before.layer.name,
+                before.input(),
+                after.input()
+            );
+        }
+    }
+    Ok(other)
 }
 
 /// The layers before `end` that layer `end - 1` needs.
@@ -243,7 +320,7 @@ mod tests {
     #[test]
     fn a_head_takes_the_place_of_the_bases_own() {
         let base = Network::open("mnist-cnn").unwrap();
-        let grafted = Grafted::new(&base, None, "gap, dense 16 relu, dropout 0.3, dense N", 5).unwrap();
+        let grafted = Grafted::new(&base, None, "gap, dense 16 relu, dropout 0.3, dense N", 5, None).unwrap();
         let network = &grafted.network;
         assert_eq!(grafted.base_layers, 4);
         assert_eq!(names(network)[..4], names(&base)[..4]);
@@ -253,7 +330,7 @@ mod tests {
         );
         assert_eq!(network.classes().unwrap(), 5);
         // a head on a head gets a name of its own
-        let again = Grafted::new(network, Some("head_2_dense"), "dense N", 3).unwrap();
+        let again = Grafted::new(network, Some("head_2_dense"), "dense N", 3, None).unwrap();
         assert_eq!(names(&again.network)[6..], ["head2_1_dense", "head2_softmax"]);
     }
 
@@ -261,7 +338,7 @@ mod tests {
     fn every_network_of_the_zoo_can_be_a_base() {
         for name in zoo::names() {
             let base = Network::open(name).unwrap();
-            let flat = Grafted::new(&base, None, "flatten, dense N", 3).unwrap();
+            let flat = Grafted::new(&base, None, "flatten, dense N", 3, None).unwrap();
             assert!(flat.base_layers + 1 < base.layers.len(), "{name}");
             assert_eq!(flat.neck(flat.base_layers).unwrap(), flat.base_layers, "{name}");
             let kept = flat.weights(&Weights::initial(&base, &mut ChaCha8Rng::seed_from_u64(1)).unwrap(), 2).unwrap();
@@ -278,16 +355,50 @@ mod tests {
             [[layer]]\ntype = \"add\"\nname = \"d\"\ninputs = [\"b\", \"c\"]\n\
             [[layer]]\ntype = \"flatten\"\n[[layer]]\ntype = \"dense\"\nunits = 2\nactivation = \"softmax\"\n";
         let base = Network::from_toml(text, "test").unwrap();
-        let cut = Grafted::new(&base, Some("c"), "gap, dense N", 2).unwrap();
+        let cut = Grafted::new(&base, Some("c"), "gap, dense N", 2, None).unwrap();
         assert_eq!(names(&cut.network)[..2], ["a", "c"]);
         // layers are trained from the last so many with weights on, what is run without gradients ends at a neck
-        let whole = Grafted::new(&base, None, "gap, dense N", 2).unwrap();
+        let whole = Grafted::new(&base, None, "gap, dense N", 2, None).unwrap();
         let neck = |freeze| whole.neck(whole.first_trained(freeze).unwrap()).unwrap();
         assert_eq!(whole.first_trained(Freeze::AllBut(2)).unwrap(), 1);
         assert_eq!(neck(Freeze::AllBut(1)), 1, "b and c both read a, so that c cannot be taken alone");
         assert_eq!((neck(Freeze::Base), neck(Freeze::Nothing)), (4, 0));
         let message = whole.first_trained(Freeze::AllBut(4)).unwrap_err().to_string();
         assert!(message.contains("all-but-4") && message.contains("has 3"), "{message}");
+    }
+
+    #[test]
+    fn a_base_takes_pictures_of_another_size_up_to_its_cut() {
+        let base = Network::open("mobilenet-v2-0.35").unwrap();
+        let head = "gap, dense 8 relu, dense N";
+        for size in [[160, 160], [480, 640]] {
+            let grafted = Grafted::new(&base, None, head, 2, Some(size)).unwrap();
+            let wired = grafted.network.wired().unwrap();
+            let last = wired[grafted.base_layers - 1].output;
+            assert_eq!([last.h, last.w], size.map(|side| side / 32));
+            // what is kept of a picture stands behind the pool, whatever its size
+            let steady = grafted.steady(grafted.base_layers).unwrap();
+            assert_eq!((steady, wired[steady - 1].output), (grafted.base_layers + 1, Shape::new(1, 1, last.c)));
+            assert_eq!(grafted.steady(0).unwrap(), 0);
+        }
+        let dropped = Grafted::new(&base, None, "gap, dropout 0.5, dense N", 2, None).unwrap();
+        assert_eq!(dropped.steady(dropped.base_layers).unwrap(), dropped.base_layers + 1);
+        // behind a flatten the weights are for one size alone
+        let base = Network::open("mnist-cnn").unwrap();
+        let dense = base.layers.iter().find(|layer| matches!(layer.kind, LayerKind::Op(Op::Dense { .. }))).unwrap();
+        assert!(Grafted::new(&base, Some(&dense.name), "dense N", 2, Some([28, 28])).is_ok());
+        let error = Grafted::new(&base, Some(&dense.name), "dense N", 2, Some([32, 28])).unwrap_err().to_string();
+        assert!(error.contains("--input 32x28") && error.contains(&dense.name) && error.contains("cut"), "{error}");
+        let error = format!("{:#}", Grafted::new(&base, None, head, 2, Some([3, 3])).unwrap_err());
+        assert!(error.contains("--input 3x3: layer"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_layer_of_a_long_base_is_answered_by_the_nearest() {
+        let base = Network::open("mobilenet-v1-0.25").unwrap();
+        let (name, last) = (&base.layers[8].name, &base.layers[base.layers.len() - 1].name);
+        let error = Grafted::new(&base, Some(&name.to_uppercase()), "gap, dense N", 2, None).unwrap_err().to_string();
+        assert!(error.contains(&format!(": {name}, ")) && error.contains(&format!("to {last}:")), "{error}");
     }
 
     #[test]
@@ -300,11 +411,11 @@ mod tests {
             (None, "gap, dense many", "dense many"),
             (None, "gap, dropout much, dense N", "dropout much"),
             (None, "gap, dropout 1.5, dense N", "rate = 1.5"),
-            (None, "gap, dense 8 swish, dense N", "swish"),
+            (None, "gap, dense 8 gelu, dense N", "gelu"),
             (None, "dense N", "flatten"),
-            (Some("nothing"), "gap, dense N", "--cut nothing: the base has no such layer, only conv2d"),
+            (Some("nothing"), "gap, dense N", "--cut nothing: the base has no such layer; it has conv2d"),
         ] {
-            let message = format!("{:#}", Grafted::new(&base, cut, head, 5).unwrap_err());
+            let message = format!("{:#}", Grafted::new(&base, cut, head, 5, None).unwrap_err());
             assert!(message.contains(expected), "{head}: {message}");
         }
         for (text, freeze) in [("base", Freeze::Base), ("none", Freeze::Nothing), ("all-but-3", Freeze::AllBut(3))] {

@@ -1,0 +1,258 @@
+//! A trained network as the base of another: a run folder, or a float network from elsewhere.
+
+use crate::check::tract::read_onnx;
+use crate::config::Config;
+use crate::interchange::onnx_import;
+use crate::interchange::tflite::{self, ImportOptions, Imported};
+use crate::network::{Network, Weights};
+use crate::run::Trained;
+use crate::train::FinetuneConfig;
+use anyhow::{Context, bail, ensure};
+use ocelli::image::{ColorOrder, InputSpec, Resize};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use tract_onnx::pb::ModelProto;
+use tract_onnx::pb::tensor_shape_proto::dimension::Value::DimValue;
+use tract_onnx::pb::type_proto::Value::TensorType;
+
+/// A network that another is made from.
+#[derive(Clone, Debug)]
+pub struct Base {
+    /// The network. Its input has the base's own size.
+    pub network: Network,
+    /// Its weights.
+    pub weights: Weights,
+    /// How it was made; of a file from elsewhere the defaults.
+    pub config: Config,
+    /// What was assumed of a file, to tell the user.
+    pub notes: Vec<String>,
+}
+
+/// `[finetune.picture]` of a `config.toml`: how a base from elsewhere wants its pictures, where its file does not say it.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct PictureConfig {
+    /// A way that many networks have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preprocess: Option<Preprocess>,
+    /// What the network takes for black and for white.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<[f32; 2]>,
+    /// What becomes of a picture that is not of the input's shape.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resize: Option<ResizeRule>,
+}
+
+/// How pictures become numbers, by the names that Keras has for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Preprocess {
+    /// Black is -1, white is 1: the MobileNets, Inception and EfficientNet-lite.
+    Tf,
+    /// ImageNet's mean and deviation of each colour taken out: torchvision's networks, `DenseNet`.
+    Torch,
+    /// Blue, green and red from 0 to 255, less ImageNet's means: Keras' VGG and `ResNet`.
+    Caffe,
+}
+
+/// What becomes of a picture that is not of the input's shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResizeRule {
+    /// It is stretched.
+    Stretch,
+    /// Its middle is taken.
+    CenterCrop,
+}
+
+impl PictureConfig {
+    /// Whether nothing is said.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Refuses what contradicts itself.
+    ///
+    /// # Errors
+    /// Names the keys.
+    pub fn validate(&self) -> anyhow::Result<()> {
+        ensure!(
+            self.preprocess.is_none() || self.range.is_none(),
+            "[finetune.picture] preprocess and range both say what black and white are: give one of them"
+        );
+        if let Some([black, white]) = self.range {
+            ensure!(
+                black.is_finite() && white.is_finite() && black < white,
+                "[finetune.picture] range = [{black}, {white}]: white must be above black"
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Preprocess {
+    /// The colour order, and mean and deviation of each channel of pictures from 0 to 1.
+    ///
+    /// # Source
+    /// Keras, `keras/src/applications/imagenet_utils.py`: `preprocess_input`.
+    const fn numbers(self) -> (ColorOrder, [f32; 3], [f32; 3]) {
+        match self {
+            Self::Tf => (ColorOrder::Rgb, [0.5; 3], [0.5; 3]),
+            Self::Torch => (ColorOrder::Rgb, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+            Self::Caffe => (ColorOrder::Bgr, [103.939 / 255.0, 116.779 / 255.0, 123.68 / 255.0], [1.0 / 255.0; 3]),
+        }
+    }
+}
+
+impl Base {
+    /// Opens the base of a fine-tuning.
+    ///
+    /// # Errors
+    /// When there is none, it is quantized, or has layers that are not supported; the error names the file.
+    pub fn open(plan: &FinetuneConfig) -> anyhow::Result<Self> {
+        let path = &plan.base;
+        plan.picture.validate()?;
+        let mut base = if path.is_file() {
+            from_file(path, plan).with_context(|| format!("the base {}", path.display()))?
+        } else {
+            ensure!(
+                path.is_dir(),
+                "there is no base {}: give the folder of a training, or a float .onnx or .tflite file",
+                path.display()
+            );
+            let PictureConfig { preprocess, range, .. } = plan.picture;
+            ensure!(
+                preprocess.is_none() && range.is_none(),
+                "the base {} is a run folder, whose net.toml says how it wants its pictures: leave out --preprocess and --range",
+                path.display()
+            );
+            let Trained { network, weights, config, .. } = Trained::open(path)?;
+            Self { network, weights, config, notes: Vec::new() }
+        };
+        if let Some(rule) = plan.picture.resize {
+            base.network.input.resize = match rule {
+                ResizeRule::Stretch => Resize::Stretch,
+                ResizeRule::CenterCrop => Resize::CenterCrop,
+            };
+        }
+        Ok(base)
+    }
+}
+
+/// A network of a file.
+fn from_file(path: &Path, plan: &FinetuneConfig) -> anyhow::Result<Base> {
+    let mut head = [0; 8];
+    let mut file = std::fs::File::open(path).context("cannot be read")?;
+    // a file that is shorter is none of ours
+    let is_tflite =
+        std::io::Read::read_exact(&mut file, &mut head).is_ok() && head[4..] == *tflite::schema::IDENTIFIER.as_bytes();
+    let picture = &plan.picture;
+    let mut options = ImportOptions {
+        name: path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("base").to_owned(),
+        range: if picture.preprocess.is_some() { Some([0.0, 1.0]) } else { picture.range },
+        color: picture.preprocess.map(|preprocess| preprocess.numbers().0),
+        ..ImportOptions::default()
+    };
+    let (imported, mut notes) = if is_tflite {
+        (tflite::import(&std::fs::read(path).context("cannot be read")?, &options)?, Vec::new())
+    } else {
+        let model = read_onnx(path)?;
+        if leaves_size_open(&model) {
+            options.size = plan.input;
+            ensure!(options.size.is_some(), "leaves the size of its input open: give --input HxW");
+        }
+        let import = onnx_import::import_model(&model, path.parent(), &options)?;
+        (import.imported, import.notes)
+    };
+    let (mut network, weights) = match imported {
+        Imported::Float(parts) => *parts,
+        Imported::Quantized(_) => bail!("is quantized, its numbers cannot be trained: give the float network"),
+    };
+    // what the importer says of the file's end and of its pictures is said better here, or is not true of a base
+    notes.retain(|note| !note.contains("softmax") && !note.contains("--range"));
+    if let Some(preprocess) = picture.preprocess {
+        let (_, mean, std) = preprocess.numbers();
+        compose(&mut network.input, mean, std);
+    } else if picture.range.is_none() && says_nothing(&network.input) {
+        notes.push(
+            "how it wants its pictures is not in the file: black and white are taken as 0 and 1 (else: --preprocess tf, torch or caffe, \
+             or --range BLACK,WHITE)"
+                .to_owned(),
+        );
+    }
+    Ok(Base { network, weights, config: Config::default(), notes })
+}
+
+/// Puts a normalization before that of the file itself.
+fn compose(input: &mut InputSpec, mean: [f32; 3], std: [f32; 3]) {
+    for channel in 0..3 {
+        // ((p - mean) / std - own mean) / own std
+        input.mean[channel] = mean[channel] + std[channel] * input.mean[channel];
+        input.std[channel] *= std[channel];
+    }
+}
+
+/// Whether pixels from 0 to 1 are taken as they are: what an import assumes where a file does not say anything.
+fn says_nothing(input: &InputSpec) -> bool {
+    input.mean == [0.0; 3] && input.std == [1.0; 3]
+}
+
+/// Whether an ONNX file leaves rows or columns of its input open.
+fn leaves_size_open(model: &ModelProto) -> bool {
+    let Some(graph) = &model.graph else { return false };
+    let is_constant = |name: &str| graph.initializer.iter().any(|tensor| tensor.name == name);
+    let Some(input) = graph.input.iter().find(|input| !is_constant(&input.name)) else { return false };
+    let Some(TensorType(tensor)) = input.r#type.as_ref().and_then(|kind| kind.value.as_ref()) else { return false };
+    let dims = tensor.shape.iter().flat_map(|shape| &shape.dim).skip(1);
+    dims.into_iter().any(|dim| !matches!(dim.value, Some(DimValue(size)) if size > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ocelli::ir::Shape;
+
+    fn spec() -> InputSpec {
+        InputSpec {
+            shape: Shape::new(1, 1, 3),
+            color: ColorOrder::Rgb,
+            resize: Resize::Stretch,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+        }
+    }
+
+    /// Expected values: Keras' formulas, by hand.
+    #[test]
+    fn pictures_become_numbers_as_keras_makes_them() {
+        for (preprocess, pixel, expected) in [
+            (Preprocess::Tf, 0, [-1.0, -1.0, -1.0]),
+            (Preprocess::Tf, 255, [1.0, 1.0, 1.0]),
+            (Preprocess::Torch, 255, [0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225]),
+            (Preprocess::Caffe, 200, [200.0 - 103.939, 200.0 - 116.779, 200.0 - 123.68]),
+        ] {
+            let mut input = spec();
+            let (_, mean, std) = preprocess.numbers();
+            compose(&mut input, mean, std);
+            for (channel, expected) in expected.into_iter().enumerate() {
+                let value = input.normalize(channel, pixel);
+                assert!((value - expected).abs() < 1e-3, "{preprocess:?}: {value}, not {expected}");
+            }
+        }
+        // a file that normalizes itself gets what the style gives: (x - 0.5) / 0.25
+        let mut input = InputSpec { mean: [0.5; 3], std: [0.25; 3], ..spec() };
+        let (_, mean, std) = Preprocess::Tf.numbers();
+        compose(&mut input, mean, std);
+        assert!((input.normalize(0, 255) - 2.0).abs() < 1e-6 && (input.normalize(0, 0) + 6.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let both =
+            PictureConfig { preprocess: Some(Preprocess::Tf), range: Some([0.0, 1.0]), ..PictureConfig::default() };
+        assert!(both.validate().unwrap_err().to_string().contains("give one of them"));
+        let turned = PictureConfig { range: Some([1.0, 0.0]), ..PictureConfig::default() };
+        assert!(turned.validate().unwrap_err().to_string().contains("white must be above black"));
+    }
+}
