@@ -11,7 +11,7 @@ mod report;
 pub mod tract;
 pub mod vectors;
 
-pub use calibrators::{Judge, Judgement, Trial, choose};
+pub use calibrators::{Chosen, Judge, Judgement, Trial, best, choose, compare, leaves_open, quantize_best};
 pub use constants::ConstantsCheck;
 pub use device::{DeviceCheck, DeviceOutcome, PhotoRun, not_available, run_device, run_firmware, run_photos};
 pub use float::FloatCheck;
