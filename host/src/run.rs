@@ -67,8 +67,24 @@ pub mod names {
 
     /// All files.
     pub(super) const ALL: [&str; 18] = [
-        NETWORK, CONFIG, LABELS, WEIGHTS, RANGES, ADJUSTMENTS, ONNX, QDQ, MODEL, HISTORY, BATCHES, CURVES, CONFUSION,
-        SCREEN, REPORT, FIGURES, BENCH, PAGE,
+        NETWORK,
+        CONFIG,
+        LABELS,
+        WEIGHTS,
+        RANGES,
+        ADJUSTMENTS,
+        ONNX,
+        QDQ,
+        MODEL,
+        HISTORY,
+        BATCHES,
+        CURVES,
+        CONFUSION,
+        SCREEN,
+        REPORT,
+        FIGURES,
+        BENCH,
+        PAGE,
     ];
 }
 
@@ -314,6 +330,16 @@ impl Bundle {
         );
         let adjustments = Adjustments::read(&folder.join(names::ADJUSTMENTS), &network, &weights)?;
         Ok(Self { path, model: bytes, network, weights, onnx, qdq, adjustments })
+    }
+}
+
+impl Bundle {
+    /// The classes of the model.
+    ///
+    /// # Errors
+    /// When the model file is damaged.
+    pub fn labels(&self) -> anyhow::Result<Vec<String>> {
+        Ok(self.model.model()?.labels().map(str::to_owned).collect())
     }
 }
 

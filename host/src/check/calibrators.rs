@@ -5,8 +5,8 @@ use crate::data::Dataset;
 use crate::model::{ModelBytes, probabilities, quantize_pixels};
 use crate::network::{Network, Weights};
 use crate::quantize::{
-    Adjustments, Calibrator, Equalize, Int4, Observation, Prepared, QuantParams, QuantizationConfig, QuantizedNetwork, Recipe,
-    quantize,
+    Adjustments, Calibrator, Equalize, Int4, Observation, Prepared, QuantParams, QuantizationConfig, QuantizedNetwork,
+    Recipe, quantize,
 };
 use crate::train::{argmax, device, evaluate};
 use anyhow::{Context, ensure};
@@ -83,11 +83,16 @@ impl<'a> Judge<'a> {
         let has_logits = outputs.iter().all(|output| output.logits.len() == self.images.labels.len());
         let by_logits = has_logits && self.images.labels.len() > MANY_CLASSES;
         let divergences = self.float.iter().zip(&outputs).map(|(float, output)| {
-            if by_logits { exact_divergence(float, &softmax(&output.logits)) } else { divergence(float, &probabilities(&output.scores)) }
+            if by_logits {
+                exact_divergence(float, &softmax(&output.logits))
+            } else {
+                divergence(float, &probabilities(&output.scores))
+            }
         });
         let mean = |sum: f64| sum / self.images.len() as f64;
         let agree = self.float.iter().zip(&outputs).filter(|(float, output)| argmax(float) == argmax(&output.scores));
-        let right = outputs.iter().zip(&self.images.targets).filter(|(output, target)| argmax(&output.scores) == **target);
+        let right =
+            outputs.iter().zip(&self.images.targets).filter(|(output, target)| argmax(&output.scores) == **target);
         let (mut signal, mut noise) = (0.0, 0.0);
         for (&float, int8) in self.logits.iter().zip(outputs.iter().flat_map(|output| &output.logits)) {
             signal += f64::from(float).powi(2);
@@ -109,7 +114,8 @@ impl<'a> Judge<'a> {
         let all: Vec<usize> = (0..self.images.len()).collect();
         let parts = all.par_chunks(part).map(|part| {
             model.with_session(|session| {
-                let layer = logits.and_then(|(name, params)| Some((session.model().names().position(|n| n == name)?, params)));
+                let layer =
+                    logits.and_then(|(name, params)| Some((session.model().names().position(|n| n == name)?, params)));
                 let shape = session.model().input_shape();
                 let row_len = (shape.row_len().unwrap_or(0) as usize).max(1);
                 let run = |&image: &usize| {
@@ -122,7 +128,11 @@ impl<'a> Judge<'a> {
                             |Step { op, row }| {
                                 let wanted = layer.filter(|(wanted, _)| *wanted == op);
                                 if let (Some((_, params)), Some((_, values))) = (wanted, row) {
-                                    logits.extend(values.iter().map(|&q| params.scale * (i32::from(q) - params.zero_point) as f32));
+                                    logits.extend(
+                                        values
+                                            .iter()
+                                            .map(|&q| params.scale * (i32::from(q) - params.zero_point) as f32),
+                                    );
                                 }
                             },
                         );
@@ -203,32 +213,33 @@ pub fn quantize_best(
     let (equalizations, biases) = (config.equalize.candidates(network)?, config.bias_correction.candidates());
     let int8 = Int4::default();
     let prepared = |equalize| Prepared::new(network, weights, equalize, images, &device);
-    let (recipe, trials) = if let ([calibrator], [equalize], [bias_correction]) = (&calibrators[..], &equalizations[..], biases) {
-        (Recipe { calibrator: *calibrator, equalize: *equalize, bias_correction: *bias_correction }, Vec::new())
-    } else {
-        let judge = judge.context("there is nothing to judge the ways to quantize by")?;
-        let mut trials = Vec::new();
-        let mut attempt = |prepared: &Prepared<'_>, recipe: Recipe| -> anyhow::Result<()> {
-            let (quantized, _) = prepared.quantize(recipe.calibrator, recipe.bias_correction, &int8)?;
-            trials.push(Trial { recipe, judgement: judge.judge(&quantized)? });
-            Ok(())
-        };
-        let plain = biases.first().copied().unwrap_or_default();
-        for &equalize in &equalizations {
-            let prepared = prepared(equalize)?;
-            for &calibrator in &calibrators {
-                attempt(&prepared, Recipe { calibrator, equalize, bias_correction: plain })?;
+    let (recipe, trials) =
+        if let ([calibrator], [equalize], [bias_correction]) = (&calibrators[..], &equalizations[..], biases) {
+            (Recipe { calibrator: *calibrator, equalize: *equalize, bias_correction: *bias_correction }, Vec::new())
+        } else {
+            let judge = judge.context("there is nothing to judge the ways to quantize by")?;
+            let mut trials = Vec::new();
+            let mut attempt = |prepared: &Prepared<'_>, recipe: Recipe| -> anyhow::Result<()> {
+                let (quantized, _) = prepared.quantize(recipe.calibrator, recipe.bias_correction, &int8)?;
+                trials.push(Trial { recipe, judgement: judge.judge(&quantized)? });
+                Ok(())
+            };
+            let plain = biases.first().copied().unwrap_or_default();
+            for &equalize in &equalizations {
+                let prepared = prepared(equalize)?;
+                for &calibrator in &calibrators {
+                    attempt(&prepared, Recipe { calibrator, equalize, bias_correction: plain })?;
+                }
             }
-        }
-        if biases.len() > 1 {
-            let Recipe { calibrator, equalize, .. } = best(&trials).context("no way was tried")?.recipe;
-            let prepared = prepared(equalize)?;
-            let (quantized, _) = prepared.quantize(calibrator, true, &int8)?;
-            let recipe = Recipe { calibrator, equalize, bias_correction: true };
-            trials.push(Trial { recipe, judgement: judge.judge(&quantized)? });
-        }
-        (best(&trials).context("no way was tried")?.recipe, trials)
-    };
+            if biases.len() > 1 {
+                let Recipe { calibrator, equalize, .. } = best(&trials).context("no way was tried")?.recipe;
+                let prepared = prepared(equalize)?;
+                let (quantized, _) = prepared.quantize(calibrator, true, &int8)?;
+                let recipe = Recipe { calibrator, equalize, bias_correction: true };
+                trials.push(Trial { recipe, judgement: judge.judge(&quantized)? });
+            }
+            (best(&trials).context("no way was tried")?.recipe, trials)
+        };
     let Recipe { calibrator, equalize, bias_correction } = recipe;
     let prepared = prepared(equalize)?;
     let (quantized, adjustments) = prepared.quantize(calibrator, bias_correction, &int8)?;

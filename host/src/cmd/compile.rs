@@ -14,8 +14,8 @@ use ocelli_host::config::HOST;
 use ocelli_host::data::{DataSource, Dataset, ImageSet, ImageSource};
 use ocelli_host::network::{Network, Weights};
 use ocelli_host::quantize::{
-    Adjustments, BiasCorrection, Calibration, Calibrator, Equalization, Int4, LARGE_WEIGHTS, Observation, QuantizationConfig,
-    QuantizedNetwork, quantize, quantize_int4,
+    Adjustments, BiasCorrection, Calibration, Calibrator, Equalization, Int4, LARGE_WEIGHTS, Observation,
+    QuantizationConfig, QuantizedNetwork, quantize, quantize_int4,
 };
 use ocelli_host::report::quantization::{QuantizationError, quantization_error};
 use ocelli_host::run::{Bundle, RunFolder, Trained, names};
@@ -135,7 +135,10 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let judgement = if *own_classes {
         None
     } else {
-        Some(Judge::new(network, weights, &validation.take(AGREEMENT_IMAGES, config.quantization.seed)?)?.judge(&made.quantized)?)
+        Some(
+            Judge::new(network, weights, &validation.take(AGREEMENT_IMAGES, config.quantization.seed)?)?
+                .judge(&made.quantized)?,
+        )
     };
     if !args.json {
         // what QAT recorded holds for weights of eight bits
@@ -208,7 +211,10 @@ fn compare_all(trained: &Trained, training: &ImageSet, judged: &Dataset, json: b
     spinner.finish_and_clear();
     let trials = trials?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&serde_json::json!({ "images": judge.images(), "trials": trials }))?);
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&serde_json::json!({ "images": judge.images(), "trials": trials }))?
+        );
         return Ok(Verdict::Done);
     }
     let row = |Trial { recipe, judgement }: &Trial| {

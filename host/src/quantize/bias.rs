@@ -1,23 +1,21 @@
 //! Bias correction: what quantization moves the mean of an output channel by is taken off the channel's bias.
 //!
-//! The sum before the activation is linear in the inputs, so that its mean follows from the mean input of each weight. Two steps: first
-//! what rounded weights do to the float network's mean inputs; then, a few times, what the int8 network's own inputs do.
+//! The sum before the activation is linear in the inputs, so that what rounded weights do to its mean follows from the mean input of each
+//! weight in the float network. Every layer is corrected for its own weights only, all at once: an error that a layer takes over from those
+//! before it goes with theirs.
 //!
 //! # Source
-//! Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", arXiv:1906.04721, section 4.2 and appendix D
-//! (the empirical one).
+//! Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", arXiv:1906.04721, section 4.2: the expected
+//! input is measured on calibration images.
 
 use super::equalize::input_channel;
 use super::{Calibration, Int4, QuantParams, QuantizedLayer, QuantizedNetwork, quantize_int4};
-use crate::compile::{Options, Passes, Target, compile};
 use crate::data::Dataset;
-use crate::model::{ModelBytes, quantize_pixels, run_observed};
 use crate::network::{LayerWeights, Network, Node, Weights, channel_of};
 use crate::train::{Batches, Classifier, input_tensor};
 use anyhow::{Context, ensure};
 use burn::tensor::Device;
 use ocelli::ir::{Op, Shape, Window};
-use rayon::prelude::*;
 use std::collections::BTreeMap;
 
 /// What was added to each bias, by the layer's name.
@@ -46,27 +44,13 @@ pub fn corrections(
     ensure!(!images.is_empty(), "bias correction needs at least one image");
     let images = images.head(MEAN_IMAGES);
     let nodes = network.nodes()?;
-    let float = float_means(network, &nodes, weights, &images, device)?;
+    let means = float_means(network, &nodes, weights, &images, device)?;
     let mut corrections = Corrections::new();
-    let sequential = std::env::var("OCELLI_BIAS").is_ok_and(|v| v == "seq");
-    let whole = quantize_int4(network, weights, calibration, &images.labels, int4)?;
-    if !sequential {
-        for (index, layer) in whole.layers.iter().enumerate() {
-            let name = &layer.node.name;
-            let (Some(of_float), Some(weights)) = (float.get(name), weights.layer(name)) else { continue };
-            let error = mean_error(layer, whole.params_of(nodes[index].inputs[0]), weights, of_float, of_float)?;
-            corrections.insert(name.clone(), error.iter().map(|error| -*error as f32).collect());
-        }
-        return Ok(corrections);
-    }
-    for (index, layer) in whole.layers.iter().enumerate() {
+    let quantized = quantize_int4(network, weights, calibration, &images.labels, int4)?;
+    for layer in &quantized.layers {
         let name = &layer.node.name;
-        let (Some(of_float), Some(of_weights)) = (float.get(name), weights.layer(name)) else { continue };
-        let corrected = corrected(weights, &corrections)?;
-        let quantized = quantize_int4(network, &corrected, calibration, &images.labels, int4)?;
-        let own = int8_means(&quantized, &images)?;
-        let Some(own) = own.get(name) else { continue };
-        let error = mean_error(layer, whole.params_of(nodes[index].inputs[0]), of_weights, of_float, own)?;
+        let (Some(means), Some(weights)) = (means.get(name), weights.layer(name)) else { continue };
+        let error = mean_error(layer, quantized.params_of(layer.node.inputs[0]), weights, means)?;
         corrections.insert(name.clone(), error.iter().map(|error| -*error as f32).collect());
     }
     Ok(corrections)
@@ -79,7 +63,9 @@ pub fn corrections(
 pub fn corrected(weights: &Weights, corrections: &Corrections) -> anyhow::Result<Weights> {
     let mut corrected = weights.clone();
     for (name, corrections) in corrections {
-        let layer = weights.layer(name).with_context(|| format!("there is no layer '{name}' whose biases could be corrected"))?;
+        let layer = weights
+            .layer(name)
+            .with_context(|| format!("there is no layer '{name}' whose biases could be corrected"))?;
         let finite = corrections.iter().all(|value| value.is_finite());
         ensure!(
             finite && layer.bias.len() == corrections.len(),
@@ -93,13 +79,12 @@ pub fn corrected(weights: &Weights, corrections: &Corrections) -> anyhow::Result
     Ok(corrected)
 }
 
-/// Mean of each output channel before the activation, in int8 less in float.
+/// Mean of each output channel before the activation with the int8 weights and biases, less that with the float ones.
 fn mean_error(
     layer: &QuantizedLayer,
     input: QuantParams,
     float: &LayerWeights,
-    float_means: &[f64],
-    int8_means: &[f64],
+    means: &[f64],
 ) -> anyhow::Result<Vec<f64>> {
     let int8 = layer.weights.as_ref().with_context(|| format!("layer '{}' has no weights", layer.node.name))?;
     let (op, axis, c_in) = (&layer.node.op, layer.node.op.channel_axis(), layer.node.input().c as usize);
@@ -109,8 +94,7 @@ fn mean_error(
         .collect();
     for (at, (&q, &weight)) in int8.kernel.iter().zip(&float.kernel).enumerate() {
         let channel = channel_of(int8.shape, axis, at);
-        let place = place(op, int8.shape, at, c_in);
-        error[channel] += scale(channel) * f64::from(q) * int8_means[place] - f64::from(weight) * float_means[place];
+        error[channel] += (scale(channel) * f64::from(q) - f64::from(weight)) * means[place(op, int8.shape, at, c_in)];
     }
     Ok(error)
 }
@@ -138,7 +122,8 @@ fn float_means(
     device: &Device,
 ) -> anyhow::Result<Means> {
     let readers = readers(nodes);
-    let places: BTreeMap<&str, usize> = nodes.iter().enumerate().map(|(at, node)| (node.name.as_str(), at + 1)).collect();
+    let places: BTreeMap<&str, usize> =
+        nodes.iter().enumerate().map(|(at, node)| (node.name.as_str(), at + 1)).collect();
     let module = Classifier::folded(network, weights, device)?;
     let mut sums = Sums::new(images.len());
     let channels = network.input.color.channels() as usize;
@@ -155,42 +140,6 @@ fn float_means(
         });
     }
     Ok(sums.means)
-}
-
-fn int8_means(network: &QuantizedNetwork, images: &Dataset) -> anyhow::Result<Means> {
-    // without passes each layer has its own output
-    let model = ModelBytes::new(&compile(network, Options { target: Target::HOST, passes: Passes::NONE })?);
-    let nodes: Vec<Node> = network.layers.iter().map(|layer| layer.node.clone()).collect();
-    let readers = readers(&nodes);
-    let all: Vec<usize> = (0..images.len()).collect();
-    // parts of one size: sums do not depend on the number of threads
-    let parts = all.par_chunks(BATCH).map(|part| {
-        model.with_session(|session| {
-            let names: Vec<String> = session.model().names().map(str::to_owned).collect();
-            let place = |node: &Node| names.iter().position(|name| *name == node.name);
-            let places: Vec<Option<usize>> = nodes.iter().map(place).collect();
-            let mut sums = Sums::new(images.len());
-            for &image in part {
-                let frame = quantize_pixels(session.model(), images.input(image))?;
-                let outputs = run_observed(session, &frame)?;
-                for (tensor, readers) in readers.iter().enumerate().filter(|(_, readers)| !readers.is_empty()) {
-                    let made = tensor.checked_sub(1).map_or(Some(&frame), |node| outputs.get(places[node]?));
-                    let params = network.params_of(tensor);
-                    let real = |q: &i8| params.scale * (i32::from(*q) - params.zero_point) as f32;
-                    let values: Vec<f32> = made.context("a layer has no output")?.iter().map(real).collect();
-                    readers.iter().for_each(|node| sums.add(node, &values));
-                }
-            }
-            Ok(sums.means)
-        })
-    });
-    let parts: Vec<Means> = parts.collect::<anyhow::Result<_>>()?;
-    let mut means = Means::new();
-    for (name, values) in parts.into_iter().flatten() {
-        let sum = means.entry(name).or_insert_with(|| vec![0.0; values.len()]);
-        sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
-    }
-    Ok(means)
 }
 
 /// Means that are being added up.

@@ -172,7 +172,10 @@ pub fn equalized(network: &Network, weights: &Weights, factors: &Factors) -> any
             anyhow::bail!("there are factors for the layer '{name}', which no other layer with weights reads alone")
         };
         let good = factors.iter().all(|factor| factor.is_finite() && *factor > 0.0);
-        ensure!(good && factors.len() == of_first.bias.len(), "the factors of layer '{name}' are not one a channel above 0");
+        ensure!(
+            good && factors.len() == of_first.bias.len(),
+            "the factors of layer '{name}' are not one a channel above 0"
+        );
         let (first, second) = (&nodes[pair.first], &nodes[pair.second]);
         let Some(of_second) = weights.layer(&second.name) else { continue };
         let scaled = scaled(first, of_first, second, of_second, factors);
