@@ -9,7 +9,7 @@
 //! input is measured on calibration images.
 
 use super::equalize::input_channel;
-use super::{Calibration, Int4, QuantParams, QuantizedLayer, QuantizedNetwork, quantize_int4};
+use super::{Calibration, Int4, QuantParams, QuantizedLayer, quantize_int4};
 use crate::data::Dataset;
 use crate::network::{LayerWeights, Network, Node, Weights, channel_of};
 use crate::train::{Batches, Classifier, input_tensor};
