@@ -18,6 +18,7 @@ mod on_boards;
 mod onnx_build;
 mod onnx_import;
 mod operators;
+mod quantization;
 mod rings;
 mod shapes;
 mod support;

@@ -6,7 +6,7 @@ use crate::files::{relative_to, write_atomically};
 use crate::interchange::{onnx, qdq};
 use crate::model::ModelBytes;
 use crate::network::{Network, Weights};
-use crate::quantize::{QuantizedNetwork, TrainedRanges};
+use crate::quantize::{Adjustments, QuantizedNetwork, TrainedRanges};
 use anyhow::{Context, ensure};
 use prost::Message;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,8 @@ pub mod names {
     pub const WEIGHTS: &str = "weights.safetensors";
     /// Intervals of activations that the network was trained with, where it was trained for int8.
     pub const RANGES: &str = "ranges.toml";
+    /// What was done to the weights before they were quantized.
+    pub const ADJUSTMENTS: &str = "adjustments.toml";
     /// The float network for others.
     pub const ONNX: &str = "model.onnx";
     /// The quantized network for others; what tract judges the model file by.
@@ -64,9 +66,25 @@ pub mod names {
     pub const PAGE: &str = "report.html";
 
     /// All files.
-    pub(super) const ALL: [&str; 17] = [
-        NETWORK, CONFIG, LABELS, WEIGHTS, RANGES, ONNX, QDQ, MODEL, HISTORY, BATCHES, CURVES, CONFUSION, SCREEN,
-        REPORT, FIGURES, BENCH, PAGE,
+    pub(super) const ALL: [&str; 18] = [
+        NETWORK,
+        CONFIG,
+        LABELS,
+        WEIGHTS,
+        RANGES,
+        ADJUSTMENTS,
+        ONNX,
+        QDQ,
+        MODEL,
+        HISTORY,
+        BATCHES,
+        CURVES,
+        CONFUSION,
+        SCREEN,
+        REPORT,
+        FIGURES,
+        BENCH,
+        PAGE,
     ];
 }
 
@@ -165,9 +183,8 @@ impl RunFolder {
         if before.is_some() && before == std::fs::read(&path).ok() {
             return Ok(());
         }
-        for stale in
-            [names::MODEL, names::QDQ, names::RANGES].map(|name| self.file(name)).iter().filter(|path| path.exists())
-        {
+        let stale = [names::MODEL, names::QDQ, names::RANGES, names::ADJUSTMENTS].map(|name| self.file(name));
+        for stale in stale.iter().filter(|path| path.exists()) {
             std::fs::remove_file(stale).with_context(|| format!("cannot remove the outdated {}", stale.display()))?;
         }
         Ok(())
@@ -287,6 +304,8 @@ pub struct Bundle {
     pub onnx: ModelProto,
     /// The quantized network as exported.
     pub qdq: ModelProto,
+    /// What was done to the weights before they were quantized.
+    pub adjustments: Adjustments,
 }
 
 impl Bundle {
@@ -309,7 +328,18 @@ impl Bundle {
             names::NETWORK,
             network.input.shape
         );
-        Ok(Self { path, model: bytes, network, weights, onnx, qdq })
+        let adjustments = Adjustments::read(&folder.join(names::ADJUSTMENTS), &network, &weights)?;
+        Ok(Self { path, model: bytes, network, weights, onnx, qdq, adjustments })
+    }
+}
+
+impl Bundle {
+    /// The classes of the model.
+    ///
+    /// # Errors
+    /// When the model file is damaged.
+    pub fn labels(&self) -> anyhow::Result<Vec<String>> {
+        Ok(self.model.model()?.labels().map(str::to_owned).collect())
     }
 }
 

@@ -1,42 +1,59 @@
-//! How near a quantized network is to its float self, and which calibrator keeps it nearest: all are tried.
+//! How near a quantized network is to its float self, and which way of quantizing keeps it nearest: all are tried.
 
-use super::scores;
 use crate::compile::{Options, Target, assemble, planned};
 use crate::data::Dataset;
-use crate::model::{ModelBytes, probabilities};
+use crate::model::{ModelBytes, probabilities, quantize_pixels};
 use crate::network::{Network, Weights};
-use crate::quantize::{Calibrator, Observation, QuantizedNetwork, quantize};
+use crate::quantize::{
+    Adjustments, Calibrator, Equalize, Int4, Observation, Prepared, QuantParams, QuantizationConfig, QuantizedNetwork,
+    Recipe, quantize,
+};
 use crate::train::{argmax, device, evaluate};
-use anyhow::ensure;
+use anyhow::{Context, ensure};
+use ocelli::runtime::Step;
+use rayon::prelude::*;
 use serde::Serialize;
 
-/// What a calibrator made of a network.
+/// What a way of quantizing made of a network.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Trial {
-    /// The calibrator.
-    pub calibrator: Calibrator,
-    /// Mean Kullback-Leibler divergence of the int8 network's probabilities from the float network's, in nats.
-    pub divergence: f64,
-    /// Share of images on which both name the same class.
-    pub agreement: f64,
+    /// The way.
+    #[serde(flatten)]
+    pub recipe: Recipe,
+    /// What became of the network.
+    #[serde(flatten)]
+    pub judgement: Judgement,
 }
 
 /// What became of a network when it was quantized.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Judgement {
-    /// Mean Kullback-Leibler divergence of the quantized network's probabilities from the float network's, in nats.
+    /// Mean Kullback-Leibler divergence of the quantized network's probabilities from the float network's, in nats. With more than
+    /// 128 classes, whose scores are mostly rounded to zero, the quantized logits' probabilities are taken.
     pub divergence: f64,
     /// Share of images on which both name the same class.
     pub agreement: f64,
-    /// Share of images of which the quantized network names the class.
+    /// Share of images of which the quantized network names the class; nothing where the images' classes are others.
     pub accuracy: f64,
+    /// Signal-to-noise ratio of the logits in decibels; `None` when there is no noise, or the logits are no tensor of the model.
+    pub snr_db: Option<f64>,
 }
+
+/// Classes above which scores in steps of 1/256 say too little of most of them.
+const MANY_CLASSES: usize = 128;
 
 /// Images, and what the float network makes of them.
 #[derive(Debug)]
 pub struct Judge<'a> {
     images: &'a Dataset,
+    logits: Vec<f32>,
     float: Vec<Vec<f32>>,
+}
+
+/// What the quantized network makes of an image.
+struct Output {
+    scores: Vec<i8>,
+    logits: Vec<f32>,
 }
 
 impl<'a> Judge<'a> {
@@ -47,7 +64,8 @@ impl<'a> Judge<'a> {
     pub fn new(network: &Network, weights: &Weights, images: &'a Dataset) -> anyhow::Result<Self> {
         ensure!(!images.is_empty(), "there are no images to judge a quantization by");
         let logits = evaluate(network, weights, images, &device("flex")?)?.logits;
-        Ok(Self { images, float: logits.chunks_exact(images.labels.len()).map(softmax).collect() })
+        let float = logits.chunks_exact(images.labels.len()).map(softmax).collect();
+        Ok(Self { images, logits, float })
     }
 
     /// Images that it judges by.
@@ -61,18 +79,78 @@ impl<'a> Judge<'a> {
     /// # Errors
     /// When it cannot be compiled or run.
     pub fn judge(&self, quantized: &QuantizedNetwork) -> anyhow::Result<Judgement> {
-        let plan = planned(quantized, Options::for_target(Target::HOST))?;
-        let scores = scores(&ModelBytes::new(&assemble(&plan.file)?), self.images)?;
-        let quantized: Vec<Vec<f32>> = scores.chunks_exact(self.images.labels.len()).map(probabilities).collect();
-        let pairs = || self.float.iter().zip(&quantized);
+        let outputs = self.run(quantized)?;
+        let has_logits = outputs.iter().all(|output| output.logits.len() == self.images.labels.len());
+        let by_logits = has_logits && self.images.labels.len() > MANY_CLASSES;
+        let divergences = self.float.iter().zip(&outputs).map(|(float, output)| {
+            if by_logits {
+                exact_divergence(float, &softmax(&output.logits))
+            } else {
+                divergence(float, &probabilities(&output.scores))
+            }
+        });
         let mean = |sum: f64| sum / self.images.len() as f64;
-        let right = quantized.iter().zip(&self.images.targets).filter(|(scores, target)| argmax(scores) == **target);
+        let agree = self.float.iter().zip(&outputs).filter(|(float, output)| argmax(float) == argmax(&output.scores));
+        let right =
+            outputs.iter().zip(&self.images.targets).filter(|(output, target)| argmax(&output.scores) == **target);
+        let (mut signal, mut noise) = (0.0, 0.0);
+        for (&float, int8) in self.logits.iter().zip(outputs.iter().flat_map(|output| &output.logits)) {
+            signal += f64::from(float).powi(2);
+            noise += f64::from(int8 - float).powi(2);
+        }
         Ok(Judgement {
-            divergence: mean(pairs().map(|(float, int8)| divergence(float, int8)).sum()),
-            agreement: mean(pairs().filter(|(float, int8)| argmax(float) == argmax(int8)).count() as f64),
+            divergence: mean(divergences.sum()),
+            agreement: mean(agree.count() as f64),
             accuracy: mean(right.count() as f64),
+            snr_db: (has_logits && signal > 0.0 && noise > 0.0).then(|| 10.0 * (signal / noise).log10()),
         })
     }
+
+    fn run(&self, quantized: &QuantizedNetwork) -> anyhow::Result<Vec<Output>> {
+        let plan = planned(quantized, Options::for_target(Target::HOST))?;
+        let model = ModelBytes::new(&assemble(&plan.file)?);
+        let logits = logits_of(quantized);
+        let part = self.images.len().div_ceil(rayon::current_num_threads()).max(1);
+        let all: Vec<usize> = (0..self.images.len()).collect();
+        let parts = all.par_chunks(part).map(|part| {
+            model.with_session(|session| {
+                let layer =
+                    logits.and_then(|(name, params)| Some((session.model().names().position(|n| n == name)?, params)));
+                let shape = session.model().input_shape();
+                let row_len = (shape.row_len().unwrap_or(0) as usize).max(1);
+                let run = |&image: &usize| {
+                    let frame = quantize_pixels(session.model(), self.images.input(image))?;
+                    let mut logits = Vec::new();
+                    session.restart();
+                    for row in frame.chunks_exact(row_len) {
+                        session.push_row_observed(
+                            |slot| slot.copy_from_slice(row),
+                            |Step { op, row }| {
+                                let wanted = layer.filter(|(wanted, _)| *wanted == op);
+                                if let (Some((_, params)), Some((_, values))) = (wanted, row) {
+                                    logits.extend(
+                                        values
+                                            .iter()
+                                            .map(|&q| params.scale * (i32::from(q) - params.zero_point) as f32),
+                                    );
+                                }
+                            },
+                        );
+                    }
+                    Ok(Output { scores: session.output().to_vec(), logits })
+                };
+                part.iter().map(run).collect::<anyhow::Result<Vec<_>>>()
+            })
+        });
+        Ok(parts.collect::<anyhow::Result<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+}
+
+/// The layer before the softmax, and its quantization.
+fn logits_of(quantized: &QuantizedNetwork) -> Option<(&str, QuantParams)> {
+    let tensor = *quantized.layers.last()?.node.inputs.first()?;
+    let layer = quantized.layers.get(tensor.checked_sub(1)?)?;
+    Some((&layer.node.name, layer.output))
 }
 
 /// Quantizes a network with every calibrator: the one of least divergence, the first among equals, and what became of each.
@@ -87,13 +165,121 @@ pub fn choose(
 ) -> anyhow::Result<(Calibrator, Vec<Trial>)> {
     let trial = |calibrator| -> anyhow::Result<Trial> {
         let quantized = quantize(network, weights, &observation.calibration(calibrator), &judge.images.labels)?;
-        let Judgement { divergence, agreement, .. } = judge.judge(&quantized)?;
-        Ok(Trial { calibrator, divergence, agreement })
+        let recipe = Recipe { calibrator, equalize: Equalize::Off, bias_correction: false };
+        Ok(Trial { recipe, judgement: judge.judge(&quantized)? })
     };
     let trials = Calibrator::ALL.into_iter().map(trial).collect::<anyhow::Result<Vec<_>>>()?;
-    let least = trials.iter().min_by(|a, b| a.divergence.total_cmp(&b.divergence));
-    let taken = least.map(|trial| trial.calibrator).ok_or_else(|| anyhow::anyhow!("no calibrator was tried"))?;
-    Ok((taken, trials))
+    Ok((best(&trials).context("no calibrator was tried")?.recipe.calibrator, trials))
+}
+
+/// A quantized network, and how it came about.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    /// In int8.
+    pub int8: QuantizedNetwork,
+    /// The same with weights of four bits where some are wanted.
+    pub int4: Option<QuantizedNetwork>,
+    /// What was done to the weights.
+    pub adjustments: Adjustments,
+    /// The way it was quantized.
+    pub recipe: Recipe,
+    /// What became of each way that was tried; none when there was but one.
+    pub trials: Vec<Trial>,
+}
+
+/// Whether a configuration leaves open how to quantize a network, so that [`quantize_best`] needs a judge.
+///
+/// # Errors
+/// When the network's shapes do not fit.
+pub fn leaves_open(network: &Network, config: &QuantizationConfig) -> anyhow::Result<bool> {
+    let one = config.equalize.candidates(network)?.len() == 1 && config.bias_correction.candidates().len() == 1;
+    Ok(!one || config.calibrator.is_none())
+}
+
+/// Quantizes a network in the way that is asked for; what is left open is decided by trials on the images of a judge: the calibrator and
+/// the equalization of least divergence, and with these whether biases are corrected.
+///
+/// # Errors
+/// When the network cannot be quantized or run, or a judge is needed and missing.
+pub fn quantize_best(
+    network: &Network,
+    weights: &Weights,
+    images: &Dataset,
+    config: &QuantizationConfig,
+    judge: Option<&Judge<'_>>,
+) -> anyhow::Result<Chosen> {
+    let device = device("flex")?;
+    let calibrators = config.calibrator.map_or_else(|| Calibrator::ALL.to_vec(), |one| vec![one]);
+    let (equalizations, biases) = (config.equalize.candidates(network)?, config.bias_correction.candidates());
+    let int8 = Int4::default();
+    let prepared = |equalize| Prepared::new(network, weights, equalize, images, &device);
+    let (recipe, trials) =
+        if let ([calibrator], [equalize], [bias_correction]) = (&calibrators[..], &equalizations[..], biases) {
+            (Recipe { calibrator: *calibrator, equalize: *equalize, bias_correction: *bias_correction }, Vec::new())
+        } else {
+            let judge = judge.context("there is nothing to judge the ways to quantize by")?;
+            let mut trials = Vec::new();
+            let mut attempt = |prepared: &Prepared<'_>, recipe: Recipe| -> anyhow::Result<()> {
+                let (quantized, _) = prepared.quantize(recipe.calibrator, recipe.bias_correction, &int8)?;
+                trials.push(Trial { recipe, judgement: judge.judge(&quantized)? });
+                Ok(())
+            };
+            let plain = biases.first().copied().unwrap_or_default();
+            for &equalize in &equalizations {
+                let prepared = prepared(equalize)?;
+                for &calibrator in &calibrators {
+                    attempt(&prepared, Recipe { calibrator, equalize, bias_correction: plain })?;
+                }
+            }
+            if biases.len() > 1 {
+                let Recipe { calibrator, equalize, .. } = best(&trials).context("no way was tried")?.recipe;
+                let prepared = prepared(equalize)?;
+                let (quantized, _) = prepared.quantize(calibrator, true, &int8)?;
+                let recipe = Recipe { calibrator, equalize, bias_correction: true };
+                trials.push(Trial { recipe, judgement: judge.judge(&quantized)? });
+            }
+            (best(&trials).context("no way was tried")?.recipe, trials)
+        };
+    let Recipe { calibrator, equalize, bias_correction } = recipe;
+    let prepared = prepared(equalize)?;
+    let (quantized, adjustments) = prepared.quantize(calibrator, bias_correction, &int8)?;
+    if config.int4.is_empty() {
+        return Ok(Chosen { int8: quantized, int4: None, adjustments, recipe, trials });
+    }
+    let (int4, adjustments) = prepared.quantize(calibrator, bias_correction, &config.int4)?;
+    Ok(Chosen { int8: quantized, int4: Some(int4), adjustments, recipe, trials })
+}
+
+/// Quantizes a network in every way there is and judges each.
+///
+/// # Errors
+/// When the network cannot be quantized or run.
+pub fn compare(
+    network: &Network,
+    weights: &Weights,
+    images: &Dataset,
+    judge: &Judge<'_>,
+    done: &mut dyn FnMut(&Trial),
+) -> anyhow::Result<Vec<Trial>> {
+    let device = device("flex")?;
+    let mut trials = Vec::new();
+    for equalize in Equalize::ALL {
+        let prepared = Prepared::new(network, weights, equalize, images, &device)?;
+        for (calibrator, bias_correction) in Calibrator::ALL.into_iter().flat_map(|c| [(c, false), (c, true)]) {
+            let (quantized, _) = prepared.quantize(calibrator, bias_correction, &Int4::default())?;
+            let recipe = Recipe { calibrator, equalize, bias_correction };
+            let trial = Trial { recipe, judgement: judge.judge(&quantized)? };
+            done(&trial);
+            trials.push(trial);
+        }
+    }
+    Ok(trials)
+}
+
+/// The trial of least divergence, the first among equals.
+#[must_use]
+pub fn best(trials: &[Trial]) -> Option<&Trial> {
+    trials.iter().min_by(|a, b| a.judgement.divergence.total_cmp(&b.judgement.divergence))
 }
 
 fn softmax(logits: &[f32]) -> Vec<f32> {
@@ -110,6 +296,12 @@ fn divergence(p: &[f32], q: &[f32]) -> f64 {
     let sum: f64 = q.iter().map(|&q| floor(q)).sum();
     let terms = p.iter().zip(q).filter(|(p, _)| **p > 0.0);
     terms.map(|(&p, &q)| f64::from(p) * (f64::from(p) * sum / floor(q)).ln()).sum()
+}
+
+/// `sum p ln(p / q)` for probabilities that are not rounded.
+fn exact_divergence(p: &[f32], q: &[f32]) -> f64 {
+    let terms = p.iter().zip(q).filter(|(p, _)| **p > 0.0);
+    terms.map(|(&p, &q)| f64::from(p) * (f64::from(p) / f64::from(q).max(1e-30)).ln()).sum()
 }
 
 #[cfg(test)]

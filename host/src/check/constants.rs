@@ -29,14 +29,14 @@ pub(super) fn check(bundle: &Bundle) -> anyhow::Result<ConstantsCheck> {
         let found = first_difference(&bundle.model.model()?, &fresh.model()?);
         Ok(found.unwrap_or_else(|| "the places of tables, rings or accumulators".to_owned()))
     });
-    let folded = bundle.weights.folded(&bundle.network)?;
-    Ok(ConstantsCheck { compiled: compiled.transpose()?, quantized: unlike_float(&network, &folded) })
+    let float = bundle.adjustments.apply(&bundle.network, &bundle.weights)?;
+    Ok(ConstantsCheck { compiled: compiled.transpose()?, quantized: unlike_float(&network, &float) })
 }
 
 /// Half a step, and what float32 adds to it.
 const ROUNDING: f64 = 0.5 + 1e-3;
 
-/// The first quantized weight or bias that is not the float one, batch norms folded in, rounded.
+/// The first quantized weight or bias that is not the float one, batch norms and adjustments folded in, rounded.
 fn unlike_float(network: &QuantizedNetwork, weights: &Weights) -> Option<String> {
     for layer in &network.layers {
         let Some(quantized) = &layer.weights else { continue };

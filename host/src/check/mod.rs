@@ -11,7 +11,7 @@ mod report;
 pub mod tract;
 pub mod vectors;
 
-pub use calibrators::{Judge, Judgement, Trial, choose};
+pub use calibrators::{Chosen, Judge, Judgement, Trial, best, choose, compare, leaves_open, quantize_best};
 pub use constants::ConstantsCheck;
 pub use device::{DeviceCheck, DeviceOutcome, PhotoRun, not_available, run_device, run_firmware, run_photos};
 pub use float::FloatCheck;
@@ -23,6 +23,7 @@ use crate::data::{Dataset, ImageSource};
 use crate::interchange::onnx::INPUT;
 use crate::interchange::qdq::int8_name;
 use crate::model::{ModelBytes, classify, probabilities, quantize_pixels};
+use crate::report::quantization::{QuantizationError, quantization_error};
 use crate::run::Bundle;
 use crate::train::argmax;
 use anyhow::{Context, ensure};
@@ -47,6 +48,8 @@ pub struct CheckReport {
     pub layers: Vec<LayerCheck>,
     /// The whole network in int8.
     pub network: NetworkCheck,
+    /// Each layer in int8 against the float network: what quantization costs.
+    pub quantization: QuantizationError,
     /// The emulated chip against the host; `None` when it was not asked for.
     pub device: Option<DeviceOutcome>,
 }
@@ -56,6 +59,8 @@ pub struct CheckReport {
 pub struct NetworkCheck {
     /// Share of images on which both name the same class.
     pub agreement: f64,
+    /// Share of images on which the int8 runtime and the float network name the same class.
+    pub float_agreement: f64,
     /// Largest difference of a score, in steps of 1/256.
     pub max_steps: u32,
     /// What the float ends of the quantized ONNX file do that the model does not; `None` when nothing.
@@ -105,7 +110,9 @@ pub fn run(
     progress("each layer vs tract, same inputs");
     let layers = layers::check(bundle, data)?;
     progress("int8 runtime vs tract int8");
-    let network = check_network(bundle, data)?;
+    let network = check_network(bundle, data, &float.logits)?;
+    progress("each layer, int8 vs float");
+    let quantization = quantization_error(bundle, data, format!("{} images", data.len().min(OBSERVED_IMAGES)))?;
     let device = match device {
         Some(run) => {
             progress("emulated chip vs host");
@@ -113,10 +120,11 @@ pub fn run(
         }
         None => None,
     };
-    Ok(CheckReport { images: data.len(), float, constants, layers, network, device })
+    Ok(CheckReport { images: data.len(), float, constants, layers, network, quantization, device })
 }
 
-fn check_network(bundle: &Bundle, data: &Dataset) -> anyhow::Result<NetworkCheck> {
+/// Compares the runtime with tract; `logits` are the float network's.
+fn check_network(bundle: &Bundle, data: &Dataset, logits: &[f32]) -> anyhow::Result<NetworkCheck> {
     let scores = scores(&bundle.model, data)?;
     let model = bundle.model.model()?;
     let last = model.names().last().context("the model has no operators")?;
@@ -135,8 +143,10 @@ fn check_network(bundle: &Bundle, data: &Dataset) -> anyhow::Result<NetworkCheck
         max_steps = max_steps.max(largest_difference(ours, theirs).0);
     }
     let share = |count: usize| count as f64 / data.len() as f64;
+    let same = scores.chunks_exact(classes).zip(logits.chunks_exact(classes)).filter(|(a, b)| argmax(a) == argmax(b));
     Ok(NetworkCheck {
         agreement: share(agree),
+        float_agreement: share(same.count()),
         max_steps,
         ends: check_ends(bundle, data, &reference)?,
         runtime_accuracy: share(runtime_right),

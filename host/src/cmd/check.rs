@@ -11,9 +11,10 @@ use ocelli_host::check::onnx_nodes::{self, Outcome as NodeOutcome};
 use ocelli_host::check::vectors::{self, Outcome};
 use ocelli_host::check::{self, CheckReport, DeviceRunner, not_available, run_device};
 use ocelli_host::compile::{Options, Target, compile};
+use ocelli_host::data::Dataset;
 use ocelli_host::report::evaluation::Part;
 use ocelli_host::report::figures::Checked;
-use ocelli_host::run::Bundle;
+use ocelli_host::run::{Bundle, names};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -25,7 +26,9 @@ use std::path::{Path, PathBuf};
 /// MODEL is a model.ocelli whose run folder is around it (net.toml, weights.safetensors, model.onnx, model.qdq.onnx). Exit code
 /// 1 when Burn and tract differ by more than 1e-4 on a logit, when a layer fed the same inputs differs from tract's by more than
 /// one step, when a quantized weight is not the float one rounded, when a constant of the model file is not the quantized network's,
-/// or when device and host differ in one byte. Where the board cannot be emulated the command fails (exit code 2); --no-device leaves it out.
+/// or when device and host differ in one byte. What int8 costs is printed beside: the signal-to-noise ratio of each layer against the float
+/// network, and the worst layer. A network from elsewhere may be checked with pictures of other classes than its own; how often int8 and
+/// float name the same class is then printed in place of accuracies. Where the board cannot be emulated the command fails (exit code 2); --no-device leaves it out.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A model.ocelli, or its run folder (required but with --vectors, --golden and --onnx-node-tests).
@@ -44,6 +47,9 @@ pub struct Args {
     /// Do not run the board.
     #[arg(long)]
     no_device: bool,
+    /// Check on so many of the pictures, drawn evenly from their classes (default: all).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    images: Option<u32>,
     /// Images to run on the board.
     #[arg(long, default_value_t = 100)]
     device_images: usize,
@@ -87,7 +93,13 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let part = evaluation.part;
     let name = data.file_name().map_or_else(|| data.display().to_string(), |name| name.to_string_lossy().into_owned());
     let on = part.in_words(evaluation.set.len(), &name);
-    let data = evaluation.set;
+    let drawn = args.images.map(|images| evaluation.set.take(images as usize, IMAGES_SEED));
+    let mut data = drawn.unwrap_or(evaluation.set);
+    let own_classes = !foreign(&bundle, &data)?;
+    if !own_classes {
+        data.labels = bundle.labels()?;
+        data.targets.fill(0);
+    }
     let spinner = spinner("checking");
     let mut device = |data: &_| {
         let mut progress = |done| spinner.set_message(format!("{}: {done} images", board.name));
@@ -97,7 +109,8 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let report = check::run(&bundle, &data, device, &mut |what| spinner.set_message(what.to_owned()));
     spinner.finish_and_clear();
     let report = report?;
-    if let Some(run) = bundle.path.parent() {
+    // figures of pictures that are not the network's would be no measure of it
+    if let Some(run) = bundle.path.parent().filter(|_| own_classes) {
         update_page(run, |figures| {
             let earlier = figures.check.take().and_then(|check| check.device);
             let mut checked = Checked::new(&report, on);
@@ -111,28 +124,51 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         let rows = report.rows();
         let json = serde_json::json!({
             "passed": report.passed(), "rows": rows, "report": report,
-            "may_include_training_images": part == Part::All,
+            "may_include_training_images": part == Part::All, "own_classes": own_classes,
+            "worst_layer": report.quantization.worst().map(|layer| &layer.name),
         });
         println!("{}", serde_json::to_string_pretty(&json)?);
     } else {
-        print(&report);
+        print(&report, own_classes);
     }
     Ok(if report.passed() { Verdict::Done } else { Verdict::Differs })
 }
 
-/// Prints the table of a check.
-pub fn print(report: &CheckReport) {
+/// Seed by which `--images` draws.
+const IMAGES_SEED: u64 = 1;
+
+/// Whether the pictures are of other classes than a network's that was not trained here, so that there is nothing to score.
+fn foreign(bundle: &Bundle, data: &Dataset) -> anyhow::Result<bool> {
+    let folder = bundle.path.parent().unwrap_or_else(|| Path::new("."));
+    let trained_here = [names::HISTORY, names::CHECKPOINTS].iter().any(|name| folder.join(name).exists());
+    Ok(!trained_here && bundle.labels()? != data.labels)
+}
+
+/// Prints the tables of a check, and accuracies where the pictures' classes are the network's.
+fn print(report: &CheckReport, own_classes: bool) {
     let rows =
         report.rows().into_iter().map(|row| vec![row.what, row.found, row.allowed, row.status.word().to_owned()]);
     println!("{}", table(&["check", "found", "allowed", ""], rows, 4));
-    println!(
-        "accuracy on {} images: Burn {}, tract float {}, int8 runtime {}, tract int8 {}",
-        report.images,
-        percent(report.float.burn_accuracy),
-        percent(report.float.tract_accuracy),
-        percent(report.network.runtime_accuracy),
-        percent(report.network.tract_accuracy)
-    );
+    let rows = report.quantization.layers.iter().map(|layer| {
+        let snr = layer.snr_db.map_or_else(String::new, |db| format!("{db:.1}"));
+        vec![layer.name.clone(), snr, format!("{:.2}", layer.mean_steps), format!("{:.1}", layer.max_steps)]
+    });
+    println!("{}", table(&["int8 against float", "signal/noise, dB", "mean, steps", "largest, steps"], rows, 1));
+    if let Some(line) = report.quantization.worst_in_words() {
+        println!("{line}");
+    }
+    let agreement = percent(report.network.float_agreement);
+    println!("on {} images float and int8 name the same class for {agreement}", report.images);
+    if own_classes {
+        println!(
+            "accuracy on {} images: Burn {}, tract float {}, int8 runtime {}, tract int8 {}",
+            report.images,
+            percent(report.float.burn_accuracy),
+            percent(report.float.tract_accuracy),
+            percent(report.network.runtime_accuracy),
+            percent(report.network.tract_accuracy)
+        );
+    }
 }
 
 /// Compares a network with recorded outputs, on the host and on a board.

@@ -2,20 +2,23 @@
 
 use super::Verdict;
 use super::qat::in_words;
-use super::ui::{TrainingSets, load_training, percent, spinner, thousands, write_page};
+use super::ui::{TrainingSets, load_any, load_training, percent, spinner, table, thousands, write_page};
 use anyhow::ensure;
 use ocelli::model::records::{packed_nibbles, padded};
 use ocelli_firmware_tools::boards::find;
-use ocelli_host::check::{Judge, Judgement, Trial, choose};
+use ocelli_host::check::{
+    Chosen, Judge, Judgement, OBSERVED_IMAGES, Trial, best, choose, compare, leaves_open, quantize_best,
+};
 use ocelli_host::compile::{LayerCost, Options, Planned, Target, assemble, cost, planned};
 use ocelli_host::config::HOST;
-use ocelli_host::data::{ImageSet, ImageSource};
+use ocelli_host::data::{DataSource, Dataset, ImageSet, ImageSource};
 use ocelli_host::network::{Network, Weights};
 use ocelli_host::quantize::{
-    Calibration, Calibrator, Int4, LARGE_WEIGHTS, Observation, QuantizationConfig, QuantizedNetwork, quantize,
-    quantize_int4,
+    Adjustments, BiasCorrection, Calibration, Calibrator, Equalization, Int4, LARGE_WEIGHTS, Observation,
+    QuantizationConfig, QuantizedNetwork, quantize, quantize_int4,
 };
-use ocelli_host::run::{RunFolder, Trained, names};
+use ocelli_host::report::quantization::{QuantizationError, quantization_error};
+use ocelli_host::run::{Bundle, RunFolder, Trained, names};
 use ocelli_host::train::{device, evaluate, int8_score};
 use std::path::PathBuf;
 
@@ -24,7 +27,11 @@ use std::path::PathBuf;
 /// Quantize a trained network (calibration on training images only) and compile it: writes model.ocelli and model.qdq.onnx
 /// into the run folder.
 ///
-/// A network that was trained with quantize = "qat" keeps the intervals that it was trained with, unless --calibrator is given.
+/// A network that was trained with quantize = "qat" keeps the intervals that it was trained with, unless --calibrator, --equalize or
+/// --bias-correction is given.
+///
+/// An imported network may be calibrated with pictures of other classes than its own; how often int8 and float agree is then said in
+/// place of an accuracy.
 ///
 /// Refuses a network that does not fit the board.
 #[derive(Debug, clap::Args)]
@@ -46,6 +53,18 @@ pub struct Args {
     /// the one is taken that keeps the network nearest to its float self). Kept in config.toml; auto tries all again.
     #[arg(long, value_parser = parse_calibrator)]
     calibrator: Option<Choice>,
+    /// Bring channels of unlike ranges nearer to each other before quantizing, which changes nothing in float: off, weights, activations,
+    /// or auto (all are tried where there is a depthwise convolution) [default: off; of an imported network auto]. Kept in config.toml.
+    #[arg(long, value_parser = |text: &str| one_of(text, &Equalization::ALL))]
+    equalize: Option<Equalization>,
+    /// Take what quantization moves the mean of a channel by off its bias: off, on, or auto (where it helps) [default: off; of an imported
+    /// network auto]. Kept in config.toml.
+    #[arg(long, value_parser = |text: &str| one_of(text, &BiasCorrection::ALL))]
+    bias_correction: Option<BiasCorrection>,
+    /// Instead: quantize in every way (calibrator, equalization, bias correction) and print how near each comes to the float network on so
+    /// many validation images; nothing is written.
+    #[arg(long, value_name = "IMAGES", conflicts_with_all = ["calibrator", "equalize", "bias_correction", "int4"])]
+    compare: Option<usize>,
     /// Weights of four bits for this dense layer, or for all large ones (more than 65,536 weights): half their flash. Prints what it
     /// costs. May be given several times. Kept in config.toml; none takes it back.
     #[arg(long, value_name = "NAME|large|none")]
@@ -69,6 +88,8 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         Some(Choice::One(calibrator)) => config.quantization.calibrator = Some(calibrator),
         None => {}
     }
+    config.quantization.equalize = args.equalize.unwrap_or(config.quantization.equalize);
+    config.quantization.bias_correction = args.bias_correction.unwrap_or(config.quantization.bias_correction);
     match args.int4.as_slice() {
         [] => {}
         [none] if none == "none" => config.quantization.int4 = Int4::default(),
@@ -93,29 +114,132 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         )),
         _ => error,
     })?;
-    trained.check_labels(source.labels())?;
-    let TrainingSets { training, validation, .. } =
-        load_training(&config.dataset, &source, network, config.training.seed)?;
-    let ranges = trained.ranges.as_ref().filter(|_| args.calibrator.is_none());
-    let quantized = match ranges {
-        Some(ranges) => quantize_by(network, weights, &ranges.calibration, &training, &config.quantization)?,
-        None => quantize_with(network, weights, &training, &config.quantization)?,
+    let sets = Pictures::load(&trained, &source, &folder)?;
+    let Pictures { training, validation, own_classes } = &sets;
+    if let Some(images) = args.compare {
+        return compare_all(&trained, training, &validation.take(images, config.quantization.seed)?, args.json);
+    }
+    let asked = args.calibrator.is_some() || args.equalize.is_some() || args.bias_correction.is_some();
+    let ranges = trained.ranges.as_ref().filter(|_| !asked);
+    let made = match ranges {
+        Some(ranges) => Made {
+            quantized: quantize_by(network, weights, &ranges.calibration, training, &config.quantization)?,
+            adjustments: Adjustments::default(),
+        },
+        None => quantize_with(network, weights, training, &config.quantization)?,
     };
-    let plan = write_checked(&folder, &quantized, &chip)?;
+    let plan = write_checked(&folder, &made, &chip)?;
     folder.write_config(config)?;
     write_page(folder.path());
+    let layers = noise(&folder, validation)?;
+    let judgement = if *own_classes {
+        None
+    } else {
+        Some(
+            Judge::new(network, weights, &validation.take(AGREEMENT_IMAGES, config.quantization.seed)?)?
+                .judge(&made.quantized)?,
+        )
+    };
     if !args.json {
         // what QAT recorded holds for weights of eight bits
-        match ranges.filter(|_| config.quantization.int4.is_empty()) {
-            Some(ranges) => println!("{}", in_words(&ranges.accuracy)),
-            None => println!(
+        match (ranges.filter(|_| config.quantization.int4.is_empty()), &judgement) {
+            (_, Some(judgement)) => println!(
+                "on {} validation images float and int8 name the same class for {}",
+                validation.len().min(AGREEMENT_IMAGES),
+                percent(judgement.agreement)
+            ),
+            (Some(ranges), None) => println!("{}", in_words(&ranges.accuracy)),
+            (None, None) => println!(
                 "accuracy on the validation images: float {}, quantized {}",
-                percent(evaluate(network, weights, &validation, &device("flex")?)?.score.accuracy),
-                percent(int8_score(&quantized, &validation)?.accuracy)
+                percent(evaluate(network, weights, validation, &device("flex")?)?.score.accuracy),
+                percent(int8_score(&made.quantized, validation)?.accuracy)
             ),
         }
+        if let Some(line) = layers.worst_in_words() {
+            println!("{line}");
+        }
     }
-    report(&folder, &chip, &plan, args.json)
+    report(&folder, &chip, &plan, &layers, judgement.as_ref(), args.json)
+}
+
+/// Validation images on which int8 and float are compared where no accuracy can be told.
+const AGREEMENT_IMAGES: usize = 200;
+
+/// The signal-to-noise ratio of each layer of the compiled model on the first validation images.
+fn noise(folder: &RunFolder, validation: &ImageSet) -> anyhow::Result<QuantizationError> {
+    let images = validation.head(OBSERVED_IMAGES)?;
+    quantization_error(&Bundle::open(folder.path())?, &images, format!("{} validation images", images.len()))
+}
+
+/// The images that a network is quantized with.
+struct Pictures {
+    training: ImageSet,
+    validation: ImageSet,
+    /// Whether their classes are the network's.
+    own_classes: bool,
+}
+
+impl Pictures {
+    /// Loads them. A network from elsewhere takes pictures of any classes: they are calibrated with, not scored.
+    fn load(trained: &Trained, source: &DataSource, folder: &RunFolder) -> anyhow::Result<Self> {
+        let Trained { network, config, .. } = trained;
+        let trained_here = folder.file(names::HISTORY).exists() || folder.file(names::CHECKPOINTS).exists();
+        if trained_here || source.labels() == trained.labels {
+            trained.check_labels(source.labels())?;
+            let TrainingSets { training, validation, .. } =
+                load_training(&config.dataset, source, network, config.training.seed)?;
+            return Ok(Self { training, validation, own_classes: true });
+        }
+        eprintln!(
+            "note: the classes of the pictures ({}) are not the network's {}: they are calibrated with, no accuracy is told",
+            source.labels().iter().take(5).cloned().collect::<Vec<_>>().join(", "),
+            trained.labels.len()
+        );
+        let (training, validation) = load_any(&config.dataset, source, network, config.training.seed)?;
+        let [training, validation] = [training, validation].map(|set| set.of_other_classes(&trained.labels));
+        Ok(Self { training, validation, own_classes: false })
+    }
+}
+
+/// Prints how near each way to quantize comes to the float network.
+fn compare_all(trained: &Trained, training: &ImageSet, judged: &Dataset, json: bool) -> anyhow::Result<Verdict> {
+    let Trained { network, weights, config, .. } = trained;
+    let spinner = spinner("comparing");
+    let images = training.take(config.quantization.calibration_images, config.quantization.seed)?;
+    let judge = Judge::new(network, weights, judged)?;
+    let trials = compare(network, weights, &images, &judge, &mut |trial| spinner.set_message(trial.recipe.to_string()));
+    spinner.finish_and_clear();
+    let trials = trials?;
+    if json {
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&serde_json::json!({ "images": judge.images(), "trials": trials }))?
+        );
+        return Ok(Verdict::Done);
+    }
+    let row = |Trial { recipe, judgement }: &Trial| {
+        vec![
+            recipe.equalize.to_string(),
+            recipe.calibrator.to_string(),
+            if recipe.bias_correction { "on" } else { "off" }.to_owned(),
+            percent(judgement.agreement),
+            judgement.snr_db.map_or_else(String::new, |db| format!("{db:.2}")),
+            format!("{:.5}", judgement.divergence),
+        ]
+    };
+    let header = ["equalize", "calibrator", "bias correction", "same class", "logits, dB", "divergence, nats"];
+    println!("{}", table(&header, trials.iter().map(row), 3));
+    if let Some(best) = best(&trials) {
+        println!("least divergence on {} images: {}", judge.images(), best.recipe);
+    }
+    Ok(Verdict::Done)
+}
+
+/// What becomes of a word on the command line.
+fn one_of<T: Copy>(text: &str, all: &[(&'static str, T)]) -> Result<T, String> {
+    let known = || all.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    let found = all.iter().find(|(name, _)| *name == text);
+    found.map(|(_, value)| *value).ok_or_else(|| format!("'{text}' is not one of {}", known()))
 }
 
 /// Says what config.toml asks for that the command line does not.
@@ -123,6 +247,13 @@ fn say_what_is_kept(args: &Args, config: &QuantizationConfig) {
     if let (None, Some(calibrator)) = (args.calibrator, config.calibrator) {
         eprintln!("calibrator {calibrator}, as config.toml has it (--calibrator auto: all are tried)");
     }
+    let word = |name: &str, given: bool, is_off: bool| {
+        if !given && !is_off {
+            eprintln!("{name} as config.toml has it (--{name} off: without)");
+        }
+    };
+    word("equalize", args.equalize.is_some(), config.equalize.is_off());
+    word("bias-correction", args.bias_correction.is_some(), config.bias_correction.is_off());
     if args.int4.is_empty() && !config.int4.is_empty() {
         eprintln!("weights of four bits as config.toml has them (--int4 none: eight bits)");
     }
@@ -140,15 +271,44 @@ enum Choice {
 /// Most images that calibrators are judged by.
 const JUDGED: usize = 512;
 
-/// Calibrates on training images and quantizes; says which calibrator was taken.
+/// A quantized network, and what was done to its weights before.
+pub struct Made {
+    /// The network.
+    pub quantized: QuantizedNetwork,
+    /// What was done.
+    pub adjustments: Adjustments,
+}
+
+/// Calibrates on training images and quantizes; says which way was taken.
 pub fn quantize_with(
     network: &Network,
     weights: &Weights,
     training: &ImageSet,
     config: &QuantizationConfig,
-) -> anyhow::Result<QuantizedNetwork> {
-    let (calibration, _) = calibrate(network, weights, training, config)?;
-    quantize_by(network, weights, &calibration, training, config)
+) -> anyhow::Result<Made> {
+    let spinner = spinner("calibrating");
+    let images = training.take(config.calibration_images, config.seed)?;
+    let judged = training.take(JUDGED, config.seed.wrapping_add(1))?;
+    let needs_judge = leaves_open(network, config)? || !config.int4.is_empty();
+    let judge = if needs_judge { Some(Judge::new(network, weights, &judged)?) } else { None };
+    let chosen = quantize_best(network, weights, &images, config, judge.as_ref());
+    spinner.finish_and_clear();
+    let Chosen { int8, int4, adjustments, recipe, trials } = chosen?;
+    for trial in &trials {
+        print_trial(trial, trial.recipe == recipe);
+    }
+    let Some(int4) = int4 else { return Ok(Made { quantized: int8, adjustments }) };
+    if let Some(judge) = judge {
+        print_int4(&int4, &config.int4, judge.images(), &[judge.judge(&int8)?, judge.judge(&int4)?]);
+    }
+    Ok(Made { quantized: int4, adjustments })
+}
+
+/// Says what became of a way to quantize.
+fn print_trial(Trial { recipe, judgement }: &Trial, taken: bool) {
+    let mark = if taken { " (taken)" } else { "" };
+    let Judgement { divergence, agreement, .. } = judgement;
+    eprintln!("{recipe}: divergence {divergence:.5} nats, same class {}{mark}", percent(*agreement));
 }
 
 /// Quantizes with known intervals; says what weights of four bits cost, where some are wanted.
@@ -188,10 +348,7 @@ pub fn calibrate(
     let (taken, trials) = choose(network, weights, &observation, &Judge::new(network, weights, &judged)?)?;
     spinner.finish_and_clear();
     for trial in &trials {
-        let mark = if trial.calibrator == taken { " (taken)" } else { "" };
-        let agreement = percent(trial.agreement);
-        let Trial { calibrator, divergence, .. } = trial;
-        eprintln!("calibrator {calibrator}: divergence {divergence:.5} nats, same class {agreement}{mark}");
+        print_trial(trial, trial.recipe.calibrator == taken);
     }
     Ok((observation.calibration(taken), taken))
 }
@@ -217,7 +374,7 @@ fn print_int4(network: &QuantizedNetwork, int4: &Int4, images: usize, [int8, wit
         thousands(before.saturating_sub(after) as u64)
     );
     for (name, judgement) in [("int8", int8), ("int4", with_int4)] {
-        let Judgement { divergence, agreement, accuracy } = judgement;
+        let Judgement { divergence, agreement, accuracy, .. } = judgement;
         eprintln!(
             "  {name}: accuracy {} on {images} training images, divergence from float {divergence:.5} nats, same class {}",
             percent(*accuracy),
@@ -327,19 +484,28 @@ pub fn fitting(quantized: &QuantizedNetwork, chip: &Chip) -> anyhow::Result<(Vec
 }
 
 /// Writes the compiled model, unless the chip cannot hold it.
-pub fn write_checked(folder: &RunFolder, quantized: &QuantizedNetwork, chip: &Chip) -> anyhow::Result<Planned> {
-    let (file, plan) = fitting(quantized, chip)?;
-    folder.write_compiled(quantized, &file)?;
+pub fn write_checked(folder: &RunFolder, made: &Made, chip: &Chip) -> anyhow::Result<Planned> {
+    let (file, plan) = fitting(&made.quantized, chip)?;
+    made.adjustments.write(&folder.file(names::ADJUSTMENTS))?;
+    folder.write_compiled(&made.quantized, &file)?;
     Ok(plan)
 }
 
-fn report(folder: &RunFolder, chip: &Chip, plan: &Planned, json: bool) -> anyhow::Result<Verdict> {
+fn report(
+    folder: &RunFolder,
+    chip: &Chip,
+    plan: &Planned,
+    layers: &QuantizationError,
+    judgement: Option<&Judgement>,
+    json: bool,
+) -> anyhow::Result<Verdict> {
     let path = folder.file(names::MODEL);
     let (flash, ram) = (std::fs::metadata(&path)?.len(), u64::from(plan.file.arena_bytes));
     let bound = u64::from(plan.lower_bound);
     if json {
         let report = serde_json::json!({
             "model": path, "board": chip.name, "flash_bytes": flash, "ram_bytes": ram, "ram_lower_bound_bytes": bound,
+            "quantization": layers, "worst_layer": layers.worst().map(|layer| &layer.name), "agreement": judgement,
         });
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {

@@ -75,8 +75,8 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     println!("            {:.0} s", history.rows.last().map_or(0.0, |row| row.seconds));
 
     println!("3. quantize {} training digits for calibration, compile", config.quantization.calibration_images);
-    let quantized = quantize_with(&network, &weights, &training, &config.quantization)?;
-    write_checked(&folder, &quantized, &Chip::find(board.name, &Limits::default())?)?;
+    let made = quantize_with(&network, &weights, &training, &config.quantization)?;
+    write_checked(&folder, &made, &Chip::find(board.name, &Limits::default())?)?;
 
     println!("4. check    Burn, tract, the int8 runtime, and {} emulated by QEMU", board.name);
     let bundle = Bundle::open(folder.path())?;

@@ -9,7 +9,7 @@ use ocelli_host::config::Config;
 use ocelli_host::files::write_atomically;
 use ocelli_host::interchange::onnx_import;
 use ocelli_host::interchange::tflite::{self, ImportOptions, Imported};
-use ocelli_host::quantize::QuantizedNetwork;
+use ocelli_host::quantize::{BiasCorrection, Equalization, QuantizedNetwork};
 use ocelli_host::run::{RunFolder, names, read_labels};
 use std::path::Path;
 use std::path::PathBuf;
@@ -113,6 +113,8 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
             let folder = RunFolder::create(&out)?;
             let mut config = Config::default();
             config.target.board.clone_from(&args.board);
+            config.quantization.equalize = Equalization::Auto;
+            config.quantization.bias_correction = BiasCorrection::Auto;
             folder.write_trained(&network, &weights, &labels, &config)?;
             if args.json {
                 println!("{}", serde_json::json!({ "run": out, "quantized": false }));

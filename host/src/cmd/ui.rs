@@ -130,6 +130,27 @@ pub fn load_training(
     seed: u64,
 ) -> anyhow::Result<TrainingSets> {
     network.check_labels(source.labels())?;
+    let held_out = config.holdout(source, seed);
+    let (training, validation) = load_any(config, source, network, seed)?;
+    let own = source.validation_split();
+    let watched_by = match (held_out, own) {
+        (Holdout::Last(_), _) => "the last of the training set",
+        (Holdout::LastOfEach(_), _) => "the last of each class of the training set",
+        (Holdout::Drawn { .. }, None) => "drawn from the training set",
+        (Holdout::Drawn { .. }, Some(Split::Test)) => "the test set",
+        (Holdout::Drawn { .. }, Some(_)) => "the validation set",
+    };
+    let by_test_set = own == Some(Split::Test) && matches!(held_out, Holdout::Drawn { .. });
+    Ok(TrainingSets { training, validation, watched_by: watched_by.to_owned(), by_test_set })
+}
+
+/// As [`load_training`], whatever the classes of the images are.
+pub fn load_any(
+    config: &DatasetConfig,
+    source: &DataSource,
+    network: &Network,
+    seed: u64,
+) -> anyhow::Result<(ImageSet, ImageSet)> {
     let (memory, held_out) = (config.memory_bytes()?, config.holdout(source, seed));
     let (training, validation) =
         with_bar(|progress| Ok(source.training_images(&network.input, memory, held_out, progress)?))?;
@@ -141,16 +162,7 @@ pub fn load_training(
         training.len(),
         validation.len()
     );
-    let own = source.validation_split();
-    let watched_by = match (held_out, own) {
-        (Holdout::Last(_), _) => "the last of the training set",
-        (Holdout::LastOfEach(_), _) => "the last of each class of the training set",
-        (Holdout::Drawn { .. }, None) => "drawn from the training set",
-        (Holdout::Drawn { .. }, Some(Split::Test)) => "the test set",
-        (Holdout::Drawn { .. }, Some(_)) => "the validation set",
-    };
-    let by_test_set = own == Some(Split::Test) && matches!(held_out, Holdout::Drawn { .. });
-    Ok(TrainingSets { training, validation, watched_by: watched_by.to_owned(), by_test_set })
+    Ok((training, validation))
 }
 
 /// Says what is trained on and what the training is watched by.

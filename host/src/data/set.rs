@@ -84,6 +84,18 @@ impl ImageSet {
         }
     }
 
+    /// The same images for a network of other classes: which of those is right is not known, every target is the first.
+    #[must_use]
+    pub fn of_other_classes(mut self, classes: &[String]) -> Self {
+        let (labels, targets) = match &mut self {
+            Self::Memory(set) => (&mut set.labels, &mut set.targets),
+            Self::Streamed(set) => (&mut set.labels, &mut set.targets),
+        };
+        *labels = classes.to_vec();
+        targets.fill(0);
+        self
+    }
+
     fn source(&self) -> &dyn ImageSource {
         match self {
             Self::Memory(set) => set,

@@ -1,14 +1,22 @@
 //! From float to int8 in TensorFlow Lite's scheme: activations per tensor, weights symmetric per output channel, bias int32.
 
+mod adjust;
+mod bias;
 mod calibrate;
+mod equalize;
 mod histogram;
 mod int4;
 mod network;
+mod prepare;
 mod ranges;
 
+pub use adjust::Adjustments;
+pub use bias::{Corrections, corrected, corrections};
 pub use calibrate::{Calibration, Calibrator, Observation, Range};
+pub use equalize::{Equalize, Factors, Peaks, equalized, factors, peaks, plain, scaled_outputs};
 pub use int4::{Int4, LARGE_WEIGHTS};
 pub use network::{INT4_MAX, QuantParams, QuantizedLayer, QuantizedNetwork, QuantizedWeights, pixel_lut};
+pub use prepare::{BiasCorrection, Equalization, Prepared, Recipe};
 pub use ranges::{Accuracies, TrainedRanges};
 
 use crate::network::{Network, NetworkError, Node, Weights, channel_of};
@@ -50,6 +58,12 @@ pub struct QuantizationConfig {
     /// nearest to its float self.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calibrator: Option<Calibrator>,
+    /// `"off"`, `"weights"`, `"activations"` or `"auto"`: whether channels of unlike ranges are brought nearer to each other.
+    #[serde(skip_serializing_if = "Equalization::is_off")]
+    pub equalize: Equalization,
+    /// `"off"`, `"on"` or `"auto"`: whether biases make up for what quantization moves the means by.
+    #[serde(skip_serializing_if = "BiasCorrection::is_off")]
+    pub bias_correction: BiasCorrection,
     /// Dense layers whose weights get four bits.
     #[serde(skip_serializing_if = "Int4::is_empty")]
     pub int4: Int4,
@@ -86,6 +100,8 @@ impl Default for QuantizationConfig {
         Self {
             calibration_images: 512,
             calibrator: None,
+            equalize: Equalization::Off,
+            bias_correction: BiasCorrection::Off,
             int4: Int4::default(),
             seed: 1,
             quantize: Method::Ptq,
@@ -270,7 +286,12 @@ mod tests {
         ] {
             assert!(read(text).unwrap().validate().unwrap_err().to_string().contains(expected), "{text}");
         }
-        for (text, expected) in [("quantize = \"int4\"", "ptq"), ("ranges = \"fixed\"", "averaged")] {
+        for (text, expected) in [
+            ("quantize = \"int4\"", "ptq"),
+            ("ranges = \"fixed\"", "averaged"),
+            ("equalize = \"on\"", "activations"),
+            ("bias_correction = true", "bias_correction"),
+        ] {
             assert!(read(text).unwrap_err().contains(expected), "{text}");
         }
     }

@@ -6,7 +6,7 @@ use crate::check::{OBSERVED_IMAGES, observe};
 use crate::data::Dataset;
 use crate::interchange::qdq;
 use crate::network::Node;
-use crate::quantize::QuantParams;
+use crate::quantize::{QuantParams, scaled_outputs};
 use crate::run::Bundle;
 use crate::train::{Batches, Classifier, device, input_tensor};
 use ocelli::ir::Op;
@@ -42,6 +42,23 @@ pub struct LayerError {
     pub max_steps: f64,
 }
 
+impl QuantizationError {
+    /// The layer of the lowest signal-to-noise ratio; the softmax, whose steps are fixed, is left out.
+    #[must_use]
+    pub fn worst(&self) -> Option<&LayerError> {
+        let last = self.layers.len().saturating_sub(1);
+        let layers = self.layers.iter().take(last).filter_map(|layer| Some((layer, layer.snr_db?)));
+        layers.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(layer, _)| layer)
+    }
+
+    /// The worst layer, as a line.
+    #[must_use]
+    pub fn worst_in_words(&self) -> Option<String> {
+        let LayerError { name, snr_db, .. } = self.worst()?;
+        Some(format!("worst layer: {name}, {:.1} dB of signal over quantization noise", (*snr_db)?))
+    }
+}
+
 /// Runs the first images of a set, which `on` names, through both networks.
 ///
 /// # Errors
@@ -52,6 +69,7 @@ pub fn quantization_error(bundle: &Bundle, data: &Dataset, on: String) -> anyhow
     let network = qdq::import(&bundle.network, &bundle.qdq, &labels)?;
     let frames = observe(bundle, &network, &data)?;
     let float = float_outputs(bundle, &data)?;
+    let factors = scaled_outputs(&bundle.network, &bundle.adjustments.factors)?;
     let mut layers = Vec::new();
     for (index, layer) in network.layers.iter().enumerate() {
         let int8: Vec<i8> =
@@ -64,7 +82,9 @@ pub fn quantization_error(bundle: &Bundle, data: &Dataset, on: String) -> anyhow
             of_node(&layer.node)
         };
         if let Some(reference) = reference.filter(|reference| reference.len() == int8.len() && !int8.is_empty()) {
-            layers.push(layer_error(&layer.node.name, &int8, layer.output, &reference));
+            // equalized channels stand for the float ones divided by a factor
+            let factors = factors.get(&layer.node.name).map_or(&[1.0][..], Vec::as_slice);
+            layers.push(layer_error(&layer.node.name, &int8, (layer.output, factors), &reference));
         }
     }
     Ok(QuantizationError { on, images: data.len(), layers })
@@ -93,12 +113,13 @@ fn softmax(logits: &[f32], classes: usize) -> Vec<f32> {
     logits.chunks_exact(classes.max(1)).flat_map(row).collect()
 }
 
-fn layer_error(name: &str, int8: &[i8], params: QuantParams, float: &[f32]) -> LayerError {
+/// The error of an int8 output, whose channels, the innermost axis, were divided by factors.
+fn layer_error(name: &str, int8: &[i8], (params, factors): (QuantParams, &[f32]), float: &[f32]) -> LayerError {
     let step = f64::from(params.scale);
     let (mut signal, mut noise, mut sum, mut largest) = (0.0, 0.0, 0.0, 0.0_f64);
-    for (&q, &reference) in int8.iter().zip(float) {
+    for ((&q, &reference), &factor) in int8.iter().zip(float).zip(factors.iter().cycle()) {
         let reference = f64::from(reference);
-        let difference = step * f64::from(i32::from(q) - params.zero_point) - reference;
+        let difference = step * f64::from(factor) * f64::from(i32::from(q) - params.zero_point) - reference;
         signal += reference * reference;
         noise += difference * difference;
         sum += difference.abs();
@@ -122,11 +143,14 @@ mod tests {
     fn an_error_is_told_in_decibels_and_steps() {
         // 0, 1, 2 and 4 steps of 1/2, read as 0, 0.5, 1.25 and 2
         let params = QuantParams { scale: 0.5, zero_point: -128 };
-        let error = layer_error("a", &[-128, -127, -126, -124], params, &[0.0, 0.5, 1.25, 2.0]);
+        let error = layer_error("a", &[-128, -127, -126, -124], (params, &[1.0]), &[0.0, 0.5, 1.25, 2.0]);
         assert_eq!((error.values, error.max_steps, error.mean_steps), (4, 0.5, 0.125));
         let expected = 10.0 * ((0.25 + 1.5625 + 4.0) / 0.0625_f64).log10();
         assert!((error.snr_db.unwrap() - expected).abs() < 1e-12);
-        assert_eq!(layer_error("a", &[-128], params, &[0.0]).snr_db, None);
+        assert_eq!(layer_error("a", &[-128], (params, &[1.0]), &[0.0]).snr_db, None);
+        // two channels, the second divided by 3
+        let equalized = layer_error("a", &[-127, -127, -126, -126], (params, &[1.0, 3.0]), &[0.5, 1.5, 1.0, 2.5]);
+        assert_eq!(equalized.max_steps, 1.0);
     }
 
     #[test]

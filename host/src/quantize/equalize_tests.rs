@@ -1,0 +1,241 @@
+use super::*;
+use crate::check::tract::TractModel;
+use crate::data::{Dataset, ImageSource};
+use crate::interchange::onnx::{self, INPUT};
+use crate::quantize::{Adjustments, Calibrator, Int4, Prepared, quantize};
+use crate::train::device;
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+/// A convolution, a depthwise one behind zeros around it, a pool, a pointwise one, and two dense layers.
+const NET: &str = r#"
+name = "t"
+[input]
+height = 8
+width = 8
+color = "rgb"
+mean = [0.5, 0.5, 0.5]
+std = [0.5, 0.5, 0.5]
+[[layer]]
+type = "conv2d"
+name = "first"
+filters = 8
+kernel = 3
+use_bias = false
+[[layer]]
+type = "batch_norm"
+name = "norm"
+[[layer]]
+type = "ACTIVATION"
+name = "active"
+[[layer]]
+type = "zero_padding2d"
+name = "pad"
+padding = 1
+[[layer]]
+type = "depthwise_conv2d"
+name = "depthwise"
+kernel = 3
+activation = "ACTIVATION"
+[[layer]]
+type = "max_pool2d"
+name = "pool"
+pool = 2
+[[layer]]
+type = "conv2d"
+name = "point"
+filters = 6
+kernel = 1
+activation = "relu"
+[[layer]]
+type = "flatten"
+name = "flat"
+[[layer]]
+type = "dense"
+name = "hidden"
+units = 5
+activation = "relu"
+[[layer]]
+type = "dense"
+name = "end"
+units = 3
+activation = "softmax"
+"#;
+
+const SEED: u64 = 7;
+
+fn network(activation: &str) -> Network {
+    Network::from_toml(&NET.replace("ACTIVATION", activation), "net.toml").unwrap()
+}
+
+/// Weights whose channels are of very unlike sizes: each output channel is up to a hundred times the next one's, and what reads it makes
+/// up for that, as trained depthwise networks have it.
+fn unlike_weights(network: &Network, rng: &mut ChaCha8Rng) -> Weights {
+    let mut weights = Weights::initial(network, rng).unwrap();
+    let channels: Vec<f32> = (0..8).map(|c| 10.0_f32.powf(c as f32 / 3.5 - 1.5)).collect();
+    let mut first = weights.layer("first").unwrap().clone();
+    for (at, weight) in first.kernel.iter_mut().enumerate() {
+        *weight *= channels[at / 27];
+    }
+    weights.insert("first", first);
+    let mut norm = weights.norm("norm").unwrap().clone();
+    norm.beta = (0..8).map(|c| channels[c] * rng.random_range(0.0..0.4)).collect();
+    weights.insert_norm("norm", norm);
+    let mut depthwise = weights.layer("depthwise").unwrap().clone();
+    for (at, weight) in depthwise.kernel.iter_mut().enumerate() {
+        *weight = (weight.abs() + 0.05) * (1.0 + 0.5 * channels[7 - at % 8]) / channels[at % 8];
+    }
+    weights.insert("depthwise", depthwise);
+    let mut point = weights.layer("point").unwrap().clone();
+    for (at, weight) in point.kernel.iter_mut().enumerate() {
+        *weight /= 1.0 + 0.5 * channels[7 - at % 8];
+    }
+    weights.insert("point", point);
+    weights
+}
+
+fn images(network: &Network, count: usize, rng: &mut ChaCha8Rng) -> Dataset {
+    let size = network.input.shape.elements().unwrap() as usize;
+    Dataset {
+        labels: ["a", "b", "c"].map(str::to_owned).to_vec(),
+        shape: network.input.shape,
+        pixels: (0..count * size).map(|_| rng.random()).collect(),
+        targets: vec![0; count],
+        names: (0..count).map(|i| i.to_string()).collect(),
+        skipped: Vec::new(),
+    }
+}
+
+/// The logits in tract, image after image.
+fn in_tract(network: &Network, weights: &Weights, images: &Dataset) -> Vec<f32> {
+    let model = onnx::export(network, weights, &images.labels).unwrap();
+    let tract = TractModel::new(&model, INPUT, "end").unwrap();
+    let normalized = |i: usize| -> Vec<f32> {
+        images.input(i).iter().enumerate().map(|(at, &v)| network.input.normalize(at % 3, v)).collect()
+    };
+    (0..images.len()).flat_map(|i| tract.run_f32(&normalized(i)).unwrap()).collect()
+}
+
+/// The largest ratio of two output channels' peaks.
+fn disparity(peaks: &[f32]) -> f32 {
+    let live = || peaks.iter().copied().filter(|&peak| peak > 0.0);
+    live().fold(0.0, f32::max) / live().fold(f32::INFINITY, f32::min)
+}
+
+#[test]
+fn equalization_leaves_the_float_function_as_it_was() {
+    for activation in ["relu", "relu6"] {
+        let mut rng = ChaCha8Rng::seed_from_u64(SEED);
+        let network = network(activation);
+        let weights = unlike_weights(&network, &mut rng);
+        let images = images(&network, 12, &mut rng);
+        let device = device("flex").unwrap();
+        let before = in_tract(&network, &weights, &images);
+        let seen = peaks(&network, &weights, &images, &device).unwrap();
+        for by in [Equalize::Weights, Equalize::Activations] {
+            let factors = factors(&network, &weights, &seen, by).unwrap();
+            let names: Vec<&str> = factors.keys().map(String::as_str).collect();
+            assert_eq!(names, ["depthwise", "first", "hidden", "point"], "{activation}, {by}");
+            let adjustments = Adjustments { factors, ..Adjustments::default() };
+            let (plain, equalized) = adjustments.equalized(&network, &weights).unwrap();
+            assert_eq!(plain.nodes().unwrap(), network.nodes().unwrap());
+            let after = in_tract(&plain, &equalized, &images);
+            let largest = before.iter().fold(0.0_f32, |largest, v| largest.max(v.abs()));
+            for (a, b) in before.iter().zip(&after) {
+                assert!((a - b).abs() <= 2e-5 * largest, "{activation}, {by}: {a} {b}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_channel_that_reaches_the_cap_keeps_its_range() {
+    let mut rng = ChaCha8Rng::seed_from_u64(SEED);
+    let network = network("relu6");
+    let weights = unlike_weights(&network, &mut rng);
+    let images = images(&network, 12, &mut rng);
+    let seen = peaks(&network, &weights, &images, &device("flex").unwrap()).unwrap();
+    let peak = &seen["first"];
+    let capped = (0..8).filter(|&c| peak[c] == 6.0).count();
+    assert!((1..8).contains(&capped), "{peak:?}");
+    for by in [Equalize::Weights, Equalize::Activations] {
+        let factors = &factors(&network, &weights, &seen, by).unwrap()["first"];
+        for (factor, peak) in factors.iter().zip(peak) {
+            if *peak == 6.0 {
+                assert_eq!(*factor, 1.0, "{by}");
+            }
+            assert!(peak / factor <= 6.0, "{by}: {peak} / {factor}");
+        }
+    }
+}
+
+#[test]
+fn ranges_come_nearer_to_each_other() {
+    let mut rng = ChaCha8Rng::seed_from_u64(SEED);
+    let network = network("relu");
+    let weights = unlike_weights(&network, &mut rng);
+    let images = images(&network, 12, &mut rng);
+    let device = device("flex").unwrap();
+    let seen = peaks(&network, &weights, &images, &device).unwrap();
+    let nodes = network.nodes().unwrap();
+    let first = nodes.iter().find(|node| node.name == "first").unwrap();
+    let plainly = disparity(&output_ranges(first, weights.folded(&network).unwrap().layer("first").unwrap()));
+    let by_weights = factors(&network, &weights, &seen, Equalize::Weights).unwrap();
+    let equal = equalized(&network, &weights, &by_weights).unwrap();
+    let balanced = disparity(&output_ranges(first, equal.layer("first").unwrap()));
+    assert!(plainly > 50.0 && balanced < 0.5 * plainly, "{plainly} {balanced}");
+    // what a depthwise convolution reads is made wholly alike
+    let by_values = factors(&network, &weights, &seen, Equalize::Activations).unwrap();
+    let peak: Vec<f32> = seen["first"].iter().zip(&by_values["first"]).map(|(peak, factor)| peak / factor).collect();
+    assert!(disparity(&seen["first"]) > 20.0 && disparity(&peak) < 4.0, "{:?} {peak:?}", seen["first"]);
+}
+
+#[test]
+fn without_factors_the_same_bytes_are_made() {
+    let mut rng = ChaCha8Rng::seed_from_u64(SEED);
+    let network = network("relu6");
+    let weights = unlike_weights(&network, &mut rng);
+    let images = images(&network, 12, &mut rng);
+    let device = device("flex").unwrap();
+    let calibration = super::super::Observation::collect(&network, &weights, &images, &device).unwrap();
+    let calibration = calibration.calibration(Calibrator::MinMax);
+    let expected = quantize(&network, &weights, &calibration, &images.labels).unwrap();
+    let prepared = Prepared::new(&network, &weights, Equalize::Off, &images, &device).unwrap();
+    let (made, adjustments) = prepared.quantize(Calibrator::MinMax, false, &Int4::default()).unwrap();
+    assert!(adjustments.is_empty());
+    assert_eq!(made, expected);
+}
+
+#[test]
+fn channels_of_unlike_ranges_lose_far_less() {
+    let mut rng = ChaCha8Rng::seed_from_u64(SEED);
+    let network = network("relu");
+    let weights = unlike_weights(&network, &mut rng);
+    let images = images(&network, 24, &mut rng);
+    let device = device("flex").unwrap();
+    let judge = crate::check::Judge::new(&network, &weights, &images).unwrap();
+    let snr = |by: Equalize| {
+        let prepared = Prepared::new(&network, &weights, by, &images, &device).unwrap();
+        let (quantized, _) = prepared.quantize(Calibrator::MinMax, false, &Int4::default()).unwrap();
+        judge.judge(&quantized).unwrap().snr_db.unwrap()
+    };
+    let (off, by_weights, by_values) = (snr(Equalize::Off), snr(Equalize::Weights), snr(Equalize::Activations));
+    assert!(by_weights > off + 6.0, "{off} {by_weights}");
+    assert!(by_values > off + 6.0, "{off} {by_values}");
+    assert_eq!(images.targets().len(), 24);
+}
+
+#[test]
+fn a_residual_is_left_alone() {
+    let text = NET.replace("ACTIVATION", "relu").replace(
+        "[[layer]]\ntype = \"flatten\"",
+        "[[layer]]\ntype = \"conv2d\"\nname = \"branch\"\nfilters = 6\nkernel = 1\n\
+         [[layer]]\ntype = \"add\"\nname = \"sum\"\ninputs = [\"point\", \"branch\"]\n[[layer]]\ntype = \"flatten\"",
+    );
+    let network = Network::from_toml(&text, "net.toml").unwrap();
+    let nodes = network.nodes().unwrap();
+    let named: Vec<(&str, &str)> =
+        pairs(&nodes).iter().map(|p| (nodes[p.first].name.as_str(), nodes[p.second].name.as_str())).collect();
+    assert_eq!(named, [("first", "depthwise"), ("depthwise", "point"), ("hidden", "end")]);
+}

@@ -1,0 +1,131 @@
+//! A float network from elsewhere, quantized with pictures of other classes than its own: equalized, biases corrected, judged by tract,
+//! and the same bytes every time.
+
+use crate::commands::{done, json, ocelli, photos};
+use ocelli_host::interchange::onnx;
+use ocelli_host::network::{Network, Weights};
+use ocelli_host::run::{Bundle, RunFolder, Trained};
+use prost::Message;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use std::path::Path;
+
+const NET: &str = r#"
+name = "theirs"
+[input]
+height = 12
+width = 12
+color = "rgb"
+mean = [0.5, 0.5, 0.5]
+std = [0.5, 0.5, 0.5]
+[[layer]]
+type = "conv2d"
+name = "first"
+filters = 8
+kernel = 3
+stride = 2
+padding = "same"
+activation = "relu6"
+[[layer]]
+type = "depthwise_conv2d"
+name = "depthwise"
+kernel = 3
+padding = "same"
+activation = "relu6"
+[[layer]]
+type = "conv2d"
+name = "point"
+filters = 6
+kernel = 1
+activation = "relu6"
+[[layer]]
+type = "global_average_pool2d"
+name = "pool"
+[[layer]]
+type = "dense"
+name = "end"
+units = 5
+activation = "softmax"
+"#;
+
+/// An imported network: channels of the first layer up to thirty times as large as others.
+fn import(at: &Path) {
+    let network = Network::from_toml(NET, "net.toml").unwrap();
+    let mut weights = Weights::initial(&network, &mut ChaCha8Rng::seed_from_u64(4)).unwrap();
+    let mut first = weights.layer("first").unwrap().clone();
+    for (weight, channel) in first.kernel.iter_mut().zip((0..8).flat_map(|c| [c; 27])) {
+        *weight *= 0.05 * 1.6_f32.powi(channel);
+    }
+    weights.insert("first", first);
+    let labels = ["a", "b", "c", "d", "e"].map(str::to_owned);
+    std::fs::write(at.join("theirs.onnx"), onnx::export(&network, &weights, &labels).unwrap().encode_to_vec()).unwrap();
+    done(&["import", "theirs.onnx", "--out", "run"], at);
+}
+
+#[test]
+fn pictures_of_other_classes_quantize_a_network_from_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    photos(&at.join("photos"));
+    import(at);
+    let config = Trained::open(&at.join("run")).unwrap().config;
+    assert!(
+        !config.quantization.equalize.is_off() && !config.quantization.bias_correction.is_off(),
+        "an import tries all"
+    );
+
+    let compare = json(&["compile", "run", "--data", "photos", "--compare", "4", "--json"], at);
+    assert_eq!(compare["trials"].as_array().map(Vec::len), Some(4 * 3 * 2));
+    assert!(!at.join("run/model.ocelli").exists(), "nothing is written");
+
+    let flags = ["--equalize", "activations", "--bias-correction", "on", "--calibrator", "min-max"];
+    let report = json(&[&["compile", "run", "--data", "photos", "--json"], &flags[..]].concat(), at);
+    let layers = report["quantization"]["layers"].as_array().unwrap();
+    let lowest = layers[..layers.len() - 1].iter().min_by(|a, b| snr(a).total_cmp(&snr(b))).unwrap();
+    assert_eq!(report["worst_layer"], lowest["name"]);
+    assert!(report["agreement"]["agreement"].as_f64().unwrap() >= 0.5, "{report}");
+    let adjustments = Bundle::open(&at.join("run")).unwrap().adjustments;
+    assert!(adjustments.factors.contains_key("first") && adjustments.biases.contains_key("end"), "{adjustments:?}");
+
+    // the choice is kept: without flags the same bytes are made
+    let files = ["model.ocelli", "model.qdq.onnx", "adjustments.toml"].map(|name| at.join("run").join(name));
+    let read = || files.each_ref().map(|path| std::fs::read(path).unwrap());
+    let before = read();
+    done(&["compile", "run"], at);
+    assert_eq!(before, read());
+
+    // every weight is the float one with these adjustments, and tract agrees layer by layer
+    let check = json(&["check", "run", "photos", "--images", "6", "--no-device", "--json"], at);
+    assert_eq!(
+        (&check["passed"], &check["own_classes"], &check["report"]["images"]),
+        (&true.into(), &false.into(), &6.into())
+    );
+    assert!(done(&["check", "run", "photos", "--images", "6", "--no-device"], at).contains("worst layer: "));
+    let text = std::fs::read_to_string(&files[2]).unwrap();
+    std::fs::write(&files[2], text.replacen("first = [", "first = [1.5, ", 1)).unwrap();
+    let output = ocelli(&["check", "run", "photos", "--no-device"], at);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("compile it again"));
+
+    done(&["compile", "run", "--equalize", "off", "--bias-correction", "off"], at);
+    assert!(!files[2].exists(), "nothing is adjusted any more");
+    let check = json(&["check", "run", "photos", "--images", "6", "--no-device", "--json"], at);
+    assert_eq!(check["passed"], true);
+}
+
+fn snr(layer: &serde_json::Value) -> f64 {
+    layer["snr_db"].as_f64().unwrap_or(f64::INFINITY)
+}
+
+#[test]
+fn a_training_of_ours_still_refuses_pictures_of_other_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    photos(&at.join("photos"));
+    import(at);
+    let run = RunFolder::create(&at.join("run")).unwrap();
+    std::fs::write(run.file("history.csv"), "epoch\n").unwrap();
+    let output = ocelli(&["compile", "run", "--data", "photos"], at);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("trained on other classes (a, b, c, d, e)"));
+}
