@@ -2,7 +2,7 @@
 //! the sizes of the whole image.
 
 use crate::aligned::Aligned;
-use crate::boards::Board;
+use crate::boards::{Board, Updates};
 use crate::elf::Sizes;
 use ocelli::image::FrameConverter;
 use ocelli::model::records::layout;
@@ -60,6 +60,11 @@ impl ModelNeeds {
         }
         let scratch_words = FrameConverter::scratch_words(model.input_shape());
         Ok(Self { file: bytes(file.len()), arena: model.arena_bytes().into(), converter: 4 * bytes(scratch_words) })
+    }
+
+    /// The same for a firmware that takes other models too.
+    pub(crate) fn for_updates(self, updates: Updates) -> Self {
+        Self { arena: self.arena.max(updates.arena_bytes.into()), ..self }
     }
 
     /// Refuses a model that leaves the classifier on the board no room for the stack, or for the model itself.
