@@ -210,7 +210,12 @@ pub struct NotUpdatable {
 impl fmt::Display for NotUpdatable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = BOARDS.iter().filter(|board| board.updates.is_some()).map(|board| board.name).collect();
-        write!(f, "the firmware of {} takes no models over a line; the boards that do: {}", self.board, names.join(", "))
+        write!(
+            f,
+            "the firmware of {} takes no models over a line; the boards that do: {}",
+            self.board,
+            names.join(", ")
+        )
     }
 }
 

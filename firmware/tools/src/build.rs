@@ -186,8 +186,17 @@ pub fn build_chatty(
     target_dir: Option<&Path>,
 ) -> Result<Firmware, BuildError> {
     let log = Level::Debug;
-    let program =
-        Program { board, toolchain, name: None, model: Some(model), optimize: None, log, key: None, updates: None, target_dir };
+    let program = Program {
+        board,
+        toolchain,
+        name: None,
+        model: Some(model),
+        optimize: None,
+        log,
+        key: None,
+        updates: None,
+        target_dir,
+    };
     build_with_model(&program, model, ModelNeeds::check)
 }
 
@@ -471,4 +480,42 @@ fn sources_dir(board: &Board) -> Result<PathBuf, BuildError> {
 fn at(path: &Path) -> impl FnOnce(io::Error) -> BuildError {
     let path = path.to_owned();
     move |error| BuildError::File { path, error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boards::find;
+
+    #[test]
+    fn a_firmware_that_takes_models_ends_before_their_slots() {
+        let board = find("pico").unwrap();
+        let toolchain = Toolchain::Installed;
+        let program = Program {
+            board,
+            toolchain: &toolchain,
+            name: None,
+            model: None,
+            optimize: None,
+            log: Level::Info,
+            key: None,
+            updates: board.updates,
+            target_dir: None,
+        };
+        let sizes = |flash_bytes| Sizes { flash_bytes, ..Sizes::default() };
+        assert_eq!(fit::check_image(&program.memory(), &sizes(1 << 20)), Ok(()));
+        // what the linker says of an image that reaches into them
+        let linker = "rust-lld: error: section '.rodata' will not fit in region 'FLASH': overflowed by 10 bytes\n";
+        let refusal = fit::check_linker(&program.memory(), linker).unwrap_err();
+        assert_eq!(
+            program.explain(refusal).to_string(),
+            "the firmware needs 1048586 bytes of flash (the whole image, without the stack; 2 * 524288 bytes are kept for models that are \
+             pushed), pico has 1048576: use a network with fewer weights or a board with more flash"
+        );
+        let ram =
+            fit::check_image(&program.memory(), &Sizes { ram_static_bytes: 1 << 20, ..Sizes::default() }).unwrap_err();
+        assert!(!program.explain(ram).to_string().contains("pushed"));
+        let other = Program { updates: None, ..program };
+        assert_eq!(fit::check_image(&other.memory(), &sizes(2 << 20)), Ok(()));
+    }
 }

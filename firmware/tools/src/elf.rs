@@ -130,7 +130,8 @@ mod tests {
     fn gaps_before_aligned_sections_are_taken_too() {
         let place = |start, bytes, align| Place { start, bytes, align };
         // a ring of 4 KB, aligned to its size, behind a few initialized variables: the RAM between is lost
-        let places = vec![place(0x2000_1000, 0x3000, 0x1000), place(0x2000_0000, 0x38, 4), place(0x2000_4000, 0x400, 4)];
+        let places =
+            vec![place(0x2000_1000, 0x3000, 0x1000), place(0x2000_0000, 0x38, 4), place(0x2000_4000, 0x400, 4)];
         assert_eq!(taken(places), 0x4400);
         // another memory
         assert_eq!(taken(vec![place(0x2000_0000, 16, 4), place(0x2004_0000, 16, 8)]), 32);

@@ -231,6 +231,16 @@ mod tests {
     }
 
     #[test]
+    fn a_firmware_that_takes_models_needs_the_memory_that_they_may_need() {
+        let board = find("pico").unwrap();
+        let (_, updates) = board.updatable().unwrap();
+        let needs = ModelNeeds::of(&golden(64)).unwrap().for_updates(updates);
+        assert_eq!((needs.arena, needs.check(board)), (updates.arena_bytes.into(), Ok(())));
+        let larger = ModelNeeds::of(&golden(1 << 20)).unwrap().for_updates(updates);
+        assert!(larger.check(board).unwrap_err().parts.contains("working memory 1048576"));
+    }
+
+    #[test]
     fn what_the_linker_refuses_is_too_large() {
         let board = find("qemu-microbit").unwrap();
         assert_eq!(check_linker(board, "error: undefined symbol: 'RAM'"), Ok(()));

@@ -119,8 +119,12 @@ mod tests {
     #[test]
     fn with_a_key_a_model_needs_its_signature() {
         let mut arena = Arena::<4096>::new();
-        let mut judge =
-            ModelJudge::<EVERY_KIND> { arena: arena.bytes_mut(), scratch_words: 0, classes: 0, key: Some(&OneSignature) };
+        let mut judge = ModelJudge::<EVERY_KIND> {
+            arena: arena.bytes_mut(),
+            scratch_words: 0,
+            classes: 0,
+            key: Some(&OneSignature),
+        };
         assert_eq!(judge.judge(&TINY.0, Some(&[7; 64])), Ok(()));
         assert_eq!(judge.judge(&TINY.0, Some(&[8; 64])), Err(Refusal::Signature));
         assert_eq!(judge.judge(&TINY.0, None), Err(Refusal::Unsigned));

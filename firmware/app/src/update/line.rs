@@ -74,7 +74,8 @@ impl<const KINDS: u32> Kit<'_, KINDS> {
 impl<const KINDS: u32> Judge for Kit<'_, KINDS> {
     fn judge(&mut self, model: &[u8], signature: Option<&Signature>) -> Result<(), Refusal> {
         let Self { memory: Memory { arena, scratch, .. }, classes, key, .. } = self;
-        ModelJudge::<KINDS> { arena, scratch_words: scratch.len(), classes: *classes, key: *key }.judge(model, signature)
+        ModelJudge::<KINDS> { arena, scratch_words: scratch.len(), classes: *classes, key: *key }
+            .judge(model, signature)
     }
 }
 

@@ -39,7 +39,7 @@ pub struct Wires {
 pub fn start(nvmc: Peri<'static, NVMC>, wires: Wires) -> Updates<impl ModelFlash, impl Line> {
     let Wires { uart, timer, channels, rxd, txd } = wires;
     let mut config = uarte::Config::default();
-    config.baudrate = Baudrate::BAUD115200;
+    config.baudrate = Baudrate::Baud115200;
     let (coming, going) = (once!([u8; 1024] = [0; 1024]), once!([u8; 128] = [0; 128]));
     let (first, second, group) = channels;
     let uart = BufferedUarte::new(uart, timer, first, second, group, rxd, txd, Irqs, config, coming, going);

@@ -24,7 +24,8 @@ use ocelli_board::{Updates, once};
 const FLASH_ADDRESS: usize = 0x0800_0000;
 /// The second bank, where the slots are.
 const BANK: usize = 1;
-const _: () = assert!(SLOTS_FIRST >= 0x10_0000, "the slots must lie in the second bank: the program runs from the first");
+const _: () =
+    assert!(SLOTS_FIRST >= 0x10_0000, "the slots must lie in the second bank: the program runs from the first");
 
 /// Starts the UART, with 115,200 bits a second, and finds the slots.
 pub fn start(

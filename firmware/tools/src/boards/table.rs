@@ -63,13 +63,8 @@ const NRF52840_DK: Board = Board {
 
 /// What both Picos have in common where models are kept, as the first one has it. The chip writes pages of 256 bytes; the HAL leaves the
 /// rest of a page as it is (W25Q16JV data sheet).
-const PICO_UPDATES: Updates = Updates {
-    slot_bytes: 512 << 10,
-    erase_bytes: 4 << 10,
-    write_bytes: 1,
-    arena_bytes: 128 << 10,
-    line: "USB serial",
-};
+const PICO_UPDATES: Updates =
+    Updates { slot_bytes: 512 << 10, erase_bytes: 4 << 10, write_bytes: 1, arena_bytes: 128 << 10, line: "USB serial" };
 
 /// What both Picos have in common, and the first one's chip.
 const PICO: Board = Board {

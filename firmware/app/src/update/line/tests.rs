@@ -67,8 +67,7 @@ fn frame(request: &Request<'_>) -> Vec<u8> {
 
 fn update(transfer: u32, model: &[u8]) -> Vec<Request<'_>> {
     let crc = model_crc(model).unwrap();
-    let mut requests =
-        vec![Request::Begin(Begin { transfer, length: model.len() as u32, crc, signature: &[] })];
+    let mut requests = vec![Request::Begin(Begin { transfer, length: model.len() as u32, crc, signature: &[] })];
     for (data, offset) in model.chunks(BLOCK_BYTES as usize).zip((0..).step_by(BLOCK_BYTES as usize)) {
         requests.push(Request::Block { transfer, offset, data });
     }

@@ -49,10 +49,11 @@ const REGION: Region = Region { first: 0, slot_bytes: (psram_flash::BYTES / 2) a
 #[cfg(not(feature = "signed"))]
 const KEY: Option<&dyn Verifier> = None;
 #[cfg(feature = "signed")]
-const KEY: Option<&dyn Verifier> = Some(match &ocelli_app::update::signature::ModelKey::from_hex(env!("OCELLI_MODEL_KEY")) {
-    Some(key) => key,
-    None => panic!("OCELLI_MODEL_KEY must have 64 hexadecimal digits"),
-});
+const KEY: Option<&dyn Verifier> =
+    Some(match &ocelli_app::update::signature::ModelKey::from_hex(env!("OCELLI_MODEL_KEY")) {
+        Some(key) => key,
+        None => panic!("OCELLI_MODEL_KEY must have 64 hexadecimal digits"),
+    });
 
 /// The board, with the memory that models work in.
 struct Board {
