@@ -54,7 +54,8 @@ struct Board {
 impl Judge for Board {
     fn judge(&mut self, model: &[u8], signature: Option<&Signature>) -> Result<(), Refusal> {
         // with a key here unsigned models are refused
-        ModelJudge::<EVERY_KIND> { arena: self.arena.bytes_mut(), scratch_words: 84, key: None }.judge(model, signature)
+        ModelJudge::<EVERY_KIND> { arena: self.arena.bytes_mut(), scratch_words: 84, classes: 0, key: None }
+            .judge(model, signature)
     }
 }
 

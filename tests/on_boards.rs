@@ -42,12 +42,21 @@ fn boards_are_listed_with_what_they_hold() {
     for part in ["two Cortex-M33F", "4,096 KB", "UF2 drive or debug probe", "never on hardware"] {
         assert!(line("pico2").contains(part), "{part}: {table}");
     }
+    assert!(table.contains(
+        "\npico takes other models by `ocelli push` when flashed with --updatable: over USB serial, of up to 512 KB"
+    ));
+    assert!(!table.contains("\nesp32-c3 takes"), "{table}");
     assert!(line("qemu-m4").contains("in QEMU") && !line("qemu-m4").contains("never"), "{table}");
 
     let boards = json(&["boards", "--json", "--model", &text(&repository("models/resnet8"))], at);
     let board = |name: &str| boards.as_array().unwrap().iter().find(|board| board["name"] == name).unwrap();
     assert_eq!((&board("pico")["holds_model"], &board("pico")["why_not"]), (&true.into(), &serde_json::Value::Null));
     assert_eq!(board("pico")["is_emulated"], false);
+    assert_eq!(
+        (&board("pico2")["updates_over"], &board("pico2")["slot_bytes"]),
+        (&"USB serial".into(), &1_048_576.into())
+    );
+    assert_eq!(board("qemu-m4").get("updates_over"), None);
     // 16,000 bytes of working memory alone are almost all of its 16 KB
     let small = board("qemu-microbit");
     assert_eq!((&small["ram_bytes"], &small["holds_model"]), (&16_384.into(), &false.into()));
@@ -75,6 +84,12 @@ fn what_cannot_be_flashed_is_known_before_anything_is_built() {
     assert!(error.contains("compiled for a PC") && error.contains("ocelli compile RUN --board pico2"), "{error}");
     assert!(refusal(&["--board", "arduino", "--model", &mnist()]).contains("no board is called `arduino`"));
     assert!(refusal(&["--board", "pico2", "--model", "nothing"]).contains("there is no model file nothing"));
+    for flag in [["--updatable"].as_slice(), &["--key", "nothing"]] {
+        let error = refusal(&[&["--board", "esp32-c3", "--model", &mnist(), "--build-only"], flag].concat());
+        assert!(error.contains("esp32-c3 takes no models over a line; the boards that do: pico, pico2"), "{error}");
+    }
+    let error = refusal(&["--board", "pico", "--model", &mnist(), "--build-only", "--key", "nothing"]);
+    assert!(error.contains("nothing: No such file"), "{error}");
     let error = refusal(&["--board", "qemu-m4", "--model", &mnist()]);
     assert!(error.contains("ocelli run --board qemu-m4"), "{error}");
 

@@ -1,14 +1,15 @@
-//! `cargo xtask boards`: builds the firmware of every real board, which cannot be run here, and says how large it is.
+//! `cargo xtask boards`: builds the firmware of every real board, which cannot be run here, and says how large it is: as it is, and where it
+//! can take other models over a line also with that.
 
 use crate::ci::firmware_clippy;
 use crate::process::root;
 use crate::setup::{self, Needs};
 use anyhow::{Context, Result};
-use ocelli_firmware_tools::boards::real;
-use ocelli_firmware_tools::build::build;
+use ocelli_firmware_tools::boards::{Board, real};
+use ocelli_firmware_tools::build::{Firmware, build, build_updatable};
 use ocelli_firmware_tools::toolchain::Toolchain;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The model in each.
 const MODEL: &str = "models/mnist-cnn/model.ocelli";
@@ -35,12 +36,32 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         println!("boards: builds the firmware of {}", board.name);
         let start = Instant::now();
         let firmware = build(board, &toolchain, &model, None).with_context(|| format!("firmware of {}", board.name))?;
-        rows.push((board, firmware, start.elapsed()));
+        let updatable = match board.updates {
+            Some(_) => Some(
+                build_updatable(board, &toolchain, &model, None, None)
+                    .with_context(|| format!("updatable firmware of {}", board.name))?,
+            ),
+            None => None,
+        };
+        rows.push(Row { board, firmware, updatable, time: start.elapsed() });
     }
+    print(&rows);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A board's firmware, and that which takes other models.
+struct Row {
+    board: &'static Board,
+    firmware: Firmware,
+    updatable: Option<Firmware>,
+    time: Duration,
+}
+
+fn print(rows: &[Row]) {
     println!("\n{MODEL} on the real boards, in bytes; RAM without the stack:");
     println!("| board | core | flash | of | RAM | of | camera | screen | flashed by | build s |");
     println!("| --- | --- | --: | --: | --: | --: | --- | --- | --- | --: |");
-    for (board, firmware, time) in &rows {
+    for Row { board, firmware, time, .. } in rows {
         println!(
             "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {:.0} |",
             board.name,
@@ -55,5 +76,21 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             time.as_secs_f64(),
         );
     }
-    Ok(ExitCode::SUCCESS)
+    println!("\nThe same, taking other models over a line (--updatable):");
+    println!("| board | flash | more than above | before the slots | a slot | RAM | of it working memory | line |");
+    println!("| --- | --: | --: | --: | --: | --: | --: | --- |");
+    for Row { board, firmware, updatable, .. } in rows {
+        let (Some(updatable), Ok((before, updates))) = (updatable, board.updatable()) else { continue };
+        println!(
+            "| {} | {} | {} | {} | {} | {} | {} | {} |",
+            board.name,
+            updatable.flash_bytes,
+            updatable.flash_bytes.saturating_sub(firmware.flash_bytes),
+            before.flash_bytes,
+            updates.slot_bytes,
+            updatable.ram_static_bytes,
+            updates.arena_bytes,
+            updates.line,
+        );
+    }
 }

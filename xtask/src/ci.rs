@@ -182,15 +182,24 @@ fn emulated_clippy() -> Result<()> {
     firmware_clippy(emulated())
 }
 
-/// Clippy, with warnings denied, for the firmware of boards.
+/// Clippy, with warnings denied, for the firmware of boards; where it can take other models, with that and signatures.
 pub fn firmware_clippy(boards: impl Iterator<Item = &'static Board>) -> Result<()> {
     for board in boards {
+        let mut features = board.features.to_vec();
+        features.extend(board.updates.is_some().then_some("signed"));
         let mut clippy = Toolchain::find(board.target)?.clippy().context(
             "the firmware's toolchain has no clippy; to install it: OCELLI_TOOLCHAIN=debian cargo xtask setup (with rustup: \
              rustup component add clippy)",
         )?;
         clippy.current_dir(board_dir(board)).args(["--release", "--locked", "--target", board.target]);
-        clippy.args(["--target-dir", "../../../target/firmware-clippy", "--features", &board.features.join(",")]);
+        clippy.args(["--target-dir", "../../../target/firmware-clippy", "--features", &features.join(",")]);
+        if let Ok((before, updates)) = board.updatable() {
+            clippy
+                .env("OCELLI_SLOTS_FIRST", before.flash_bytes.to_string())
+                .env("OCELLI_SLOT_BYTES", updates.slot_bytes.to_string())
+                .env("OCELLI_ARENA_BYTES", updates.arena_bytes.to_string())
+                .env("OCELLI_MODEL_KEY", "0".repeat(64));
+        }
         clippy.env("CARGO_ENCODED_RUSTFLAGS", board.rustflags.join("\u{1f}"));
         clippy.env("OCELLI_BOARD", board.name).env("OCELLI_MODEL", root().join(MODEL)).env("DEFMT_LOG", "info");
         process::run(clippy.args(["--", "-D", "warnings"]))?;

@@ -1,5 +1,5 @@
 //! What the firmware of the boards has in common, beside the portable part in `ocelli-app`: `run` is the loop with its log,
-//! [`mailbox`] shares a step with a second core, `stack` says how deep the stack has been.
+//! [`mailbox`] shares a step with a second core, [`slots`] is where models are kept that come over a line, `stack` says how deep the stack has been.
 #![no_std]
 #![deny(unsafe_op_in_unsafe_fn)]
 
@@ -11,13 +11,14 @@ pub mod mailbox;
 mod pins;
 #[cfg(all(feature = "run", target_os = "none"))]
 mod run;
+pub mod slots;
 #[cfg(target_os = "none")]
 pub mod stack;
 
 #[cfg(feature = "run")]
 pub use pins::ActiveLow;
 #[cfg(all(feature = "run", target_os = "none"))]
-pub use run::{Device, run};
+pub use run::{Device, Updates, run, run_updatable};
 
 /// A `&'static mut` to a variable of its own: `once!(TYPE = VALUE)`. Only for `main`, outside of loops.
 #[macro_export]
@@ -26,6 +27,25 @@ macro_rules! once {
         static mut VARIABLE: $kind = $value;
         // SAFETY: the variable has no name elsewhere, and `main`, which nothing calls but the start code, passes here once.
         unsafe { &mut *(&raw mut VARIABLE) }
+    }};
+}
+
+/// The key that pushed models must be signed by: that of `OCELLI_MODEL_KEY`, in a package built with its feature `signed`; otherwise none. For
+/// packages that depend on `ocelli-app`.
+#[macro_export]
+macro_rules! model_key {
+    () => {{
+        #[cfg(feature = "signed")]
+        {
+            static KEY: ocelli_app::update::signature::ModelKey =
+                match ocelli_app::update::signature::ModelKey::from_hex(env!("OCELLI_MODEL_KEY")) {
+                    Some(key) => key,
+                    None => panic!("OCELLI_MODEL_KEY must have 64 hexadecimal digits"),
+                };
+            Some(&KEY as &dyn ocelli_app::update::judge::Verifier)
+        }
+        #[cfg(not(feature = "signed"))]
+        None
     }};
 }
 

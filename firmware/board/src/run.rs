@@ -4,10 +4,12 @@ use crate::stack;
 use embedded_graphics::prelude::*;
 use embedded_hal::digital::OutputPin;
 use ocelli::team::Team;
-use ocelli_app::camera::{Camera, CameraError, Fault};
-use ocelli_app::classify::{ClassifierOf, Memory};
+use ocelli_app::camera::{Asked, Camera, CameraError, Fault, UntilAsked};
+use ocelli_app::classify::{ClassifierOf, ClassifyError, Memory};
 use ocelli_app::live::Live;
 use ocelli_app::screen::{Ink, LiveScreen};
+use ocelli_app::update::line::BLOCK_BYTES;
+use ocelli_app::update::{Kit, Line, ModelFlash, Receiver, Region, Store, serve};
 
 /// What is connected to a board.
 #[derive(Debug)]
@@ -22,6 +24,25 @@ pub struct Device<C, D, L, T> {
     pub led_class: usize,
     /// The cores that share the work.
     pub team: T,
+}
+
+/// What a board has that takes models over a line.
+pub struct Updates<F, L> {
+    /// The flash memory that keeps them.
+    pub flash: F,
+    /// Where their slots are in it.
+    pub region: Region,
+    /// The line.
+    pub line: L,
+    /// The memory for a frame on it: of [`FRAME_BYTES`](Self::FRAME_BYTES).
+    pub buffer: &'static mut [u8],
+    /// The label that lights the LED, whichever class of a model has it.
+    pub led_label: &'static str,
+}
+
+impl Updates<(), ()> {
+    /// Bytes of a frame on the line.
+    pub const FRAME_BYTES: usize = ocelli_app::update::frame::request_frame_bytes(BLOCK_BYTES as usize);
 }
 
 /// Classifies what the camera sees, for ever. A model that cannot be used is logged once, and then nothing happens any more.
@@ -44,47 +65,122 @@ where
         Ok(classifier) => classifier,
         Err(error) => stop(|| defmt::error!("the model cannot be used: {}", error)),
     };
-    let screen = LiveScreen::new(device.display.bounding_box());
-    let Ok(mut live) = Live::<'_, '_, _, KINDS, CLASSES>::new(classifier, screen) else {
-        stop(|| defmt::error!("the model has no classes"))
-    };
-    // A sensor that does not answer is tried again below.
-    if let Err(error) = device.camera.recover(Fault::Bus) {
-        defmt::error!("camera: {}", error);
-    }
+    device.set_up();
+    let led_class = Some(device.led_class);
     let mut deepest = 0;
+    device.watch::<KINDS, CLASSES>(classifier, led_class, &now_ms, &mut deepest, false, || false);
+    stop(|| defmt::error!("the camera has ended"))
+}
+
+/// As [`run`], with models that come over a line: classifies by the active one, or by the firmware's own, and stops for the time of an
+/// update. A board whose model cannot be used, or whose camera does not work, still takes another model.
+///
+/// `kit` has the memory, and `CLASSES` in it. Slots that do not lie in the flash memory are logged, and then nothing happens any more.
+pub fn run_updatable<const KINDS: u32, const CLASSES: usize, F, N, C, D, L, T>(
+    updates: Updates<F, N>,
+    mut kit: Kit<'static, KINDS>,
+    mut device: Device<C, D, L, T>,
+    now_ms: impl Fn() -> u64,
+) -> !
+where
+    F: ModelFlash,
+    N: Line,
+    C: Camera<Error: CameraError + defmt::Format>,
+    D: DrawTarget<Color: Ink>,
+    L: OutputPin,
+    T: Team,
+{
+    let Updates { flash, region, mut line, buffer, led_label } = updates;
+    let Ok(store) = Store::open(flash, region, &mut kit) else {
+        stop(|| defmt::error!("the slots for models do not lie in the flash memory"))
+    };
+    let mut receiver = Receiver::new(store, kit, buffer, BLOCK_BYTES);
+    device.set_up();
+    let (mut deepest, mut may_stop) = (0, true);
     loop {
-        match live.frame(&mut device.camera, &mut device.display, &mut device.team, &now_ms) {
-            Ok(seen) => {
-                let label = seen.label.unwrap_or(ocelli_app::screen::UNKNOWN);
-                defmt::info!(
-                    "{=str} {=u16}/1000, {=u64} ms, {=u32} frames lost",
-                    label,
-                    seen.shown.permille,
-                    seen.ms,
-                    seen.lost_frames
-                );
-                let is_lit = seen.shown.class == Some(device.led_class);
-                // A LED that fails is no reason to stop, and those of the boards cannot.
-                let _ = device.led.set_state(is_lit.into());
-                if !seen.is_drawn {
-                    defmt::warn!("the screen does not take the picture");
-                }
+        let active = receiver.active();
+        defmt::info!("model {=u32:08x}, {=u32} bytes, from slot {}", active.crc, active.length, active.slot);
+        let (model, kit) = receiver.parts();
+        match ClassifierOf::<KINDS>::load(core::hint::black_box(model), kit.memory()) {
+            Ok(classifier) => {
+                let led_class = classifier.model().labels().position(|label| label == led_label);
+                let is_asked = || line.has_byte();
+                device.watch::<KINDS, CLASSES>(classifier, led_class, &now_ms, &mut deepest, may_stop, is_asked);
             }
             Err(error) => {
-                defmt::error!("{}; the camera is set up again", error);
-                if let Err(error) = device.camera.recover(Fault::Bus) {
-                    defmt::error!("camera: {}", error);
-                }
+                defmt::error!("the model cannot be used: {}", error);
+                while !line.has_byte() {}
             }
         }
-        match stack::deepest_bytes() {
-            Some(bytes) if bytes > deepest => {
-                deepest = bytes;
-                defmt::info!("the stack has been {=u32} bytes deep", bytes);
+        // After noise a frame comes to its end first.
+        may_stop = serve(&mut receiver, &mut line, &now_ms);
+    }
+}
+
+impl<C, D, L, T> Device<C, D, L, T>
+where
+    C: Camera<Error: CameraError + defmt::Format>,
+    D: DrawTarget<Color: Ink>,
+    L: OutputPin,
+    T: Team,
+{
+    /// Sets the camera up.
+    fn set_up(&mut self) {
+        // A sensor that does not answer is tried again.
+        if let Err(error) = self.camera.recover(Fault::Bus) {
+            defmt::error!("camera: {}", error);
+        }
+    }
+
+    /// Classifies frames until there is something else to do; the first one is cut short for that only if it `may_stop`.
+    fn watch<const KINDS: u32, const CLASSES: usize>(
+        &mut self,
+        classifier: ClassifierOf<'_, '_, KINDS>,
+        led_class: Option<usize>,
+        now_ms: &impl Fn() -> u64,
+        deepest: &mut u32,
+        mut may_stop: bool,
+        mut is_asked: impl FnMut() -> bool,
+    ) {
+        let screen = LiveScreen::new(self.display.bounding_box());
+        let Ok(mut live) = Live::<'_, '_, _, KINDS, CLASSES>::new(classifier, screen) else {
+            stop(|| defmt::error!("the model has no classes"))
+        };
+        loop {
+            let mut camera = UntilAsked::new(&mut self.camera, || may_stop && is_asked());
+            let seen = live.frame(&mut camera, &mut self.display, &mut self.team, now_ms);
+            may_stop = true;
+            match seen {
+                Ok(seen) => {
+                    let label = seen.label.unwrap_or(ocelli_app::screen::UNKNOWN);
+                    defmt::info!(
+                        "{=str} {=u16}/1000, {=u64} ms, {=u32} frames lost",
+                        label,
+                        seen.shown.permille,
+                        seen.ms,
+                        seen.lost_frames
+                    );
+                    let is_lit = led_class.is_some() && seen.shown.class == led_class;
+                    // A LED that fails is no reason to stop, and those of the boards cannot.
+                    let _ = self.led.set_state(is_lit.into());
+                    if !seen.is_drawn {
+                        defmt::warn!("the screen does not take the picture");
+                    }
+                }
+                Err(ClassifyError::Camera(Asked::Asked)) => return,
+                Err(error) => {
+                    defmt::error!("{}; the camera is set up again", error);
+                    self.set_up();
+                }
             }
-            Some(_) => {}
-            None => stop(|| defmt::error!("stack overflow: the variables may be damaged")),
+            match stack::deepest_bytes() {
+                Some(bytes) if bytes > *deepest => {
+                    *deepest = bytes;
+                    defmt::info!("the stack has been {=u32} bytes deep", bytes);
+                }
+                Some(_) => {}
+                None => stop(|| defmt::error!("stack overflow: the variables may be damaged")),
+            }
         }
     }
 }

@@ -16,7 +16,27 @@ pub struct Config {
     kinds: u32,
     classes: usize,
     led_class: usize,
+    led_label: String,
+    slots: Option<Slots>,
 }
+
+/// What a firmware that takes models over a line has besides. Numbers in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slots {
+    /// Offset of the first slot in the flash memory.
+    pub first: u32,
+    /// A slot.
+    pub slot_bytes: u32,
+    /// Working memory for the models that may come, if the built-in one does not need more.
+    pub arena_bytes: usize,
+}
+
+/// Columns times channels of the largest input that a pushed model may have: 160 pixels of three colours.
+const INPUT_ROW_VALUES: usize = 3 * 160;
+/// Classes that a pushed model may have, if the built-in one has no more.
+const CLASSES: usize = 128;
+/// `ocelli::runtime::EVERY_KIND`.
+const EVERY_KIND: u32 = u32::MAX;
 
 impl Config {
     /// Reads them from a model file; `led_label` is the label that lights the LED, by default the first.
@@ -45,8 +65,22 @@ impl Config {
             ops: model.graph().ops.len(),
             kinds: kinds_of(&model),
             classes: classes.map_err(|error| error.to_string())?,
+            led_label: model.label(led_class).unwrap_or("").to_owned(),
             led_class,
+            slots: None,
         })
+    }
+
+    /// The same for a firmware that takes other models: with memory and kernels for them.
+    pub fn with_slots(self, slots: Slots) -> Self {
+        Self {
+            arena_bytes: self.arena_bytes.max(slots.arena_bytes),
+            scratch_words: self.scratch_words.max(3 * INPUT_ROW_VALUES),
+            classes: self.classes.max(CLASSES),
+            kinds: EVERY_KIND,
+            slots: Some(slots),
+            ..self
+        }
     }
 }
 
@@ -67,7 +101,11 @@ impl Display for Config {
             "KINDS",
             "u32",
             &format!("{:#b}", self.kinds),
-        )
+        )?;
+        line("The label of that class", "LED_LABEL", "&str", &format!("{:?}", self.led_label))?;
+        let Some(Slots { first, slot_bytes, .. }) = self.slots else { return Ok(()) };
+        line("Offset of the slots in the flash memory", "SLOTS_FIRST", "u32", &first)?;
+        line("Bytes of a slot", "SLOT_BYTES", "u32", &slot_bytes)
     }
 }
 
@@ -93,6 +131,27 @@ mod tests {
             assert!(text.contains(line), "{line}\n{text}");
         }
         assert!(digits(None).unwrap().to_string().contains("LED_CLASS: usize = 0;"));
+    }
+
+    #[test]
+    fn a_firmware_that_takes_models_has_room_for_others() {
+        let slots = Slots { first: 1 << 20, slot_bytes: 1 << 19, arena_bytes: 100_000 };
+        let text = digits(Some("7")).unwrap().with_slots(slots).to_string();
+        for line in [
+            "ARENA_BYTES: usize = 100000;",
+            "SCRATCH_WORDS: usize = 1440;",
+            "CLASSES: usize = 128;",
+            "KINDS: u32 = 0b11111111111111111111111111111111;",
+            "LED_LABEL: &str = \"7\";",
+            "SLOTS_FIRST: u32 = 1048576;",
+            "SLOT_BYTES: u32 = 524288;",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        let own = digits(None).unwrap();
+        assert!(!own.to_string().contains("SLOT"));
+        let small = own.clone().with_slots(Slots { arena_bytes: 0, ..slots });
+        assert_eq!(small.arena_bytes, own.arena_bytes, "the built-in model runs in any case");
     }
 
     #[test]

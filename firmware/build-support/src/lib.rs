@@ -2,12 +2,13 @@
 //! firmware and the linker look for them.
 //!
 //! Environment: `OCELLI_MODEL` (the model file), `OCELLI_ROW_BYTES` (longest camera row), `OCELLI_LED_LABEL` (the label that lights the
-//! board's LED, by default the first).
+//! board's LED, by default the first). With the package's feature `update` also `OCELLI_SLOTS_FIRST`, `OCELLI_SLOT_BYTES` (where in the flash
+//! memory, and how long, the two slots are that models are kept in which come over a line), `OCELLI_ARENA_BYTES` (working memory for them).
 #![forbid(unsafe_code)]
 
 mod config;
 
-use config::Config;
+use config::{Config, Slots};
 use std::error::Error;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -32,12 +33,15 @@ pub fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Gives the linker `memory.x`: a copy of the file `map` of the package.
+/// Gives the linker `memory.x`: a copy of the file `map` of the package, whose `FLASH` ends before the slots, if there are any.
 ///
 /// # Errors
 /// When it cannot be read or copied.
 pub fn write_memory_map(out_dir: &Path, map: &Path) -> Result<(), Box<dyn Error>> {
-    let text = fs::read(map).map_err(|error| format!("{}: {error}", map.display()))?;
+    let mut text = fs::read_to_string(map).map_err(|error| format!("{}: {error}", map.display()))?;
+    if let Some(slots) = slots()? {
+        text = without_slots(&text, slots).map_err(|refusal| format!("{}: {refusal}", map.display()))?;
+    }
     fs::write(out_dir.join("memory.x"), text)?;
     println!("cargo::rustc-link-search={}", out_dir.display());
     println!("cargo::rerun-if-changed={}", map.display());
@@ -68,11 +72,36 @@ pub fn write_model(out_dir: &Path, default_row_bytes: usize) -> Result<(), Box<d
     let file = fs::read(&path).map_err(|error| format!("OCELLI_MODEL={path}: {error}"))?;
     let row_bytes = parsed("OCELLI_ROW_BYTES", default_row_bytes)?;
     let label = variable("OCELLI_LED_LABEL");
-    let config =
+    let mut config =
         Config::of(&file, row_bytes, label.as_deref()).map_err(|refusal| format!("OCELLI_MODEL={path}: {refusal}"))?;
+    if let Some(slots) = slots()? {
+        config = config.with_slots(slots);
+    }
+    println!("cargo::rerun-if-env-changed=OCELLI_MODEL_KEY");
     fs::write(out_dir.join("model.ocelli"), &file)?;
     fs::write(out_dir.join("config.rs"), config.to_string())?;
     Ok(())
+}
+
+/// The slots for models that come over a line, if the package is built with its feature `update`.
+fn slots() -> Result<Option<Slots>, String> {
+    if env::var_os("CARGO_FEATURE_UPDATE").is_none() {
+        return Ok(None);
+    }
+    let needed = |name: &str| match parsed(name, 0)? {
+        0 => Err(format!("the feature `update` needs {name} in bytes (`ocelli flash --updatable` sets it)")),
+        bytes => Ok(bytes),
+    };
+    let bytes = |name: &str| u32::try_from(needed(name)?).map_err(|error| describe(name, "", &error));
+    let (first, slot_bytes) = (bytes("OCELLI_SLOTS_FIRST")?, bytes("OCELLI_SLOT_BYTES")?);
+    Ok(Some(Slots { first, slot_bytes, arena_bytes: needed("OCELLI_ARENA_BYTES")? }))
+}
+
+/// A memory map whose `FLASH` is shorter by the slots, which lie at the flash memory's end.
+fn without_slots(map: &str, slots: Slots) -> Result<String, &'static str> {
+    let is_flash = |line: &&str| line.trim_start().starts_with("FLASH :");
+    let line = map.lines().find(is_flash).ok_or("it has no line that begins with `FLASH :`")?;
+    Ok(map.replace(line, &format!("{line} - 2 * {}", slots.slot_bytes)))
 }
 
 /// The number in a variable, or what it is where there is none.
@@ -83,4 +112,18 @@ fn parsed(name: &str, default: usize) -> Result<usize, String> {
 
 fn describe(name: &str, text: &str, reason: &dyn Display) -> String {
     format!("{name}={text}: {reason}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flash_of_the_map_ends_before_the_slots() {
+        let slots = Slots { first: 3 << 19, slot_bytes: 1 << 18, arena_bytes: 1 };
+        let map = "MEMORY\n{\n  FLASH : ORIGIN = 0x10000100, LENGTH = 2048K - 0x100\n  RAM : ORIGIN = 0x20000000, LENGTH = 256K\n}\n";
+        let expected = map.replace("- 0x100\n", "- 0x100 - 2 * 262144\n");
+        assert_eq!(without_slots(map, slots).unwrap(), expected);
+        assert!(without_slots("MEMORY { ROM : ORIGIN = 0, LENGTH = 1K }", slots).is_err());
+    }
 }

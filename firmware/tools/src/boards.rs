@@ -43,9 +43,35 @@ pub struct Board {
     pub camera: &'static str,
     /// The screen, in words for a table.
     pub screen: &'static str,
+    /// How its firmware can take other models over a line; `None`: it cannot.
+    pub updates: Option<Updates>,
+}
+
+/// How a board's firmware can take other models over a line (`docs/update.md`). They are kept in two slots at the end of its flash memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Updates {
+    /// Bytes of a slot.
+    pub slot_bytes: u32,
+    /// Bytes that the flash memory is erased by there.
+    pub erase_bytes: u32,
+    /// Bytes that it is written by.
+    pub write_bytes: u32,
+    /// Working memory that such a firmware has for models, unless the built-in one needs more.
+    pub arena_bytes: u32,
+    /// The line, in words for a table.
+    pub line: &'static str,
 }
 
 impl Board {
+    /// The board as a firmware sees it that takes models over a line: its flash memory ends where the slots begin.
+    ///
+    /// # Errors
+    /// When the board takes none; the message lists those that do.
+    pub fn updatable(&self) -> Result<(Self, Updates), NotUpdatable> {
+        let updates = self.updates.ok_or(NotUpdatable { board: self.name })?;
+        Ok((Self { flash_bytes: self.flash_bytes - 2 * updates.slot_bytes, ..*self }, updates))
+    }
+
     /// What emulates the board.
     ///
     /// # Errors
@@ -174,6 +200,27 @@ impl fmt::Display for NotEmulated {
 
 impl std::error::Error for NotEmulated {}
 
+/// A board's firmware takes no models over a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotUpdatable {
+    /// Its name.
+    pub board: &'static str,
+}
+
+impl fmt::Display for NotUpdatable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = BOARDS.iter().filter(|board| board.updates.is_some()).map(|board| board.name).collect();
+        write!(
+            f,
+            "the firmware of {} takes no models over a line; the boards that do: {}",
+            self.board,
+            names.join(", ")
+        )
+    }
+}
+
+impl std::error::Error for NotUpdatable {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,5 +265,23 @@ mod tests {
             let flash = format!("FLASH : ORIGIN = {:#010x},", board.flash_address);
             assert!(text.contains(&flash), "{}: {flash}", board.name);
         }
+    }
+
+    #[test]
+    fn slots_lie_in_the_flash_memory_as_they_can_be_erased() {
+        for board in BOARDS {
+            let Ok((without, updates)) = board.updatable() else { continue };
+            let Updates { slot_bytes, erase_bytes, write_bytes, arena_bytes, .. } = updates;
+            assert!(slot_bytes.is_multiple_of(erase_bytes) && slot_bytes > 0, "{}", board.name);
+            assert!(without.flash_bytes.is_multiple_of(erase_bytes), "{}: the first slot", board.name);
+            assert_eq!(without.flash_bytes + 2 * slot_bytes, board.flash_bytes, "{}", board.name);
+            assert!(write_bytes.is_power_of_two() && write_bytes <= 32, "{}", board.name);
+            assert!(without.flash_bytes >= 256 << 10, "{}: room for the firmware", board.name);
+            assert!(arena_bytes + board.stack_bytes < board.ram_bytes, "{}", board.name);
+        }
+        assert_eq!(
+            find("esp32-c3").unwrap().updatable().unwrap_err().to_string(),
+            "the firmware of esp32-c3 takes no models over a line; the boards that do: pico, pico2, nrf52840-dk, nucleo-h743zi"
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! Builds the firmware's programs: the classifier and the benchmark with a model in them, and the one that runs operator cases.
 
-use crate::boards::{Board, Optimize};
+use crate::boards::{Board, NotUpdatable, Optimize, Updates};
 use crate::elf::{self, Sizes};
-use crate::fit::{self, ModelNeeds, TooLarge};
+use crate::fit::{self, Memory, ModelNeeds, TooLarge};
 use crate::toolchain::Toolchain;
 use ocelli::model::LoadError;
 use std::env;
@@ -38,6 +38,8 @@ struct Program<'p> {
     log: Level,
     /// The public key that models must be signed by which come over the UART.
     key: Option<&'p [u8; 32]>,
+    /// How the classifier takes models over a line, if it does.
+    updates: Option<Updates>,
     /// Cargo's target folder, if not the default.
     target_dir: Option<&'p Path>,
 }
@@ -111,6 +113,9 @@ pub enum BuildError {
         /// The reason.
         error: LoadError,
     },
+    /// The board's firmware takes no models over a line.
+    #[error(transparent)]
+    NotUpdatable(#[from] NotUpdatable),
     /// The firmware needs more memory than the board has.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
@@ -137,9 +142,37 @@ pub fn build(
         optimize: None,
         log: Level::Info,
         key: None,
+        updates: None,
         target_dir,
     };
     build_with_model(&program, model, ModelNeeds::check)
+}
+
+/// As [`build`], for a firmware that takes other models over a line; with a public key those only that are signed by it. It has every
+/// kernel, and memory for larger models ([`Updates::arena_bytes`]), and must leave the slots free in which models are kept.
+///
+/// # Errors
+/// As [`build`], and when the board has no such firmware.
+pub fn build_updatable(
+    board: &'static Board,
+    toolchain: &Toolchain,
+    model: &Path,
+    key: Option<&[u8; 32]>,
+    target_dir: Option<&Path>,
+) -> Result<Firmware, BuildError> {
+    let (_, updates) = board.updatable()?;
+    let program = Program {
+        board,
+        toolchain,
+        name: None,
+        model: Some(model),
+        optimize: None,
+        log: Level::Info,
+        key,
+        updates: Some(updates),
+        target_dir,
+    };
+    build_with_model(&program, model, |needs, board| needs.for_updates(updates).check(board))
 }
 
 /// As [`build`], for a firmware that also logs what it finds in each frame.
@@ -153,8 +186,17 @@ pub fn build_chatty(
     target_dir: Option<&Path>,
 ) -> Result<Firmware, BuildError> {
     let log = Level::Debug;
-    let program =
-        Program { board, toolchain, name: None, model: Some(model), optimize: None, log, key: None, target_dir };
+    let program = Program {
+        board,
+        toolchain,
+        name: None,
+        model: Some(model),
+        optimize: None,
+        log,
+        key: None,
+        updates: None,
+        target_dir,
+    };
     build_with_model(&program, model, ModelNeeds::check)
 }
 
@@ -175,6 +217,7 @@ pub(crate) fn build_bench(
         optimize: Some(optimize),
         log: Level::Info,
         key: None,
+        updates: None,
         target_dir,
     };
     build_with_model(&program, model, ModelNeeds::check_bare)
@@ -197,6 +240,7 @@ pub(crate) fn build_update(
         optimize: None,
         log: Level::Info,
         key,
+        updates: None,
         target_dir,
     };
     build_with_model(&program, model, ModelNeeds::check_bare)
@@ -232,15 +276,15 @@ fn made_dir(target_dir: Option<&Path>) -> Result<PathBuf, BuildError> {
 fn build_with_model(
     program: &Program<'_>,
     model: &Path,
-    check: fn(ModelNeeds, &Board) -> Result<(), TooLarge>,
+    check: impl FnOnce(ModelNeeds, &Board) -> Result<(), TooLarge>,
 ) -> Result<Firmware, BuildError> {
     let model = model.canonicalize().map_err(at(model))?;
     let file = fs::read(&model).map_err(at(&model))?;
     let needs = ModelNeeds::of(&file).map_err(|error| BuildError::Model { path: model.clone(), error })?;
-    check(needs, program.board)?;
+    check(needs, &program.memory()).map_err(|refusal| program.explain(refusal))?;
     let (path, elf) = Program { model: Some(&model), ..*program }.compile()?;
     let firmware = Firmware::new(&elf, file.len(), &path)?;
-    fit::check_image(program.board, &firmware.image.sizes)?;
+    fit::check_image(&program.memory(), &firmware.image.sizes).map_err(|refusal| program.explain(refusal))?;
     Ok(firmware)
 }
 
@@ -259,6 +303,7 @@ pub(crate) fn build_program(
         optimize: None,
         log: Level::Info,
         key: None,
+        updates: None,
         target_dir,
     };
     let (path, elf) = program.compile()?;
@@ -279,6 +324,23 @@ fn rustflags(board: &Board, sources: &Path) -> String {
 }
 
 impl Program<'_> {
+    /// The board with the memory that the program may take.
+    fn memory(&self) -> Board {
+        let slots = self.updates.map_or(0, |updates| 2 * updates.slot_bytes);
+        Board { flash_bytes: self.board.flash_bytes - slots, ..*self.board }
+    }
+
+    /// Says of a refusal for want of flash memory what the board's other flash memory is for.
+    fn explain(&self, refusal: TooLarge) -> TooLarge {
+        match self.updates {
+            Some(Updates { slot_bytes, .. }) if refusal.memory == Memory::Flash => TooLarge {
+                parts: format!("{}; 2 * {slot_bytes} bytes are kept for models that are pushed", refusal.parts),
+                ..refusal
+            },
+            _ => refusal,
+        }
+    }
+
     /// Compiles it: where cargo puts the ELF file, and its bytes.
     fn compile(&self) -> Result<(PathBuf, Vec<u8>), BuildError> {
         let sources = sources_dir(self.board)?;
@@ -296,12 +358,22 @@ impl Program<'_> {
             .arg(&target_dir)
             .env_remove("OCELLI_MODEL")
             .env_remove("OCELLI_MODEL_KEY")
+            .env_remove("OCELLI_SLOTS_FIRST")
+            .env_remove("OCELLI_SLOT_BYTES")
+            .env_remove("OCELLI_ARENA_BYTES")
             .env("OCELLI_BOARD", self.board.name)
             .env("OCELLI_ROW_BYTES", self.board.row_bytes.to_string())
             .env("DEFMT_LOG", if self.log == Level::Debug { "debug" } else { "info" })
             .env("CARGO_ENCODED_RUSTFLAGS", rustflags(self.board, &sources))
             .stdin(Stdio::null());
         let mut features = self.board.features.to_vec();
+        if let Some(updates) = self.updates {
+            features.push("update");
+            cargo
+                .env("OCELLI_SLOTS_FIRST", self.memory().flash_bytes.to_string())
+                .env("OCELLI_SLOT_BYTES", updates.slot_bytes.to_string())
+                .env("OCELLI_ARENA_BYTES", updates.arena_bytes.to_string());
+        }
         if let Some(key) = self.key {
             features.push("signed");
             cargo.env("OCELLI_MODEL_KEY", key.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
@@ -316,7 +388,7 @@ impl Program<'_> {
         let output = cargo.output().map_err(at(&sources))?;
         if !output.status.success() {
             let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-            fit::check_linker(self.board, &stderr)?;
+            fit::check_linker(&self.memory(), &stderr).map_err(|refusal| self.explain(refusal))?;
             return Err(BuildError::Cargo { board: self.board.name, dir: sources, stderr });
         }
         let built = target_dir.join(self.board.target).join("release").join(name);
@@ -408,4 +480,42 @@ fn sources_dir(board: &Board) -> Result<PathBuf, BuildError> {
 fn at(path: &Path) -> impl FnOnce(io::Error) -> BuildError {
     let path = path.to_owned();
     move |error| BuildError::File { path, error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boards::find;
+
+    #[test]
+    fn a_firmware_that_takes_models_ends_before_their_slots() {
+        let board = find("pico").unwrap();
+        let toolchain = Toolchain::Installed;
+        let program = Program {
+            board,
+            toolchain: &toolchain,
+            name: None,
+            model: None,
+            optimize: None,
+            log: Level::Info,
+            key: None,
+            updates: board.updates,
+            target_dir: None,
+        };
+        let sizes = |flash_bytes| Sizes { flash_bytes, ..Sizes::default() };
+        assert_eq!(fit::check_image(&program.memory(), &sizes(1 << 20)), Ok(()));
+        // what the linker says of an image that reaches into them
+        let linker = "rust-lld: error: section '.rodata' will not fit in region 'FLASH': overflowed by 10 bytes\n";
+        let refusal = fit::check_linker(&program.memory(), linker).unwrap_err();
+        assert_eq!(
+            program.explain(refusal).to_string(),
+            "the firmware needs 1048586 bytes of flash (the whole image, without the stack; 2 * 524288 bytes are kept for models that are \
+             pushed), pico has 1048576: use a network with fewer weights or a board with more flash"
+        );
+        let ram =
+            fit::check_image(&program.memory(), &Sizes { ram_static_bytes: 1 << 20, ..Sizes::default() }).unwrap_err();
+        assert!(!program.explain(ram).to_string().contains("pushed"));
+        let other = Program { updates: None, ..program };
+        assert_eq!(fit::check_image(&other.memory(), &sizes(2 << 20)), Ok(()));
+    }
 }

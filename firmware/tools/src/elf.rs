@@ -32,6 +32,7 @@ const CODE_IN_RAM: [&str; 1] = [".rwdata_dummy"];
 pub fn sizes(elf: &[u8]) -> Result<Sizes, object::Error> {
     let file = parse(elf)?;
     let mut sizes = Sizes::default();
+    let mut in_ram = Vec::new();
     for section in file.sections() {
         let header = section.elf_section_header();
         let flags = header.sh_flags(object::Endianness::Little);
@@ -44,10 +45,31 @@ pub fn sizes(elf: &[u8]) -> Result<Sizes, object::Error> {
             sizes.flash_sections.push((name.to_owned(), section.size()));
         }
         if flags & SHF_WRITE != 0 || CODE_IN_RAM.contains(&name) {
-            sizes.ram_static_bytes += section.size();
+            in_ram.push(Place { start: section.address(), bytes: section.size(), align: section.align() });
         }
     }
+    sizes.ram_static_bytes = taken(in_ram);
     Ok(sizes)
+}
+
+/// Where a section lies.
+struct Place {
+    start: u64,
+    bytes: u64,
+    align: u64,
+}
+
+/// Bytes that sections take, with the gaps before those that begin at a multiple of some number.
+fn taken(mut places: Vec<Place>) -> u64 {
+    places.sort_by_key(|place| place.start);
+    let (mut taken, mut end) = (0, None);
+    for Place { start, bytes, align } in places {
+        let gap = end.map_or(0, |end| start.saturating_sub(end));
+        // A wider gap is another memory's, or was left on purpose.
+        taken += bytes + if gap < align { gap } else { 0 };
+        end = Some(start + bytes);
+    }
+    taken
 }
 
 /// The model's place in the ELF file; `None` when the file has none.
@@ -98,4 +120,21 @@ pub fn loaded(elf: &[u8]) -> Result<Loaded<'_>, String> {
 
 fn parse(elf: &[u8]) -> Result<ElfFile32<'_>, object::Error> {
     ElfFile32::parse(elf)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_before_aligned_sections_are_taken_too() {
+        let place = |start, bytes, align| Place { start, bytes, align };
+        // a ring of 4 KB, aligned to its size, behind a few initialized variables: the RAM between is lost
+        let places =
+            vec![place(0x2000_1000, 0x3000, 0x1000), place(0x2000_0000, 0x38, 4), place(0x2000_4000, 0x400, 4)];
+        assert_eq!(taken(places), 0x4400);
+        // another memory
+        assert_eq!(taken(vec![place(0x2000_0000, 16, 4), place(0x2004_0000, 16, 8)]), 32);
+        assert_eq!(taken(vec![]), 0);
+    }
 }

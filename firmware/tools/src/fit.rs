@@ -2,7 +2,7 @@
 //! the sizes of the whole image.
 
 use crate::aligned::Aligned;
-use crate::boards::Board;
+use crate::boards::{Board, Updates};
 use crate::elf::Sizes;
 use ocelli::image::FrameConverter;
 use ocelli::model::records::layout;
@@ -60,6 +60,11 @@ impl ModelNeeds {
         }
         let scratch_words = FrameConverter::scratch_words(model.input_shape());
         Ok(Self { file: bytes(file.len()), arena: model.arena_bytes().into(), converter: 4 * bytes(scratch_words) })
+    }
+
+    /// The same for a firmware that takes other models too.
+    pub(crate) fn for_updates(self, updates: Updates) -> Self {
+        Self { arena: self.arena.max(updates.arena_bytes.into()), ..self }
     }
 
     /// Refuses a model that leaves the classifier on the board no room for the stack, or for the model itself.
@@ -223,6 +228,16 @@ mod tests {
         );
         let code = check_image(board, &Sizes { flash_bytes: (4 << 20) + 1, ..Sizes::default() }).unwrap_err();
         assert_eq!((code.memory, code.needed), (Memory::Flash, 4_194_305));
+    }
+
+    #[test]
+    fn a_firmware_that_takes_models_needs_the_memory_that_they_may_need() {
+        let board = find("pico").unwrap();
+        let (_, updates) = board.updatable().unwrap();
+        let needs = ModelNeeds::of(&golden(64)).unwrap().for_updates(updates);
+        assert_eq!((needs.arena, needs.check(board)), (updates.arena_bytes.into(), Ok(())));
+        let larger = ModelNeeds::of(&golden(1 << 20)).unwrap().for_updates(updates);
+        assert!(larger.check(board).unwrap_err().parts.contains("working memory 1048576"));
     }
 
     #[test]

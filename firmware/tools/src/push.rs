@@ -23,6 +23,7 @@ pub mod serial;
 
 pub use error::PushError;
 pub use key::{KeyError, SecretKey};
+pub use ocelli_app::update::signature::ModelKey;
 pub use port::{Port, Stream};
 
 use ocelli_app::update::frame::{Collector, encode, frame_bytes};

@@ -40,7 +40,8 @@ struct Board {
 impl Judge for Board {
     fn judge(&mut self, model: &[u8], signature: Option<&Signature>) -> Result<(), Refusal> {
         let key = self.key.as_ref().map(|key| key as &dyn Verifier);
-        ModelJudge::<EVERY_KIND> { arena: self.arena.bytes_mut(), scratch_words: 0, key }.judge(model, signature)
+        ModelJudge::<EVERY_KIND> { arena: self.arena.bytes_mut(), scratch_words: 0, classes: 0, key }
+            .judge(model, signature)
     }
 }
 

@@ -4,24 +4,30 @@
 
 use object::read::elf::ElfFile32;
 use object::{Object, ObjectSegment, ObjectSymbol};
-use ocelli_firmware_tools::{Board, Firmware, Toolchain, build, find};
+use ocelli_firmware_tools::flash::{FlashImage, ImageError};
+use ocelli_firmware_tools::{Board, Firmware, Toolchain, build, build_updatable, find};
 use std::path::{Path, PathBuf};
 
 fn model() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/mnist-cnn/model.ocelli")
 }
 
-/// The board and its firmware's ELF file; `None` where it cannot be built.
-fn firmware(name: &str) -> Option<(&'static Board, Firmware, Vec<u8>)> {
-    let board = find(name).unwrap();
-    let toolchain = match Toolchain::find(board.target) {
-        Ok(toolchain) => toolchain,
+/// What builds the board's firmware; `None` where nothing does.
+fn toolchain(board: &Board) -> Option<Toolchain> {
+    match Toolchain::find(board.target) {
+        Ok(toolchain) => Some(toolchain),
         Err(missing) => {
             assert!(std::env::var_os("OCELLI_REQUIRE_DEVICE").is_none(), "{missing}");
             eprintln!("not run: {missing}");
-            return None;
+            None
         }
-    };
+    }
+}
+
+/// The board and its firmware's ELF file; `None` where it cannot be built.
+fn firmware(name: &str) -> Option<(&'static Board, Firmware, Vec<u8>)> {
+    let board = find(name).unwrap();
+    let toolchain = toolchain(board)?;
     let firmware = build(board, &toolchain, &model(), None).unwrap();
     let elf = std::fs::read(&firmware.elf).unwrap();
     Some((board, firmware, elf))
@@ -99,4 +105,23 @@ fn an_nrf52840_starts_at_the_beginning_of_its_flash() {
     let Some((board, firmware, elf)) = firmware("nrf52840-dk") else { return };
     has_the_model_and_fits(board, &firmware, &elf);
     starts(board, &elf, 0, 0x2000_0000);
+}
+
+#[test]
+fn a_firmware_that_takes_models_leaves_their_slots_free_and_has_every_kernel() {
+    let board = find("nrf52840-dk").unwrap();
+    let Some(toolchain) = toolchain(board) else { return };
+    let (before, updates) = board.updatable().unwrap();
+    let key = [0x5A; 32];
+    let firmware = build_updatable(board, &toolchain, &model(), Some(&key), None).unwrap();
+    let elf = std::fs::read(&firmware.elf).unwrap();
+    let flash = u64::from(board.flash_address)..u64::from(board.flash_address + before.flash_bytes);
+    let image = FlashImage::of_elf(&elf).unwrap();
+    assert_eq!(image.check_within(flash.clone()), Ok(()));
+    let end = image.segments().last().unwrap().addresses().end;
+    assert!(matches!(image.check_within(flash.start..end - 1), Err(ImageError::Outside { .. })), "the check sees it");
+    assert!(firmware.ram_static_bytes > updates.arena_bytes.into());
+    assert!(elf.windows(32).any(|bytes| bytes == key), "the key is in it");
+    // docs/sizes.md: every kernel and a signature's check take some tens of kilobytes more than one model's
+    assert!((60_000..200_000).contains(&firmware.flash_code_bytes), "{}", firmware.flash_code_bytes);
 }

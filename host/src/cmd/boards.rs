@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// List the boards, and which of them hold a model
 ///
 /// Core, flash, RAM, camera, screen, how the firmware gets there, and whether it has run: in QEMU, where every byte is held to the host's, or
-/// never yet on the board itself.
+/// never yet on the board itself. Below it which boards can take other models over a serial line.
 ///
 /// With --model also whether the classifier of each board has room for it: what the model needs of flash and RAM, with camera row and stack.
 /// The code comes on top, which `ocelli flash --build-only` tells.
@@ -38,6 +38,11 @@ struct Row {
     screen: &'static str,
     flashing: String,
     is_emulated: bool,
+    /// The line that models can be pushed over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    updates_over: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slot_bytes: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     holds_model: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,6 +80,15 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     });
     println!("{}", table(&header, cells, header.len()));
     for row in &rows {
+        if let (Some(line), Some(bytes)) = (row.updates_over, row.slot_bytes) {
+            println!(
+                "{} takes other models by `ocelli push` when flashed with --updatable: over {line}, of up to {} KB",
+                row.name,
+                thousands(u64::from(bytes >> 10))
+            );
+        }
+    }
+    for row in &rows {
         if let Some(why) = &row.why_not {
             println!("{}: {why}", row.name);
         }
@@ -95,6 +109,8 @@ fn row(board: &Board, fits: Option<Option<String>>) -> Row {
         screen: board.screen,
         flashing: board.flashing.to_string(),
         is_emulated: board.emulator.is_some(),
+        updates_over: board.updates.map(|updates| updates.line),
+        slot_bytes: board.updates.map(|updates| updates.slot_bytes),
         holds_model: fits.as_ref().map(Option::is_none),
         why_not: fits.flatten(),
     }

@@ -6,7 +6,8 @@ use anyhow::{Context, anyhow};
 use ocelli_firmware_tools::boards::{Board, find};
 use ocelli_firmware_tools::fit::check_model;
 use ocelli_firmware_tools::flash::{self, Flashed, Programs};
-use ocelli_firmware_tools::{Firmware, Toolchain};
+use ocelli_firmware_tools::push::{ModelKey, SecretKey};
+use ocelli_firmware_tools::{Firmware, Toolchain, Updates, build_updatable};
 use ocelli_host::compile::Target;
 use ocelli_host::model::ModelBytes;
 use ocelli_host::run::model_path;
@@ -38,6 +39,12 @@ pub struct Args {
     /// The board's boot drive, where it is not found by itself or there are several.
     #[arg(long, value_name = "DIR")]
     drive: Option<PathBuf>,
+    /// Let the firmware take other models over its serial port (`ocelli boards` says which boards can).
+    #[arg(long)]
+    updatable: bool,
+    /// Let it take those only that are signed by this key, a file of `ocelli push --new-key`; the public key's 64 digits will do. Implies --updatable.
+    #[arg(long, value_name = "FILE")]
+    key: Option<String>,
     /// Use a debug probe, not the boot drive.
     #[arg(long, conflicts_with = "drive")]
     probe: bool,
@@ -45,15 +52,23 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let board = find(&args.board)?;
+    let updates = if args.updatable || args.key.is_some() { Some(board.updatable()?.1) } else { None };
+    let key = args.key.as_deref().map(public_key).transpose()?;
     let path = checked_model(&args.model, board)?;
     // what is not plugged in is known before minutes are spent on compiling
     let way = if args.build_only { None } else { Some(flash::way(board, args.drive.as_deref(), args.probe)?) };
     let toolchain = Toolchain::find(board.target)?;
     let spinner = spinner(&format!("building the firmware for {}", board.name));
-    let firmware = ocelli_firmware_tools::build(board, &toolchain, &path, None);
+    let firmware = match updates {
+        Some(_) => build_updatable(board, &toolchain, &path, key.as_ref(), None),
+        None => ocelli_firmware_tools::build(board, &toolchain, &path, None),
+    };
     spinner.finish_and_clear();
     let firmware = firmware?;
     println!("{}", in_words(board, &firmware));
+    if let Some(updates) = updates {
+        println!("{}", updates_in_words(&updates, key.is_some()));
+    }
 
     let elf = fs::read(&firmware.elf).with_context(|| firmware.elf.display().to_string())?;
     let out = args.out.clone().unwrap_or_else(|| format!("firmware-{}", board.name).into());
@@ -73,6 +88,25 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         }
     }
     Ok(Verdict::Done)
+}
+
+/// The public key of a secret one's file, or of its own digits.
+fn public_key(argument: &str) -> anyhow::Result<[u8; 32]> {
+    match ModelKey::from_hex(argument) {
+        Some(key) if !Path::new(argument).exists() => Ok(key.0),
+        _ => Ok(SecretKey::read(Path::new(argument))?.public()),
+    }
+}
+
+/// What a firmware takes that takes other models.
+fn updates_in_words(updates: &Updates, is_signed: bool) -> String {
+    format!(
+        "takes {}models by `ocelli push`: over {}; {} bytes of flash are kept for two of them; a model that was pushed to the board before stays \
+         the active one",
+        if is_signed { "signed " } else { "" },
+        updates.line,
+        thousands((2 * updates.slot_bytes).into())
+    )
 }
 
 /// The model file that an argument means, which a board's classifier has room for; says what it could do better on the board.

@@ -15,9 +15,11 @@ use std::time::Duration;
 
 /// Send a model to a device over a serial line, without flashing it anew
 ///
+/// Its firmware must take models: `ocelli flash --updatable`. `ocelli boards` says which boards can, and over which line.
+///
 /// The device keeps the model that it has until the new one is whole and checked (docs/update.md); power may fail at any time. A device
-/// whose firmware was built with a key takes signed models only: make a key with --new-key, build the firmware with the public key that is
-/// printed, and sign with --key.
+/// whose firmware was built with a key takes signed models only: make a key with --new-key, flash with `ocelli flash --key`, and sign
+/// with --key.
 ///
 /// Without --model it says what is on the device.
 #[derive(Debug, clap::Args)]
@@ -47,7 +49,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     if let Some(path) = &args.new_key {
         let key = SecretKey::create(path)?;
         println!("{}: a new secret key; keep it, and keep it secret", path.display());
-        println!("public key, for the firmware (OCELLI_MODEL_KEY): {}", key.public_hex());
+        println!("public key, for the firmware (`ocelli flash --key`): {}", key.public_hex());
         return Ok(Verdict::Done);
     }
     let port = args.port.as_ref().context("--port is missing")?;

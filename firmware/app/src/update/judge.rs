@@ -2,6 +2,7 @@
 
 use super::{Judge, ModelRefusal, Refusal, Signature};
 use ocelli::image::FrameConverter;
+use ocelli::model::records::Tensor;
 use ocelli::runtime::SessionOf;
 
 /// Checks signatures by a key that is part of the firmware.
@@ -20,6 +21,8 @@ pub struct ModelJudge<'b, const KINDS: u32> {
     pub arena: &'b mut [u8],
     /// Words of the frame converter's memory. 0: the board takes models whose input is no picture, too.
     pub scratch_words: usize,
+    /// Classes that there is room for behind the network, four bytes each. 0: any number.
+    pub classes: usize,
     /// The key, if models must be signed.
     pub key: Option<&'b dyn Verifier>,
 }
@@ -32,17 +35,31 @@ impl<const KINDS: u32> Judge for ModelJudge<'_, KINDS> {
             return Err(Refusal::Signature);
         }
         let session = SessionOf::<KINDS>::load(model, self.arena)?;
-        if self.scratch_words == 0 {
-            return Ok(());
+        let model = session.model();
+        if self.classes != 0 {
+            check_words(model.graph().tensors.last().map_or(0, classes), self.classes)?;
         }
-        let spec = session.model().input_spec().ok_or(Refusal::Model(ModelRefusal::NotAPicture))?;
-        let needed = FrameConverter::scratch_words(spec.shape);
-        if needed <= self.scratch_words {
-            return Ok(());
+        if self.scratch_words != 0 {
+            let spec = model.input_spec().ok_or(Refusal::Model(ModelRefusal::NotAPicture))?;
+            check_words(FrameConverter::scratch_words(spec.shape), self.scratch_words)?;
         }
-        let bytes = |words: usize| u32::try_from(words.saturating_mul(4)).unwrap_or(u32::MAX);
-        Err(Refusal::Model(ModelRefusal::Ram { needed: bytes(needed), available: bytes(self.scratch_words) }))
+        Ok(())
     }
+}
+
+/// Scores of an output.
+fn classes(output: &Tensor) -> usize {
+    let product = output.h.saturating_mul(output.w).saturating_mul(output.c);
+    usize::try_from(product).unwrap_or(usize::MAX)
+}
+
+/// Refuses a model that needs more words of some memory than there are.
+fn check_words(needed: usize, available: usize) -> Result<(), Refusal> {
+    if needed <= available {
+        return Ok(());
+    }
+    let bytes = |words: usize| u32::try_from(words.saturating_mul(4)).unwrap_or(u32::MAX);
+    Err(Refusal::Model(ModelRefusal::Ram { needed: bytes(needed), available: bytes(available) }))
 }
 
 #[cfg(test)]
@@ -70,7 +87,7 @@ mod tests {
         scratch_words: usize,
         key: Option<&dyn Verifier>,
     ) -> Result<(), Refusal> {
-        ModelJudge::<KINDS> { arena, scratch_words, key }.judge(&TINY.0, Some(&[7; 64]))
+        ModelJudge::<KINDS> { arena, scratch_words, classes: 0, key }.judge(&TINY.0, Some(&[7; 64]))
     }
 
     #[test]
@@ -89,10 +106,25 @@ mod tests {
     }
 
     #[test]
+    fn a_model_may_have_no_more_classes_than_there_is_room_for() {
+        let mut arena = Arena::<4096>::new();
+        let mut judge = |classes| {
+            ModelJudge::<EVERY_KIND> { arena: arena.bytes_mut(), scratch_words: 0, classes, key: None }
+                .judge(&TINY.0, None)
+        };
+        assert_eq!((judge(0), judge(2)), (Ok(()), Ok(()))); // it has two
+        assert_eq!(judge(1), Err(Refusal::Model(ModelRefusal::Ram { needed: 8, available: 4 })));
+    }
+
+    #[test]
     fn with_a_key_a_model_needs_its_signature() {
         let mut arena = Arena::<4096>::new();
-        let mut judge =
-            ModelJudge::<EVERY_KIND> { arena: arena.bytes_mut(), scratch_words: 0, key: Some(&OneSignature) };
+        let mut judge = ModelJudge::<EVERY_KIND> {
+            arena: arena.bytes_mut(),
+            scratch_words: 0,
+            classes: 0,
+            key: Some(&OneSignature),
+        };
         assert_eq!(judge.judge(&TINY.0, Some(&[7; 64])), Ok(()));
         assert_eq!(judge.judge(&TINY.0, Some(&[8; 64])), Err(Refusal::Signature));
         assert_eq!(judge.judge(&TINY.0, None), Err(Refusal::Unsigned));

@@ -8,6 +8,7 @@ use embedded_storage::nor_flash::NorFlash;
 
 pub mod frame;
 pub mod judge;
+pub mod line;
 pub mod protocol;
 pub mod receiver;
 pub mod refusal;
@@ -24,6 +25,7 @@ mod power_cuts;
 mod samples;
 
 pub use judge::ModelJudge;
+pub use line::{Kit, Line, serve};
 pub use receiver::{Device, Receiver};
 pub use refusal::{ModelRefusal, Refusal};
 pub use store::{Active, Region, Store};
@@ -38,6 +40,14 @@ pub trait ModelFlash: NorFlash {
     ///
     /// Where there is a cache before the flash, writing and erasing must have dropped what it held of it.
     fn mapped(&self) -> &[u8];
+
+    /// Does what may read words that a loss of power has torn.
+    ///
+    /// Where reading such a word is an error (flash memory with error correction), this must see to it that the reading goes on and gives
+    /// any bytes: checksums do the rest. Elsewhere there is nothing to do.
+    fn tolerating<R>(work: impl FnOnce() -> R) -> R {
+        work()
+    }
 }
 
 /// Decides whether a model may be used.

@@ -104,6 +104,12 @@ impl<F: ModelFlash, D: Device, B: AsRef<[u8]> + AsMut<[u8]>> Receiver<F, D, B> {
         self.desk.model()
     }
 
+    /// As [`model`](Self::model), with the board, whose memory the model may be run in.
+    pub fn parts(&mut self) -> (&[u8], &mut D) {
+        let Desk { store, device, .. } = &mut self.desk;
+        (store.model().unwrap_or(device.built_in()), device)
+    }
+
     /// The active model.
     pub fn active(&self) -> ActiveModel {
         self.desk.active()

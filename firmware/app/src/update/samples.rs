@@ -36,7 +36,7 @@ impl TakesModels {
 
 impl Judge for TakesModels {
     fn judge(&mut self, model: &[u8], signature: Option<&Signature>) -> Result<(), Refusal> {
-        ModelJudge::<EVERY_KIND> { arena: self.arena.bytes_mut(), scratch_words: 0, key: self.key }
+        ModelJudge::<EVERY_KIND> { arena: self.arena.bytes_mut(), scratch_words: 0, classes: 0, key: self.key }
             .judge(model, signature)
     }
 }

@@ -12,6 +12,33 @@ use ed25519_compact::{KeyPair, PublicKey, Seed};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ModelKey(pub [u8; 32]);
 
+impl ModelKey {
+    /// The key of 64 hexadecimal digits, as `ocelli push --new-key` prints it; `None` for anything else.
+    #[must_use]
+    pub const fn from_hex(digits: &str) -> Option<Self> {
+        let (mut rest, mut key) = (digits.as_bytes(), [0; 32]);
+        if rest.len() != 64 {
+            return None;
+        }
+        let mut bytes: &mut [u8] = &mut key;
+        while let ([high, low, next @ ..], [byte, others @ ..]) = (rest, bytes) {
+            let (Some(high), Some(low)) = (digit(*high), digit(*low)) else { return None };
+            *byte = high << 4 | low;
+            (rest, bytes) = (next, others);
+        }
+        Some(Self(key))
+    }
+}
+
+const fn digit(letter: u8) -> Option<u8> {
+    match letter {
+        b'0'..=b'9' => Some(letter - b'0'),
+        b'a'..=b'f' => Some(letter - b'a' + 10),
+        b'A'..=b'F' => Some(letter - b'A' + 10),
+        _ => None,
+    }
+}
+
 impl Verifier for ModelKey {
     fn key_id(&self) -> [u8; 8] {
         *self.0.first_chunk().unwrap_or(&[0; 8])
@@ -55,6 +82,16 @@ mod tests {
         assert_eq!(sign(&secret, &[0xAF, 0x82]), signature);
         assert!(ModelKey(public).verify(&[0xAF, 0x82], &signature));
         assert_eq!(ModelKey(public).key_id(), public[..8]);
+    }
+
+    #[test]
+    fn a_key_is_read_from_its_digits() {
+        let digits = "fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025";
+        assert_eq!(ModelKey::from_hex(digits), Some(ModelKey(bytes(digits))));
+        assert_eq!(ModelKey::from_hex(&digits.to_uppercase()), Some(ModelKey(bytes(digits))));
+        for wrong in ["", &digits[1..], &std::format!("{digits}0"), &digits.replace('f', "g")] {
+            assert_eq!(ModelKey::from_hex(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

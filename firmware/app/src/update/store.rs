@@ -81,10 +81,12 @@ impl<F: ModelFlash> Store<F> {
             return Err(BadRegion);
         }
         let mut store = Self { flash, region, active: None, newest: 0, upload: None };
-        store.choose(judge);
-        if store.active.is_some_and(|active| !store.is_firm(active)) {
-            let _ = store.renew(); // tried again before the other slot is touched
-        }
+        F::tolerating(|| {
+            store.choose(judge);
+            if store.active.is_some_and(|active| !store.is_firm(active)) {
+                let _ = store.renew(); // tried again before the other slot is touched
+            }
+        });
         Ok(store)
     }
 
@@ -136,7 +138,7 @@ impl<F: ModelFlash> Store<F> {
             return Err(Refusal::Length { capacity });
         }
         let slot = self.active.map_or(0, |active| 1 - active.slot.min(1));
-        self.secure_active(slot)?;
+        F::tolerating(|| self.secure_active(slot))?;
         self.upload = Some(Upload { slot, length, written: 0, erased: 0 });
         // The records go first: from here on the slot's old model does not count.
         let erased = self.erase_to(1);

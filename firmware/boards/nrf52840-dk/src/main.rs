@@ -10,6 +10,7 @@
 //! | P1.05 | D4 | screen DC |
 //! | P1.04 | D3 | screen RES |
 //! | P0.13 | | LED 1 of the board |
+//! | P0.08, P0.06 | | the debugger's USB serial port, by which models come (feature `update`) |
 //!
 //! The camera module takes 3.3 V or 5 V, the screen and its BLK 3.3 V (VDD). The board's pull-ups for I2C are not fitted; the module has its own.
 //!
@@ -17,6 +18,9 @@
 //! needs them; here a frame is never stored. The log goes out by defmt over RTT.
 #![no_std]
 #![no_main]
+
+#[cfg(feature = "update")]
+mod updates;
 
 use cortex_m as _; // its critical section
 use defmt_rtt as _;
@@ -35,7 +39,7 @@ use ocelli::model::Aligned;
 use ocelli::runtime::Arena;
 use ocelli::team::Solo;
 use ocelli_app::classify::Memory;
-use ocelli_board::{ActiveLow, Device, once, run};
+use ocelli_board::{ActiveLow, Device, once};
 use ocelli_drivers::Resolution;
 use ocelli_drivers::arducam::{Arducam, ArducamSetup};
 use ocelli_drivers::control::{Configured, Controlled};
@@ -58,6 +62,8 @@ bind_interrupts!(struct Irqs {
     TWISPI0 => twim::InterruptHandler<peripherals::TWISPI0>;
     SPI2 => spim::InterruptHandler<peripherals::SPI2>;
     SPIM3 => spim::InterruptHandler<peripherals::SPI3>;
+    #[cfg(feature = "update")]
+    UARTE0 => embassy_nrf::buffered_uarte::InterruptHandler<peripherals::UARTE0>;
 });
 
 ocelli_board::panic_handler!();
@@ -100,5 +106,22 @@ fn main() -> ! {
         row: once!([u8; config::ROW_BYTES] = [0; config::ROW_BYTES]),
     };
     let device = Device { camera, display, led, led_class: config::LED_CLASS, team: Solo };
-    run::<{ config::KINDS }, { config::CLASSES }, _, _, _, _>(&MODEL.0, memory, device, || Instant::now().as_millis())
+    let now_ms = || Instant::now().as_millis();
+    #[cfg(feature = "update")]
+    {
+        use {ocelli_app::update::Kit, ocelli_board::run_updatable};
+        let (board, key) = ("nrf52840-dk", ocelli_board::model_key!());
+        let kit = Kit { board, built_in: &MODEL.0, memory, classes: config::CLASSES, key };
+        let wires = updates::Wires {
+            uart: p.UARTE0,
+            timer: p.TIMER1,
+            channels: (p.PPI_CH0, p.PPI_CH1, p.PPI_GROUP0),
+            rxd: p.P0_08,
+            txd: p.P0_06,
+        };
+        let updates = updates::start(p.NVMC, wires);
+        run_updatable::<{ config::KINDS }, { config::CLASSES }, _, _, _, _, _, _>(updates, kit, device, now_ms)
+    }
+    #[cfg(not(feature = "update"))]
+    ocelli_board::run::<{ config::KINDS }, { config::CLASSES }, _, _, _, _>(&MODEL.0, memory, device, now_ms)
 }

@@ -13,6 +13,7 @@
 //! | PD15 | screen DC |
 //! | PF12 | screen RES |
 //! | PB0 | LED 1 of the board |
+//! | PD9, PD8 | the debugger's USB serial port, by which models come (feature `update`) |
 //!
 //! Camera RESET# and screen BLK go to 3.3 V, camera PWDN to ground.
 //!
@@ -23,6 +24,8 @@
 #![no_main]
 
 mod dvp;
+#[cfg(feature = "update")]
+mod updates;
 
 use cortex_m as _; // its critical section
 use defmt_rtt as _;
@@ -43,7 +46,7 @@ use ocelli::model::Aligned;
 use ocelli::runtime::Arena;
 use ocelli::team::Solo;
 use ocelli_app::classify::Memory;
-use ocelli_board::{Device, once, run};
+use ocelli_board::{Device, once};
 use ocelli_drivers::Resolution;
 use ocelli_drivers::control::{Configured, Controlled, Paced};
 use ocelli_drivers::ov2640::{Output as Pixels, Ov2640, Setup};
@@ -67,6 +70,8 @@ bind_interrupts!(struct Irqs {
     DCMI => dcmi::InterruptHandler<peripherals::DCMI>;
     DMA1_STREAM0 => dma::InterruptHandler<peripherals::DMA1_CH0>;
     DMA1_STREAM1 => dma::InterruptHandler<peripherals::DMA1_CH1>;
+    #[cfg(feature = "update")]
+    USART3 => embassy_stm32::usart::BufferedInterruptHandler<peripherals::USART3>;
 });
 
 ocelli_board::panic_handler!();
@@ -153,5 +158,15 @@ fn main() -> ! {
         row: once!([u8; config::ROW_BYTES] = [0; config::ROW_BYTES]),
     };
     let device = Device { camera, display, led, led_class: config::LED_CLASS, team: Solo };
-    run::<{ config::KINDS }, { config::CLASSES }, _, _, _, _>(&MODEL.0, memory, device, || Instant::now().as_millis())
+    let now_ms = || Instant::now().as_millis();
+    #[cfg(feature = "update")]
+    {
+        use {ocelli_app::update::Kit, ocelli_board::run_updatable};
+        let (board, key) = ("nucleo-h743zi", ocelli_board::model_key!());
+        let kit = Kit { board, built_in: &MODEL.0, memory, classes: config::CLASSES, key };
+        let updates = updates::start(p.FLASH, p.USART3, p.PD9, p.PD8);
+        run_updatable::<{ config::KINDS }, { config::CLASSES }, _, _, _, _, _, _>(updates, kit, device, now_ms)
+    }
+    #[cfg(not(feature = "update"))]
+    ocelli_board::run::<{ config::KINDS }, { config::CLASSES }, _, _, _, _>(&MODEL.0, memory, device, now_ms)
 }

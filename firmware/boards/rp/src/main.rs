@@ -18,13 +18,15 @@
 //!
 //! A state machine of PIO0 samples the camera's bytes, DMA channel 0 writes them into a ring of 4 KB, from which the rows are taken as the
 //! network needs them: a frame is never stored. A network that takes longer than a frame makes the sensor slower (`ocelli_drivers::control::Paced`).
-//! On the Pico 2 the second core shares the work. The log goes out by defmt over RTT.
+//! On the Pico 2 the second core shares the work. The log goes out by defmt over RTT. With the feature `update` models come over the board's own USB.
 #![no_std]
 #![no_main]
 
 mod dvp;
 #[cfg(feature = "rp2350")]
 mod second_core;
+#[cfg(feature = "update")]
+mod updates;
 
 use defmt_rtt as _;
 use dvp::{Dvp, Pins};
@@ -45,7 +47,7 @@ use ocelli::model::Aligned;
 use ocelli::runtime::Arena;
 use ocelli_app::camera::RingCamera;
 use ocelli_app::classify::Memory;
-use ocelli_board::{Device, once, run};
+use ocelli_board::{Device, once};
 use ocelli_drivers::Resolution;
 use ocelli_drivers::control::{Configured, Controlled, Paced};
 use ocelli_drivers::ov7670::{Format, Ov7670, Setup};
@@ -119,5 +121,15 @@ fn main() -> ! {
         row: once!([u8; config::ROW_BYTES] = [0; config::ROW_BYTES]),
     };
     let device = Device { camera, display, led, led_class: config::LED_CLASS, team };
-    run::<{ config::KINDS }, { config::CLASSES }, _, _, _, _>(&MODEL.0, memory, device, || Instant::now().as_millis())
+    let now_ms = || Instant::now().as_millis();
+    #[cfg(feature = "update")]
+    {
+        use {ocelli_app::update::Kit, ocelli_board::run_updatable};
+        let (board, key) = (updates::BOARD, ocelli_board::model_key!());
+        let kit = Kit { board, built_in: &MODEL.0, memory, classes: config::CLASSES, key };
+        let updates = updates::start(p.FLASH, p.USB);
+        run_updatable::<{ config::KINDS }, { config::CLASSES }, _, _, _, _, _, _>(updates, kit, device, now_ms)
+    }
+    #[cfg(not(feature = "update"))]
+    ocelli_board::run::<{ config::KINDS }, { config::CLASSES }, _, _, _, _>(&MODEL.0, memory, device, now_ms)
 }

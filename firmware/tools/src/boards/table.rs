@@ -1,6 +1,6 @@
 //! The table of boards.
 
-use super::{Board, Emulator, Flashing, Optimize};
+use super::{Board, Emulator, Flashing, Optimize, Updates};
 
 /// Several times the deepest stack that was measured with the log in the program (1,312 bytes).
 const ROOMY_STACK: u32 = 8 << 10;
@@ -24,6 +24,7 @@ const MPS2: Board = Board {
     cores: 1,
     camera: "a file",
     screen: "none",
+    updates: None,
 };
 
 /// QEMU's Arm machines.
@@ -50,7 +51,20 @@ const NRF52840_DK: Board = Board {
     cores: 1,
     camera: "Arducam Mini 2MP (OV2640, SPI)",
     screen: "ST7789 (SPI)",
+    // nRF52840 product specification 1.7, 4.3: pages of 4 KB, written in words
+    updates: Some(Updates {
+        slot_bytes: 256 << 10,
+        erase_bytes: 4 << 10,
+        write_bytes: 4,
+        arena_bytes: 128 << 10,
+        line: "UART (the debugger's USB serial port)",
+    }),
 };
+
+/// What both Picos have in common where models are kept, as the first one has it. The chip writes pages of 256 bytes; the HAL leaves the
+/// rest of a page as it is (W25Q16JV data sheet).
+const PICO_UPDATES: Updates =
+    Updates { slot_bytes: 512 << 10, erase_bytes: 4 << 10, write_bytes: 1, arena_bytes: 128 << 10, line: "USB serial" };
 
 /// What both Picos have in common, and the first one's chip.
 const PICO: Board = Board {
@@ -64,6 +78,7 @@ const PICO: Board = Board {
     flash_address: 0x1000_0000,
     flash_bytes: 2 << 20,
     camera: "OV7670 (parallel, PIO)",
+    updates: Some(PICO_UPDATES),
     ..NRF52840_DK
 };
 
@@ -152,6 +167,7 @@ pub const BOARDS: &[Board] = &[
         flash_bytes: 4 << 20,
         ram_bytes: 512 << 10,
         cores: 2,
+        updates: Some(Updates { slot_bytes: 1 << 20, arena_bytes: 256 << 10, ..PICO_UPDATES }),
         ..PICO
     },
     NRF52840_DK,
@@ -164,6 +180,14 @@ pub const BOARDS: &[Board] = &[
         flash_bytes: 2 << 20,
         ram_bytes: 512 << 10, // the part that DMA reaches and that is in one piece: AXI SRAM
         camera: "OV2640 (parallel, DCMI)",
+        // RM0433, 4.3: sectors of 128 KB, words of 32 bytes. The slots are the second bank, so that the first can be read while they are written.
+        updates: Some(Updates {
+            slot_bytes: 512 << 10,
+            erase_bytes: 128 << 10,
+            write_bytes: 32,
+            arena_bytes: 256 << 10,
+            line: "UART (the debugger's USB serial port)",
+        }),
         ..NRF52840_DK
     },
     Board {
@@ -175,6 +199,7 @@ pub const BOARDS: &[Board] = &[
         flash_address: 0x4200_0000, // where the chip shows its flash to programs; the image lies at 0x10000 of it
         flash_bytes: 4 << 20,
         ram_bytes: 313 << 10, // of 400 KB the boot loader, the cache and the ROM's variables have the rest
+        updates: None, // the chip shows its programs only those pages of its flash that the boot loader has mapped
         ..NRF52840_DK
     },
 ];

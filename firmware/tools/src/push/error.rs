@@ -15,8 +15,8 @@ pub enum PushError {
     Line(io::Error),
     /// Nobody answered.
     #[error(
-        "the device did not answer when asked for {what} ({attempts} times, {} ms each): is it on, does its firmware take updates, \
-         are port and speed right?",
+        "the device did not answer when asked for {what} ({attempts} times, {} ms each): is it on, was it flashed with \
+         `ocelli flash --updatable`, are port and speed right?",
         timeout.as_millis()
     )]
     NoAnswer {

@@ -49,31 +49,11 @@ const REGION: Region = Region { first: 0, slot_bytes: (psram_flash::BYTES / 2) a
 #[cfg(not(feature = "signed"))]
 const KEY: Option<&dyn Verifier> = None;
 #[cfg(feature = "signed")]
-const KEY: Option<&dyn Verifier> = Some(&signed::KEY);
-
-#[cfg(feature = "signed")]
-mod signed {
-    use ocelli_app::update::signature::ModelKey;
-
-    /// The key that models must be signed by.
-    pub const KEY: ModelKey = ModelKey(bytes(env!("OCELLI_MODEL_KEY").as_bytes()));
-
-    const fn bytes(hex: &[u8]) -> [u8; 32] {
-        assert!(hex.len() == 64, "OCELLI_MODEL_KEY must have 64 hexadecimal digits");
-        let mut bytes = [0; 32];
-        let mut at = 0;
-        while at < 64 {
-            let digit = match hex[at] {
-                digit @ b'0'..=b'9' => digit - b'0',
-                digit @ b'a'..=b'f' => digit - b'a' + 10,
-                _ => panic!("OCELLI_MODEL_KEY must be hexadecimal, in small letters"),
-            };
-            bytes[at / 2] = bytes[at / 2] << 4 | digit;
-            at += 1;
-        }
-        bytes
-    }
-}
+const KEY: Option<&dyn Verifier> =
+    Some(match &ocelli_app::update::signature::ModelKey::from_hex(env!("OCELLI_MODEL_KEY")) {
+        Some(key) => key,
+        None => panic!("OCELLI_MODEL_KEY must have 64 hexadecimal digits"),
+    });
 
 /// The board, with the memory that models work in.
 struct Board {
@@ -82,7 +62,7 @@ struct Board {
 
 impl Judge for Board {
     fn judge(&mut self, model: &[u8], signature: Option<&Signature>) -> Result<(), Refusal> {
-        ModelJudge::<EVERY_KIND> { arena: self.arena, scratch_words: 0, key: KEY }.judge(model, signature)
+        ModelJudge::<EVERY_KIND> { arena: self.arena, scratch_words: 0, classes: 0, key: KEY }.judge(model, signature)
     }
 }
 
