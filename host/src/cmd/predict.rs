@@ -248,10 +248,10 @@ fn print_line(prediction: &Prediction) {
 fn print_table(prediction: &Prediction) {
     let rows = (1..).zip(&prediction.top).map(|(rank, guess): (usize, _)| {
         let class = guess.class.map_or_else(String::new, |class| class.to_string());
-        vec![guess.label.clone(), rank.to_string(), class, format!("{:.4}", guess.probability)]
+        vec![rank.to_string(), class, guess.label.clone(), format!("{:.4}", guess.probability)]
     });
     println!("{}", prediction.image.display());
-    println!("{}\n", table(&["label", "rank", "class", "probability"], rows, 1));
+    println!("{}\n", table(&["rank", "class", "label", "probability"], rows, 3));
 }
 
 /// The folder that pictures are drawn into.
