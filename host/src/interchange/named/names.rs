@@ -1,7 +1,6 @@
 //! The names of a layer's tensors in files of other programs.
 
-use crate::network::zoo;
-use crate::network::{INPUT, Network};
+use crate::network::{Network, zoo};
 
 /// Whose names and layouts a file has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +100,6 @@ pub fn form(scheme: Scheme, network: &Network) -> Option<Network> {
 
 /// torchvision's name of a layer of one of [`zoo::torchvision`]'s networks.
 fn torchvision_layer(network: &str, layer: &str) -> Option<String> {
-    debug_assert_ne!(layer, INPUT);
     match network {
         "resnet50" => resnet(layer),
         "vgg16" => vgg(layer),
