@@ -10,6 +10,7 @@ mod datasets;
 mod device;
 mod format_by_hand;
 mod graphs;
+mod imagenet;
 mod int4;
 mod layouts;
 mod model_file;

@@ -11,6 +11,7 @@ pub mod config;
 pub mod data;
 pub mod explain;
 pub mod files;
+pub mod imagenet;
 pub mod interchange;
 pub mod memory;
 pub mod model;

@@ -3,27 +3,36 @@
 use super::Verdict;
 use super::compile::{Chip, Limits, fitting};
 use super::ui::thousands;
-use anyhow::Context;
-use ocelli::image::{ColorOrder, Resize};
+use anyhow::{Context, bail, ensure};
+use ocelli::image::{ColorOrder, InputSpec, Resize};
 use ocelli_host::config::Config;
 use ocelli_host::files::write_atomically;
+use ocelli_host::imagenet::Style;
+use ocelli_host::imagenet::labels::{self, fitted};
+use ocelli_host::interchange::named::{self, NamedWeights};
 use ocelli_host::interchange::onnx_import;
 use ocelli_host::interchange::tflite::{self, ImportOptions, Imported};
+<<<<<<< HEAD
 use ocelli_host::quantize::{BiasCorrection, Equalization, QuantizedNetwork};
 use ocelli_host::run::{RunFolder, names, read_labels};
+=======
+use ocelli_host::network::{Network, Weights};
+use ocelli_host::quantize::QuantizedNetwork;
+use ocelli_host::run::{RunFolder, names};
+>>>>>>> imagenet
 use std::path::Path;
 use std::path::PathBuf;
 
-/// Take in a network made elsewhere (.onnx or .tflite; quantized, or float to be quantized here)
+/// Take in a network made elsewhere (.onnx or .tflite, quantized or float; weights as .safetensors)
 ///
 /// A quantized network (.tflite in int8 or uint8, .onnx with QuantizeLinear and DequantizeLinear) is compiled as it is: OUT gets
 /// model.ocelli, which computes what TensorFlow Lite Micro computes, byte for byte. A float network becomes a run folder (net.toml, weights.safetensors, model.onnx): go on with `ocelli compile OUT --data
-/// PICTURES`, which quantizes it.
+/// PICTURES`, which quantizes it. So do weights alone (.safetensors) with the network that they are of: `--network resnet50`.
 ///
 /// What is not supported is listed before anything is written, all of it at once.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The .onnx or .tflite file. Constants that an .onnx file keeps in other files are read from its folder.
+    /// The .onnx, .tflite or .safetensors file. Constants that an .onnx file keeps in other files are read from its folder.
     file: PathBuf,
     /// Folder to write to, or with a quantized network a file that ends in .ocelli (default: the file's name without its ending).
     #[arg(long)]
@@ -48,6 +57,13 @@ pub struct Args {
     /// Size of the input, for instance 224x224, where an .onnx file leaves it open.
     #[arg(long, value_name = "HEIGHTxWIDTH", value_parser = size)]
     size: Option<[u32; 2]>,
+    /// What the network takes pixels as, where the file does not say it or says something else.
+    #[arg(long, value_name = "STYLE", conflicts_with = "range")]
+    preprocess: Option<Preprocess>,
+    /// Whose weights a .safetensors file holds: a built-in network, such as resnet50, or a net.toml. Its tensors have Ocelli's names, Keras'
+    /// or torchvision's.
+    #[arg(long)]
+    network: Option<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -60,14 +76,53 @@ enum Color {
     Bgr,
 }
 
+/// What becomes of a picture of another shape.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum ResizeRule {
+pub enum ResizeRule {
+    /// The whole picture, its aspect changed where it must be.
     Stretch,
+    /// The largest part in the middle that has the input's aspect.
     CenterCrop,
 }
 
+impl From<ResizeRule> for Resize {
+    fn from(rule: ResizeRule) -> Self {
+        match rule {
+            ResizeRule::Stretch => Self::Stretch,
+            ResizeRule::CenterCrop => Self::CenterCrop,
+        }
+    }
+}
+
+/// What a network takes pixels as.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Preprocess {
+    /// TensorFlow's: -1 to 1.
+    Tf,
+    /// PyTorch's: 0 to 1, ImageNet's mean taken off, divided by its deviation.
+    Torch,
+    /// Caffe's: blue first, 0 to 255, ImageNet's mean taken off.
+    Caffe,
+    /// 0 to 1.
+    Unit,
+    /// 0 to 255, as they are.
+    None,
+}
+
+impl From<Preprocess> for Style {
+    fn from(preprocess: Preprocess) -> Self {
+        match preprocess {
+            Preprocess::Tf => Self::Tf,
+            Preprocess::Torch => Self::Torch,
+            Preprocess::Caffe => Self::Caffe,
+            Preprocess::Unit => Self::Unit,
+            Preprocess::None => Self::None,
+        }
+    }
+}
+
 /// Two numbers of at least 1 with an x between.
-fn size(text: &str) -> Result<[u32; 2], String> {
+pub fn size(text: &str) -> Result<[u32; 2], String> {
     let side = |side: &str| side.parse::<u32>().ok().filter(|&n| n > 0);
     let sides = text.split_once('x').and_then(|(h, w)| Some([side(h)?, side(w)?]));
     sides.ok_or_else(|| format!("'{text}' is no size: height and width with an x between, for instance 96x96"))
@@ -77,19 +132,36 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let stem = args.file.file_stem().and_then(|stem| stem.to_str()).unwrap_or("network").to_owned();
     let options = ImportOptions {
         name: stem.clone(),
-        labels: args.labels.as_deref().map(read_labels).transpose()?.unwrap_or_default(),
+        labels: args.labels.as_deref().map(labels::read).transpose()?.unwrap_or_default(),
         color: args.color.map(|color| match color {
             Color::Gray => ColorOrder::Gray,
             Color::Rgb => ColorOrder::Rgb,
             Color::Bgr => ColorOrder::Bgr,
         }),
-        resize: args.resize.map(|rule| match rule {
-            ResizeRule::Stretch => Resize::Stretch,
-            ResizeRule::CenterCrop => Resize::CenterCrop,
-        }),
+        resize: args.resize.map(Resize::from),
         size: args.size,
-        range: args.range.as_deref().and_then(|range| <[f32; 2]>::try_from(range).ok()),
+        range: match (args.preprocess, &args.range) {
+            (Some(_), _) => Some([0.0, 1.0]), // what a style begins with
+            (None, range) => range.as_deref().and_then(|range| <[f32; 2]>::try_from(range).ok()),
+        },
     };
+    let styled = |spec: InputSpec| match args.preprocess {
+        Some(style) => Style::from(style).apply(spec).map_err(anyhow::Error::msg),
+        None => Ok(spec),
+    };
+    let is_weights = args.file.extension().is_some_and(|extension| extension == "safetensors");
+    match (&args.network, is_weights) {
+        (Some(network), true) => return weights_of(network, args, options),
+        (Some(_), false) => bail!(
+            "{} holds a network of its own: --network goes with a .safetensors file, which holds weights alone",
+            args.file.display()
+        ),
+        (None, true) => bail!(
+            "{} holds weights alone: say whose they are with --network NAME, for instance resnet50, or a net.toml",
+            args.file.display()
+        ),
+        (None, false) => {}
+    }
     let file = std::fs::read(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
     let is_tflite = file.get(4..8) == Some(tflite::schema::IDENTIFIER.as_bytes());
     let is_onnx = !is_tflite && args.file.extension().is_none_or(|extension| extension != "tflite");
@@ -104,8 +176,12 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     notes.iter().for_each(|note| eprintln!("note: {note}"));
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from(stem));
     match imported {
-        Imported::Quantized(network) => quantized(&network, &Chip::find(&args.board, &args.limits)?, &out, args.json),
+        Imported::Quantized(mut network) => {
+            network.picture = network.picture.map(styled).transpose()?;
+            quantized(&network, &Chip::find(&args.board, &args.limits)?, &out, args.json)
+        }
         Imported::Float(parts) => {
+<<<<<<< HEAD
             let (network, weights) = *parts;
             let numbers = || (0..network.classes().unwrap_or(0)).map(|class| class.to_string()).collect();
             let labels = if stated.is_empty() { numbers() } else { stated };
@@ -123,8 +199,67 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
                 println!("next: ocelli compile {} --data PICTURES", out.display());
             }
             Ok(Verdict::Done)
+=======
+            let (mut network, weights) = *parts;
+            network.input = styled(network.input)?;
+            float(&network, &weights, stated, &out, args)
+>>>>>>> imagenet
         }
     }
+}
+
+/// Weights alone, for a network that is built in or described by a `net.toml`.
+fn weights_of(network: &str, args: &Args, options: ImportOptions) -> anyhow::Result<Verdict> {
+    let mut network = Network::open(network)?;
+    if let Some([height, width]) = options.size {
+        network = network.with_input(height, width)?;
+    }
+    let file = std::fs::read(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
+    let read = named::import(&file, &network).with_context(|| args.file.display().to_string())?;
+    drop(file); // it may be large
+    let NamedWeights { mut network, weights, notes } = read;
+    notes.iter().for_each(|note| eprintln!("note: {note}"));
+    let input = &mut network.input;
+    input.resize = options.resize.unwrap_or(input.resize);
+    if let Some(color) = options.color {
+        ensure!(color.channels() == input.shape.c, "the input has {} channels: not those of --color", input.shape.c);
+        input.color = color;
+    }
+    let plain = |color| InputSpec { color, mean: [0.0; 3], std: [1.0; 3], ..*input };
+    if let Some(style) = args.preprocess {
+        // of the styles only caffe has an order of colours of its own, and a network's own order may be that
+        let color = if input.color == ColorOrder::Gray { ColorOrder::Gray } else { ColorOrder::Rgb };
+        *input = Style::from(style).apply(plain(options.color.unwrap_or(color))).map_err(anyhow::Error::msg)?;
+    } else if let Some([black, white]) = options.range {
+        ensure!(white > black, "white ({white}) must be above black ({black})");
+        (input.mean, input.std) = ([0.0 - black / (white - black); 3], [1.0 / (white - black); 3]);
+    }
+    let out = args.out.clone().unwrap_or_else(|| PathBuf::from(&options.name));
+    float(&network, &weights, options.labels, &out, args)
+}
+
+/// Writes the run folder of a float network.
+fn float(
+    network: &Network,
+    weights: &Weights,
+    labels: Vec<String>,
+    out: &Path,
+    args: &Args,
+) -> anyhow::Result<Verdict> {
+    let classes = network.classes()?;
+    let numbers = || (0..classes).map(|class| class.to_string()).collect();
+    let labels = if labels.is_empty() { numbers() } else { fitted(labels, classes)? };
+    let folder = RunFolder::create(out)?;
+    let mut config = Config::default();
+    config.target.board.clone_from(&args.board);
+    folder.write_trained(network, weights, &labels, &config)?;
+    if args.json {
+        println!("{}", serde_json::json!({ "run": out, "quantized": false }));
+    } else {
+        println!("{}: a float network of {} layers", out.display(), network.layers.len());
+        println!("next: ocelli compile {} --data PICTURES", out.display());
+    }
+    Ok(Verdict::Done)
 }
 
 fn quantized(network: &QuantizedNetwork, chip: &Chip, out: &Path, json: bool) -> anyhow::Result<Verdict> {

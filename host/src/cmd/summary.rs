@@ -1,7 +1,9 @@
 //! `ocelli summary`
 
 use super::Verdict;
+use super::import::size;
 use super::ui::{table, thousands};
+use anyhow::Context;
 use ocelli_firmware_tools::boards::{BOARDS, Board, find};
 use ocelli_host::compile::Target;
 use ocelli_host::network::Network;
@@ -18,7 +20,17 @@ use std::path::Path;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A net.toml, a run folder, or the name of a built-in network (a wrong name lists them).
-    network: String,
+    #[arg(required_unless_present = "named")]
+    network: Option<String>,
+    /// The same, as other commands take it.
+    #[arg(id = "named", long = "network", value_name = "NETWORK", conflicts_with = "network")]
+    named: Option<String>,
+    /// Another size of the input, for instance 96x96.
+    #[arg(long, value_name = "HEIGHTxWIDTH", value_parser = size)]
+    input: Option<[u32; 2]>,
+    /// Another number of classes.
+    #[arg(long)]
+    classes: Option<usize>,
     /// The board that it is compiled for.
     #[arg(long, default_value = "qemu-m4")]
     board: String,
@@ -28,12 +40,20 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Verdict> {
-    let path = Path::new(&args.network);
+    let network = args.network.as_ref().or(args.named.as_ref()).context("name a network")?;
+    let path = Path::new(network);
     let folder = if path.file_name() == Some(names::MODEL.as_ref()) { path.parent() } else { Some(path) };
     let inside = |name: &str| folder.map(|folder| folder.join(name)).filter(|file| file.is_file());
-    let name = inside(names::NETWORK).map_or_else(|| args.network.clone(), |file| file.display().to_string());
+    let name = inside(names::NETWORK).map_or_else(|| network.clone(), |file| file.display().to_string());
     let labels = inside(names::LABELS).map(|file| read_labels(&file)).transpose()?;
-    let network = Network::open(&name)?;
+    let mut network = Network::open(&name)?;
+    if let Some([height, width]) = args.input {
+        network = network.with_input(height, width)?;
+    }
+    if let Some(classes) = args.classes {
+        network = network.with_classes(classes)?;
+    }
+    let labels = labels.filter(|_| args.classes.is_none());
     let summary = summarize(&network, labels.as_deref(), Target::of(find(&args.board)?))?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&summary)?);

@@ -1,6 +1,7 @@
 //! Exchange formats. Layouts are turned here: ONNX is NCHW and OIHW; before a flatten a picture is turned to H, W, C order, ours.
 
 mod graph;
+pub mod named;
 pub mod onnx;
 pub mod onnx_import;
 mod proto;

@@ -190,7 +190,7 @@ fn typed(tensor: &TensorProto, kind: DataType) -> Option<Data> {
 }
 
 /// The value of a number in half precision.
-fn half_to_f32(bits: u16) -> f32 {
+pub fn half_to_f32(bits: u16) -> f32 {
     let (exponent, fraction) = (u32::from(bits >> 10) & 31, u32::from(bits & 1023));
     let size = match exponent {
         0 => fraction as f32 * 2.0_f32.powi(-24),

@@ -23,6 +23,8 @@ mod quantized;
 mod view;
 mod windows;
 
+pub(super) use constant::half_to_f32;
+
 use super::tflite::{ImportOptions, Imported};
 use anyhow::Context;
 use prost::Message;

@@ -74,8 +74,18 @@ impl Builder {
     /// A batch norm named after the layer before it.
     pub fn norm(&mut self) -> String {
         let name = format!("{}.norm", self.last());
+        self.norm_as(&name)
+    }
+
+    /// A batch norm of a name of its own.
+    pub fn norm_as(&mut self, name: &str) -> String {
         let kind = LayerKind::BatchNorm { epsilon: self.epsilon, momentum: self.momentum };
-        self.push(&name, kind, &[])
+        self.push(name, kind, &[])
+    }
+
+    /// A function of single values.
+    pub fn function(&mut self, name: &str, function: Unary) -> String {
+        self.op(name, Op::Unary(function), &[])
     }
 
     /// A batch norm and a function, both named after the layer before them.
@@ -107,8 +117,17 @@ impl Builder {
     }
 
     /// Dense layer, softmax.
-    pub fn finish(mut self, classes: u32) -> Network {
-        self.dense("dense", classes, Activation::None);
+    pub fn finish(self, classes: u32) -> Network {
+        self.finish_as("dense", classes)
+    }
+
+    /// As [`finish`](Self::finish), the dense layer named as Keras names it in classifiers of ImageNet.
+    pub fn predictions(self, classes: u32) -> Network {
+        self.finish_as("predictions", classes)
+    }
+
+    fn finish_as(mut self, name: &str, classes: u32) -> Network {
+        self.dense(name, classes, Activation::None);
         self.op("softmax", Op::Softmax, &[]);
         self.network
     }

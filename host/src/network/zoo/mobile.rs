@@ -1,9 +1,11 @@
 //! Networks of depthwise and pointwise convolutions.
 
+use super::Origin;
 use super::build::{Builder, window};
+use super::imagenet::torchvision;
 use crate::network::Network;
 use ocelli::image::ColorOrder;
-use ocelli::ir::{Activation, Padding, Shape, Unary, Window};
+use ocelli::ir::{Activation, Op, Padding, Shape, Unary, Window};
 
 /// Filters scaled by `alpha` and brought to a multiple of eight, not below nine tenths.
 ///
@@ -52,15 +54,24 @@ fn separable(net: &mut Builder, block: u32, filters: u32, stride: u16, function:
     net.norm_then(function, "relu");
 }
 
-/// MobileNetV2 (Sandler et al., "MobileNetV2", 2018) as `keras.applications` has it: pixels -1 to 1, no biases before batch norms.
+/// MobileNetV2 (Sandler et al., "MobileNetV2", 2018), its layers named as `keras.applications` names them: no biases before batch norms.
 /// With `alpha` 1.0: 3,538,984 parameters.
-pub(super) fn mobilenet_v2(name: &str, alpha: f64) -> Network {
+///
+/// torchvision's has the same weights, but pads both sides of a window of stride 2 alike and has another epsilon.
+pub(super) fn mobilenet_v2(name: &str, alpha: f64, origin: Origin) -> Network {
     let mut net = Builder::new(name, 224);
-    (net.input().mean, net.input().std) = ([0.5; 3], [0.5; 3]);
-    net.momentum = 0.999;
+    let sliding = |stride| match origin {
+        Origin::Keras => window(3, stride, Padding::Same),
+        Origin::Torchvision => window(3, stride, Padding::Explicit([1; 4])),
+    };
+    match origin {
+        Origin::Keras => (net.input().mean, net.input().std, net.momentum) = ([0.5; 3], [0.5; 3], 0.999),
+        Origin::Torchvision => torchvision(&mut net),
+    }
     net.options.bias = false;
-    net.conv("stem", scaled(32, alpha), window(3, 2, Padding::Same));
-    let mut tip = net.norm_then(Unary::Relu6, "relu");
+    net.conv("Conv1", scaled(32, alpha), sliding(2));
+    net.norm_as("bn_Conv1");
+    let mut tip = net.function("Conv1_relu", Unary::Relu6);
     let mut c_in = scaled(32, alpha);
     let mut block = 0;
     for (expansion, filters, repeats, stride) in
@@ -68,23 +79,28 @@ pub(super) fn mobilenet_v2(name: &str, alpha: f64) -> Network {
     {
         for repeat in 0..repeats {
             let (stride, c_out) = (if repeat == 0 { stride } else { 1 }, scaled(filters, alpha));
+            let prefix = if block == 0 { "expanded_conv".to_owned() } else { format!("block_{block}") };
+            let part = |part: &str| format!("{prefix}_{part}");
             if expansion != 1 {
-                net.conv(&format!("block{block}.expand"), expansion * c_in, window(1, 1, Padding::Same));
-                net.norm_then(Unary::Relu6, "relu");
+                net.conv(&part("expand"), expansion * c_in, window(1, 1, Padding::Same));
+                net.norm_as(&part("expand_BN"));
+                net.function(&part("expand_relu"), Unary::Relu6);
             }
-            net.depthwise(&format!("block{block}.depthwise"), window(3, stride, Padding::Same));
-            net.norm_then(Unary::Relu6, "relu");
-            net.conv(&format!("block{block}.project"), c_out, window(1, 1, Padding::Same));
-            let main = net.norm();
+            net.depthwise(&part("depthwise"), sliding(stride));
+            net.norm_as(&part("depthwise_BN"));
+            net.function(&part("depthwise_relu"), Unary::Relu6);
+            net.conv(&part("project"), c_out, window(1, 1, Padding::Same));
+            let main = net.norm_as(&part("project_BN"));
             let residual = stride == 1 && c_in == c_out;
-            let add = format!("block{block}.add");
-            tip = if residual { net.add(&add, [&tip, &main], Activation::None) } else { main };
+            tip = if residual { net.add(&part("add"), [&tip, &main], Activation::None) } else { main };
             c_in = c_out;
             block += 1;
         }
     }
-    net.conv("top", if alpha > 1.0 { scaled(1280, alpha) } else { 1280 }, window(1, 1, Padding::Same));
-    net.norm_then(Unary::Relu6, "relu");
+    net.conv("Conv_1", if alpha > 1.0 { scaled(1280, alpha) } else { 1280 }, window(1, 1, Padding::Same));
+    net.norm_as("Conv_1_bn");
+    net.function("out_relu", Unary::Relu6);
     net.options.bias = true;
-    net.classify(1000)
+    net.op("global_average_pooling2d", Op::GlobalAveragePool, &[]);
+    net.predictions(1000)
 }
