@@ -1,4 +1,4 @@
-//! Reads .tflite files, TensorFlow Lite's format, into a plain description.
+//! Reads .tflite files, TensorFlow Lite's format, into a plain description, and writes quantized networks ([`export`]).
 //!
 //! [`read`] takes bytes of any origin and checks everything that can be checked without knowing the operators: every offset, every
 //! index, the size of every constant, the numbers of every quantization, and that each tensor is made before it is read. Constants
@@ -15,7 +15,9 @@
 mod constants;
 mod convert;
 mod error;
+mod export;
 mod flatbuffer;
+mod flatbuffer_write;
 mod import;
 mod layers;
 pub mod opcodes;
@@ -28,6 +30,7 @@ mod tensors;
 #[cfg(test)]
 mod tests;
 
+pub use export::export;
 pub use error::{TfliteError, short_name};
 pub use import::{ImportOptions, Imported, import};
 pub use opcodes::OpCode;
