@@ -1,6 +1,7 @@
 //! `cargo xtask ci`: every check of the project, in the order of what fails fastest.
 
 use crate::browser;
+use crate::interop;
 use crate::process::{self, cargo, root};
 use crate::setup::{self, Needs, TARGETS};
 use crate::sizes;
@@ -48,6 +49,7 @@ const STAGES: &[Stage] = &[
     ("overflow", || process::run(cargo().args(["test", "--package", "ocelli", "--features", "threads"]))),
     ("fuzz corpus", memory::corpus),
     ("browser", || browser::run(&browser::Args::default())),
+    ("interop", || interop::run(&interop::Args::default())),
     ("doc", || {
         process::run(cargo().args(["doc", "--release", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", "-Dwarnings"))
     }),

@@ -13,6 +13,9 @@ pub const IDENTIFIER: &str = "TFL3";
 /// The only version of the schema since 2017.
 pub(super) const VERSION: u32 = 3;
 
+/// What the names of our own entries among a file's metadata begin with.
+pub(super) const METADATA_PREFIX: &str = "ocelli.";
+
 /// Declares fields of one table: constant, number, name in the schema.
 macro_rules! fields {
     ($table:ident: $($constant:ident = $id:literal $name:literal),* $(,)?) => {

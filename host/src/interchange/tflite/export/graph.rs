@@ -2,7 +2,8 @@
 
 use super::super::flatbuffer_write::{Table, Value};
 use super::super::schema::{
-    VERSION, buffer, metadata, model, operator, operator_code, quantization, signature, subgraph, tensor, tensor_map,
+    METADATA_PREFIX, VERSION, buffer, metadata, model, operator, operator_code, quantization, signature, subgraph,
+    tensor, tensor_map,
 };
 use super::options::Options;
 use crate::quantize::QuantParams;
@@ -119,7 +120,7 @@ impl Graph {
             .map(|(name, text)| {
                 let buffer = self.buffer(text.as_bytes().to_vec());
                 Table::default()
-                    .with(metadata::NAME, Value::Text((*name).to_owned()))
+                    .with(metadata::NAME, Value::Text(format!("{METADATA_PREFIX}{name}")))
                     .with(metadata::BUFFER, Value::Uint(buffer))
             })
             .collect();

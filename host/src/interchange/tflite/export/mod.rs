@@ -22,7 +22,9 @@ pub fn export(network: &QuantizedNetwork, metadata: &[(&str, String)]) -> anyhow
     ensure!(!network.layers.is_empty(), "the network has no layers");
     let mut export = operators::Export::new(network);
     for (index, layer) in network.layers.iter().enumerate() {
-        export.layer(network, index).with_context(|| format!("a .tflite file cannot hold layer '{}'", layer.node.name))?;
+        export
+            .layer(network, index)
+            .with_context(|| format!("a .tflite file cannot hold layer '{}'", layer.node.name))?;
     }
     write(&export.finish(metadata), schema::IDENTIFIER)
 }

@@ -130,8 +130,7 @@ impl Export {
                 let laid = self.lay(name, first, &window, None)?;
                 let inputs = self.with_weights(layer, laid.input, first.params)?;
                 let output = output(self);
-                let options =
-                    options::depthwise_conv_2d(laid.padding, &window, i32::try_from(multiplier)?, activation);
+                let options = options::depthwise_conv_2d(laid.padding, &window, i32::try_from(multiplier)?, activation);
                 self.graph.operator(Code(code::DEPTHWISE_CONV_2D, 3), &inputs, output, options);
                 Ok(output)
             }

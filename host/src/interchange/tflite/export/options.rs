@@ -34,7 +34,8 @@ fn int(number: u16) -> Value {
 
 pub(super) fn conv_2d(padding: u8, window: &Window, activation: Activation) -> Options {
     let Window { stride, dilation, .. } = *window;
-    let fields = [Value::Byte(padding), int(stride[1]), int(stride[0]), fused(activation), int(dilation[1]), int(dilation[0])];
+    let fields =
+        [Value::Byte(padding), int(stride[1]), int(stride[0]), fused(activation), int(dilation[1]), int(dilation[0])];
     of(table::CONV_2D, (0..).zip(fields))
 }
 
