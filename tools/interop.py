@@ -7,8 +7,9 @@ FOLDER has files NAME.onnx, NAME.qdq.onnx, NAME.tflite and NAME.c; beside the fi
 
 What is asked for:
 - Float ONNX: onnx.checker finds nothing, and every output in ONNX Runtime is within 1e-5 of the largest for that input.
-- .tflite: every byte, of the scores and of each layer, in tflite-micro; every byte of the scores in LiteRT's reference kernels. LiteRT's
-  default (XNNPACK) rounds halves to even, and has no bound here: it is printed.
+- .tflite: every byte, of the scores and of each layer, in tflite-micro; every byte of each layer before the first dense one in LiteRT's
+  reference kernels: its dense layers round once where tflite-micro's round twice. LiteRT's default (XNNPACK) rounds halves to even. What
+  becomes of that in the scores is printed.
 - QDQ ONNX: each layer, fed what Ocelli's layers before it computed, is within one step: ONNX rounds halves to even, and its softmax,
   sigmoid and others are float ones. What becomes of that from end to end is printed.
 """
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import flatbuffers
@@ -35,66 +37,88 @@ ARENA_BYTES = 16 << 20
 
 
 @dataclass
+class Difference:
+    """How far two lists of outputs, or of layers, are apart."""
+
+    largest: float
+    equal: int
+    count: int
+    allowed: float | None = None  # None: any
+
+    def passed(self):
+        return self.allowed is None or self.largest <= self.allowed
+
+
+@dataclass
 class Row:
     """A line of the table."""
 
     file: str
     runtime: str
-    compared: str
-    difference: float  # the largest: in steps of int8, or relative
+    scores: Difference
+    layers: Difference | None
     unit: str
-    same: str  # how many of what is compared are the same, value by value
-    allowed: float | None
 
     def passed(self):
-        return self.allowed is None or self.difference <= self.allowed
+        return self.scores.passed() and (self.layers is None or self.layers.passed())
 
     def cells(self):
-        show = lambda value: "any" if value is None else f"{value:.0e}" if self.unit == "relative" else f"{value:.0f}"
-        return [self.file, self.runtime, self.compared, f"{show(self.difference)} {self.unit}", show(self.allowed), self.same]
+        return [self.file, self.runtime, *shown(self.scores, self.unit), *shown(self.layers, "steps")]
 
 
-HEAD = ["file", "runtime", "compared", "largest difference", "allowed", "equal"]
+def shown(difference, unit):
+    """Largest difference, what is allowed, and how many are equal."""
+    if difference is None:
+        return ["", "", ""]
+    number = lambda value: "any" if value is None else f"{value:.0e}" if unit == "relative" else f"{value:.0f}"
+    equal = "" if unit == "relative" else f"{difference.equal} of {difference.count}"
+    return [number(difference.largest), number(difference.allowed), equal]
 
 
-def compare(path, runtime, case, outputs, unit, allowed):
-    """The line for what a runtime made of the inputs of a case."""
+HEAD = ["file", "runtime", "scores: off by", "allowed", "inputs equal", "layers: off by", "allowed", "layers equal"]
+
+
+def of_scores(path, case, outputs, unit, allowed):
+    """What a runtime made of the inputs of a case."""
     ours = np.array(case["outputs"], np.float32)
     theirs = np.array(outputs, np.float32).reshape(ours.shape)
-    assert np.isfinite(theirs).all(), f"{path}: {runtime} gives values that are not finite"
+    assert np.isfinite(theirs).all(), f"{path}: values that are not finite"
     if unit == "relative":
         difference = np.max(np.abs(ours - theirs) / np.max(np.abs(ours), axis=1, keepdims=True))
     else:
         difference = np.max(np.abs(ours - theirs)) / case.get("step", 1.0)
-    same = int(np.all(ours == theirs, axis=1).sum())
-    return Row(path.name, runtime, f"{len(ours)} inputs", float(difference), unit, str(same), allowed)
+    return Difference(float(difference), int(np.all(ours == theirs, axis=1).sum()), len(ours), allowed)
 
 
-def compare_layers(path, runtime, case, layers, allowed):
-    """The line for what a runtime made of each layer; `layers` are in H, W, C order, by name."""
-    worst, same = (0, ""), 0
+def of_layers(path, case, layers, allowed):
+    """What a runtime made of each layer, for the first input; `layers` are in H, W, C order, by name."""
+    assert layers, f"{path}: there are no layers to compare"
+    worst, equal = (0, ""), 0
     for name, values in layers.items():
         difference = int(np.max(np.abs(np.array(case["layers"][name], np.int32) - np.ravel(values).astype(np.int32))))
-        worst, same = max(worst, (difference, name)), same + (difference == 0)
+        worst, equal = max(worst, (difference, name)), equal + (difference == 0)
     if worst[0] > allowed:
-        print(f"{path.name}: {runtime}: layer '{worst[1]}' is off by {worst[0]} steps")
-    return Row(path.name, runtime, f"{len(layers)} layers", worst[0], "steps", str(same), allowed)
+        print(f"{path.name}: layer '{worst[1]}' is off by {worst[0]} steps")
+    return Difference(worst[0], equal, len(layers), allowed)
 
 
-def onnx_runtime(path, case, optimize):
-    """Outputs of ONNX Runtime."""
+def onnx_session(file):
+    """ONNX Runtime on one core, with all its optimizations: what it can, it computes in int8."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    if not optimize:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+
+
+def onnx_runtime(path, case):
+    """Outputs of ONNX Runtime."""
+    session = onnx_session(path.read_bytes())
     entry = session.get_inputs()[0]
     shape = [1 if not isinstance(size, int) else size for size in entry.shape]
     values = [np.array(value, np.float32).reshape(shape) for value in case["inputs"]]
     return [session.run(None, {entry.name: value})[0][0] for value in values]
 
 
-def onnx_runtime_layers(path, case, optimize):
+def onnx_runtime_layers(path, case):
     """What ONNX Runtime makes of each layer, when it is fed what Ocelli's layers before it made."""
     model = onnx.load(str(path))
     graph = model.graph
@@ -117,56 +141,49 @@ def onnx_runtime_layers(path, case, optimize):
         graph.output.append(computed)
     entry = graph.input[0].name
     size = [dim.dim_value or 1 for dim in graph.input[0].type.tensor_type.shape.dim]
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    if not optimize:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnx_session(model.SerializeToString())
     fed[entry] = np.array(case["inputs"][0], np.float32).reshape(size)
     values = session.run(list(wanted), {name: fed[name] for name in (i.name for i in session.get_inputs())})
     turn = lambda value: value[0].transpose(1, 2, 0) if value.ndim == 4 else value
     return {wanted[name]: turn(value) for name, value in zip(wanted, values)}
 
 
-def litert(path, case, resolver):
-    """Outputs of LiteRT."""
-    interpreter = Interpreter(model_path=str(path), experimental_op_resolver_type=resolver, num_threads=1)
+def litert(blob, inputs, resolver):
+    """Outputs of LiteRT: a list for each input."""
+    interpreter = Interpreter(model_content=blob, experimental_op_resolver_type=resolver, num_threads=1)
     interpreter.allocate_tensors()
-    entry, end = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    outputs = []
-    for value in case["inputs"]:
+    entry, ends = interpreter.get_input_details()[0], interpreter.get_output_details()
+    for value in inputs:
         interpreter.set_tensor(entry["index"], np.array(value, np.int8).reshape(entry["shape"]))
         interpreter.invoke()
-        outputs.append(interpreter.get_tensor(end["index"])[0])
-    return outputs
+        yield [interpreter.get_tensor(end["index"])[0].copy() for end in ends]
 
 
-def tflite_micro(path, case):
-    """Outputs of TensorFlow Lite Micro."""
-    interpreter = micro.Interpreter.from_bytes(path.read_bytes(), arena_size=ARENA_BYTES)
+def tflite_micro(blob, inputs, outputs=1):
+    """Outputs of TensorFlow Lite Micro: a list for each input."""
+    interpreter = micro.Interpreter.from_bytes(blob, arena_size=ARENA_BYTES)
     shape = interpreter.get_input_details(0)["shape"]
-    outputs = []
-    for value in case["inputs"]:
+    for value in inputs:
         interpreter.set_input(np.array(value, np.int8).reshape(shape), 0)
         interpreter.invoke()
-        outputs.append(interpreter.get_output(0)[0].copy())
-    return outputs
+        yield [interpreter.get_output(index)[0].copy() for index in range(outputs)]
 
 
-def tflite_micro_layers(path, case):
-    """What TensorFlow Lite Micro makes of each layer: all are made outputs of the network."""
+def with_all_outputs(path, case, before_dense=False):
+    """The file with every layer (those before the first dense one) made an output of the network, and the layers' names."""
     model = schema.ModelT.InitFromPackedBuf(bytearray(path.read_bytes()), 0)
     graph = model.subgraphs[0]
+    names = []
+    for operator in graph.operators:
+        if before_dense and model.operatorCodes[operator.opcodeIndex].builtinCode == schema.BuiltinOperator.FULLY_CONNECTED:
+            break
+        name = graph.tensors[operator.outputs[0]].name.decode()
+        names += [name] if name in case["layers"] else []
     places = {tensor.name.decode(): index for index, tensor in enumerate(graph.tensors)}
-    names = [name for name in case["layers"] if places[name] not in graph.inputs]
     graph.outputs, model.signatureDefs = [places[name] for name in names], None
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
-    interpreter = micro.Interpreter.from_bytes(bytes(builder.Output()), arena_size=ARENA_BYTES)
-    shape = interpreter.get_input_details(0)["shape"]
-    interpreter.set_input(np.array(case["inputs"][0], np.int8).reshape(shape), 0)
-    interpreter.invoke()
-    return {name: interpreter.get_output(index).copy() for index, name in enumerate(names)}
+    return bytes(builder.Output()), names
 
 
 def c_array(path):
@@ -183,7 +200,7 @@ def c_array(path):
             array = (ctypes.c_ubyte * length).in_dll(loaded, name)
             assert ctypes.addressof(array) % 16 == 0, f"{path}: {name} is not aligned to 16 bytes"
             same += bytes(array) == expected
-    return Row(path.name, "cc, c++", "2 compilers", 0 if same == 2 else 255, "steps", str(same), 0)
+    return Row(path.name, "cc, c++", Difference(0 if same == 2 else 255, same, 2, 0), None, "steps")
 
 
 def rows(path):
@@ -192,24 +209,47 @@ def rows(path):
         yield c_array(path)
         return
     case = json.loads(Path(f"{path}.outputs.json").read_text())
-    version = lambda of: ".".join(of.__version__.split(".")[:2])
     if path.suffix == ".onnx":
         onnx.checker.check_model(onnx.load(str(path)), full_check=True)
-        name = f"ONNX Runtime {version(onnxruntime)}"
         if case["format"] == "onnx":
-            yield compare(path, name, case, onnx_runtime(path, case, True), "relative", FLOAT)
+            scores = of_scores(path, case, onnx_runtime(path, case), "relative", FLOAT)
+            yield Row(path.name, "ONNX Runtime, float", scores, None, "relative")
             return
-        for how, optimize in [("as written", False), ("in int8", True)]:
-            runtime = f"{name}, {how}"
-            if case["layers"]:
-                yield compare_layers(path, runtime, case, onnx_runtime_layers(path, case, optimize), 1)
-            yield compare(path, runtime, case, onnx_runtime(path, case, optimize), "steps", None)
+        layers = of_layers(path, case, onnx_runtime_layers(path, case), 1) if case["layers"] else None
+        scores = of_scores(path, case, onnx_runtime(path, case), "steps", None if layers else 0)
+        yield Row(path.name, "ONNX Runtime, QDQ", scores, layers, "steps")
         return
-    yield compare(path, "tflite-micro", case, tflite_micro(path, case), "steps", 0)
+    blob, inputs, reference = path.read_bytes(), case["inputs"], OpResolverType.BUILTIN_REF
+    scores = lambda lists, allowed: of_scores(path, case, [outputs[0] for outputs in lists], "steps", allowed)
+    layers = early = None
     if case["layers"]:
-        yield compare_layers(path, "tflite-micro", case, tflite_micro_layers(path, case), 0)
-    yield compare(path, "LiteRT, reference", case, litert(path, case, OpResolverType.BUILTIN_REF), "steps", 0)
-    yield compare(path, "LiteRT, default", case, litert(path, case, OpResolverType.AUTO), "steps", None)
+        all_outputs, names = with_all_outputs(path, case)
+        layers = of_layers(path, case, dict(zip(names, next(tflite_micro(all_outputs, inputs[:1], len(names))))), 0)
+        all_outputs, names = with_all_outputs(path, case, before_dense=True)
+        early = of_layers(path, case, dict(zip(names, next(litert(all_outputs, inputs[:1], reference)))), 0)
+    yield Row(path.name, "tflite-micro", scores(tflite_micro(blob, inputs), 0), layers, "steps")
+    yield Row(path.name, "LiteRT, reference kernels", scores(litert(blob, inputs, reference), None), early, "steps")
+    yield Row(path.name, "LiteRT, default", scores(litert(blob, inputs, OpResolverType.AUTO), None), None, "steps")
+
+
+def print_table(head, lines):
+    """Prints cells in columns."""
+    widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
+    for line in [head, *lines]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
+
+
+def summary(table):
+    """A line for each runtime: all files together."""
+    runtimes = dict.fromkeys(row.runtime for row in table)
+    for runtime in runtimes:
+        of = [row for row in table if row.runtime == runtime]
+        layers = [row.layers for row in of if row.layers is not None]
+        total = lambda parts: Difference(
+            max(part.largest for part in parts), sum(part.equal for part in parts), sum(part.count for part in parts),
+            parts[0].allowed) if parts else None
+        row = Row(f"{len(of)} files", runtime, total([row.scores for row in of]), total(layers), of[0].unit)
+        yield row.cells()
 
 
 def main():
@@ -217,13 +257,14 @@ def main():
     files = sorted(path for path in folder.iterdir() if path.suffix in (".onnx", ".tflite", ".c"))
     assert files, f"{folder} has no exported files"
     table = [row for path in files for row in rows(path)]
-    lines = [HEAD] + [row.cells() for row in table]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
-    for line, row in zip(lines, [None] + table):
-        text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip()
-        print(text if row is None or row.passed() else f"{text}  OFF")
+    print_table(HEAD + [""], [row.cells() + ["" if row.passed() else "OFF"] for row in table])
+    print("\nscores in steps of int8, float ones relative to the largest; layers in steps\n")
+    print_table(HEAD, list(summary(table)))
     off = [row for row in table if not row.passed()]
-    print(f"\n{len(table) - len(off)} of {len(table)} as they must be")
+    for module in (onnx, onnxruntime):
+        print(f"{module.__name__} {module.__version__}", end=", ")
+    print(f"ai-edge-litert {version('ai-edge-litert')}, tflite-micro {version('tflite-micro')}")
+    print(f"{len(table) - len(off)} of {len(table)} as they must be")
     sys.exit(1 if off else 0)
 
 
