@@ -2,16 +2,19 @@
 //! the files is for `cargo xtask interop`.
 
 use crate::graphs::quantized_every_layer;
-use crate::support::{every_operator, quantized_network, repository, shipped_model};
+use crate::support::{digits, every_operator, quantized_network, repository, shipped_model, write_run};
 use ocelli::ir::{Activation, Op, Padding, Shape, Unary, Window};
 use ocelli::model::crc32;
+use ocelli_host::check::{self, Status};
 use ocelli_host::compile::{Options, Target, compile};
+use ocelli_host::data::Split;
 use ocelli_host::interchange::export::{Format, Outputs, Source, c_array, qdq_bytes, tflite_bytes};
 use ocelli_host::interchange::onnx_import;
 use ocelli_host::interchange::tflite::{self, ImportOptions, Imported, OpCode};
 use ocelli_host::model::{ModelBytes, classify};
 use ocelli_host::network::Node;
 use ocelli_host::quantize::{QuantParams, QuantizedLayer, QuantizedNetwork};
+use ocelli_host::run::Bundle;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -208,6 +211,39 @@ fn outputs_beside_a_file_are_those_of_the_runtime() {
     assert!(sums.into_iter().all(|sum| (sum - 1.0).abs() < 1e-5));
     let refused = Outputs::compute(&source, Format::Ocelli, None, 3).unwrap_err().to_string();
     assert!(refused.contains("--with-outputs is for formats of other runtimes"));
+}
+
+/// Windows with paddings of all kinds, and functions that stand alone between two scales.
+const PADDINGS: &str = include_str!("data/paddings.toml");
+
+#[test]
+fn a_network_of_odd_paddings_is_one_in_all_its_files() {
+    let (network, weights, quantized) = quantized_network(PADDINGS);
+    let alone = quantized.layers.iter().find(|layer| layer.node.op == Op::Unary(Unary::Relu6)).unwrap();
+    assert_eq!(alone.output, quantized.params_of(alone.node.inputs[0]), "relu6 clamps bytes: it has its input's scale");
+    let folder = tempfile::tempdir().unwrap();
+    write_run(folder.path(), &network, &weights, &quantized);
+    let bundle = Bundle::open(folder.path()).unwrap();
+    let report = check::run(&bundle, &digits(&network, Split::Test, 8), None, &mut |_| {}).unwrap();
+    let failed: Vec<String> =
+        report.rows().into_iter().filter(|row| row.status == Status::Failed).map(|row| row.what).collect();
+    assert_eq!(failed, Vec::<String>::new());
+    tflite_bytes(&quantized).unwrap();
+}
+
+#[test]
+fn a_relu6_at_two_scales_is_rescaled_when_it_comes_in_onnx() {
+    let mut network = of_one(Op::Unary(Unary::Relu6), STEPS, QuantParams { scale: 6.0 / 255.0, zero_point: -128 });
+    network.input_shape = Shape::new(3, 3, 1); // a picture, as ONNX files must have one
+    for layer in &mut network.layers {
+        layer.node.input_shapes = vec![Shape { c: layer.node.input().c.div_ceil(2), ..layer.node.input() }];
+        layer.node.output.c = layer.node.output.c.div_ceil(2);
+    }
+    let options = ImportOptions::default();
+    let import = onnx_import::import(&qdq_bytes(&network).unwrap(), None, &options).unwrap();
+    let Imported::Quantized(back) = import.imported else { panic!("the file is quantized") };
+    assert_eq!(back.layers[0].node.op, Op::Unary(Unary::Clip { low: 0.0, high: 6.0 }));
+    assert_eq!(back.layers[0].output.scale, 6.0 / 255.0);
 }
 
 #[test]

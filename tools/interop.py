@@ -42,8 +42,9 @@ class Difference:
 
     largest: float
     equal: int
-    count: int
+    count: int  # of inputs, or of the values of layers
     allowed: float | None = None  # None: any
+    layers: int = 0
 
     def passed(self):
         return self.allowed is None or self.largest <= self.allowed
@@ -71,11 +72,14 @@ def shown(difference, unit):
     if difference is None:
         return ["", "", ""]
     number = lambda value: "any" if value is None else f"{value:.0e}" if unit == "relative" else f"{value:.0f}"
-    equal = "" if unit == "relative" else f"{difference.equal} of {difference.count}"
+    if difference.layers:
+        equal = f"{100 * difference.equal / difference.count:.3f} % in {difference.layers}"
+    else:
+        equal = "" if unit == "relative" else f"{difference.equal} of {difference.count}"
     return [number(difference.largest), number(difference.allowed), equal]
 
 
-HEAD = ["file", "runtime", "scores: off by", "allowed", "inputs equal", "layers: off by", "allowed", "layers equal"]
+HEAD = ["file", "runtime", "scores off by", "allowed", "inputs equal", "layers off by", "allowed", "values equal, layers"]
 
 
 def of_scores(path, case, outputs, unit, allowed):
@@ -93,13 +97,15 @@ def of_scores(path, case, outputs, unit, allowed):
 def of_layers(path, case, layers, allowed):
     """What a runtime made of each layer, for the first input; `layers` are in H, W, C order, by name."""
     assert layers, f"{path}: there are no layers to compare"
-    worst, equal = (0, ""), 0
+    worst, equal, count = (0, ""), 0, 0
     for name, values in layers.items():
-        difference = int(np.max(np.abs(np.array(case["layers"][name], np.int32) - np.ravel(values).astype(np.int32))))
-        worst, equal = max(worst, (difference, name)), equal + (difference == 0)
+        steps = np.abs(np.array(case["layers"][name], np.int32) - np.ravel(values).astype(np.int32))
+        if steps.max() > worst[0]:
+            worst = (int(steps.max()), name)
+        equal, count = equal + int((steps == 0).sum()), count + len(steps)
     if worst[0] > allowed:
         print(f"{path.name}: layer '{worst[1]}' is off by {worst[0]} steps")
-    return Difference(worst[0], equal, len(layers), allowed)
+    return Difference(worst[0], equal, count, allowed, len(layers))
 
 
 def onnx_session(file):
@@ -247,7 +253,7 @@ def summary(table):
         layers = [row.layers for row in of if row.layers is not None]
         total = lambda parts: Difference(
             max(part.largest for part in parts), sum(part.equal for part in parts), sum(part.count for part in parts),
-            parts[0].allowed) if parts else None
+            parts[0].allowed, sum(part.layers for part in parts)) if parts else None
         row = Row(f"{len(of)} files", runtime, total([row.scores for row in of]), total(layers), of[0].unit)
         yield row.cells()
 

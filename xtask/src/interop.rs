@@ -53,6 +53,7 @@ const CASES: &[Case] = &[
     case("ocellus", "models/ocellus", WITH_NOISE, ALL),
     case("resnet8", "models/resnet8", WITH_NOISE, ALL),
     case("every-layer", "tests/data/every-layer.toml", RANDOM_WITH_DIGITS, ALL),
+    case("paddings", "tests/data/paddings.toml", RANDOM_WITH_DIGITS, ALL),
     case("ds-cnn", "ds-cnn", RANDOM, ALL),
     case("branches", "tests/models/branches_int8.tflite", WITH_NOISE, QUANTIZED),
     case("gated", "tests/models/gated_int8.tflite", WITH_NOISE, QUANTIZED),
