@@ -8,6 +8,7 @@ mod commands;
 mod conformance;
 mod datasets;
 mod device;
+mod export;
 mod format_by_hand;
 mod graphs;
 mod imagenet;

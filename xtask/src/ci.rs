@@ -1,6 +1,7 @@
 //! `cargo xtask ci`: every check of the project, first what fails fastest.
 
 use crate::browser;
+use crate::interop;
 use crate::process::{self, cargo, root};
 use crate::setup::{self, Needs, TARGETS};
 use crate::sizes;
@@ -47,6 +48,7 @@ const STEPS: &[&[Lane]] = &[
             // without tract, which would take longer than all the rest of it
             ("cross", || cross::run(&cross::Args::default())),
             ("firmware clippy", emulated_clippy),
+            ("interop", || interop::run(&interop::Args::default())),
         ],
         &[
             ("examples", examples),

@@ -1,5 +1,5 @@
-//! Project tasks: `cargo xtask setup`, `ci`, `demo`, `bench`, `boards`, `browser`, `sizes`, `aarch64`,
-//! `cross`, `sanitize`, `miri`, `gpu` and `remote`.
+//! Project tasks: `cargo xtask setup`, `ci`, `demo`, `bench`, `boards`, `browser`, `interop`, `sizes`,
+//! `aarch64`, `cross`, `sanitize`, `miri`, `gpu` and `remote`.
 
 mod aarch64;
 mod apt;
@@ -13,6 +13,7 @@ mod cross;
 mod debian;
 mod demo;
 mod gpu;
+mod interop;
 mod linux;
 mod memory;
 mod platform;
@@ -52,6 +53,8 @@ enum Task {
     Cross(cross::Args),
     /// Test the report page of a run in headless Chromium, at the width of a phone and of a desktop.
     Browser(browser::Args),
+    /// Run exported networks in ONNX Runtime, LiteRT and tflite-micro, which must compute what ours does; installs these from PyPI.
+    Interop(interop::Args),
     /// Run the tests of untrusted model files under AddressSanitizer, or valgrind.
     Sanitize,
     /// Run the runtime's tests under Miri.
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Task::Aarch64 => aarch64::test().map(|()| ExitCode::SUCCESS),
         Task::Cross(args) => cross::run(&args).map(|()| ExitCode::SUCCESS),
         Task::Browser(args) => browser::run(&args).map(|()| ExitCode::SUCCESS),
+        Task::Interop(args) => interop::run(&args).map(|()| ExitCode::SUCCESS),
         Task::Sanitize => memory::sanitize(),
         Task::Miri => memory::miri(),
         Task::Gpu => gpu::gpu().map(|()| ExitCode::SUCCESS),

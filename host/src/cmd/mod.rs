@@ -7,6 +7,7 @@ mod data;
 mod demo;
 mod eval;
 mod explain;
+mod export;
 mod filter;
 mod finetune;
 mod flags;
@@ -64,6 +65,7 @@ enum Verb {
     Train(train::Args),
     Finetune(finetune::Args),
     Import(import::Args),
+    Export(export::Args),
     Data(data::Args),
     Models(models::Args),
     Compile(compile::Args),
@@ -100,6 +102,7 @@ impl Cli {
             Verb::Models(args) => models::run(&args),
             Verb::Finetune(args) => finetune::run(&args),
             Verb::Import(args) => import::run(&args),
+            Verb::Export(args) => export::run(&args),
             Verb::Compile(args) => compile::run(&args),
             Verb::Check(args) => check::run(&args),
             Verb::Eval(args) => eval::run(&args),

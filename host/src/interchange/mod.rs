@@ -1,5 +1,6 @@
 //! Exchange formats. Layouts are turned here: ONNX is NCHW and OIHW; before a flatten a picture is turned to H, W, C order, ours.
 
+pub mod export;
 mod graph;
 pub mod named;
 pub mod onnx;

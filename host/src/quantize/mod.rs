@@ -166,9 +166,14 @@ pub fn quantize_int4(
     })
 }
 
+/// The operator that clamps to 0 to 6, by itself.
+const RELU6: Op = Op::Unary(Unary::Relu6);
+
 /// Quantization of every tensor, the network's input first.
 ///
 /// The inputs of a concatenation take its scale where nobody else reads them and their operator can: the values are then only moved.
+/// A relu6 that stands alone has the quantization of its input, because TensorFlow Lite Micro's clamps bytes and never rescales; where it
+/// alone reads that input, the input takes what the relu6 would have, and what lies above saturates a layer earlier.
 fn tensor_params(nodes: &[Node], input: QuantParams, calibration: &Calibration) -> anyhow::Result<Vec<QuantParams>> {
     let readers = |tensor: usize| nodes.iter().flat_map(|node| &node.inputs).filter(|&&read| read == tensor).count();
     let mut chosen: Vec<Option<QuantParams>> = vec![None; nodes.len() + 1];
@@ -187,6 +192,13 @@ fn tensor_params(nodes: &[Node], input: QuantParams, calibration: &Calibration) 
             (Some(params), _) | (None, Some(params)) => params,
             (None, None) => calibration.range(&node.name)?.params(),
         };
+        if node.op == RELU6 {
+            chosen[index + 1] = None;
+            if node.inputs[0] > 0 && readers(node.inputs[0]) == 1 {
+                chosen[node.inputs[0]] = Some(params);
+            }
+            continue;
+        }
         chosen[index + 1] = Some(params);
         if node.op == Op::Concat {
             for &tensor in node.inputs.iter().filter(|&&tensor| tensor > 0 && readers(tensor) == 1) {
@@ -197,7 +209,8 @@ fn tensor_params(nodes: &[Node], input: QuantParams, calibration: &Calibration) 
     let mut params = vec![input];
     for (index, node) in nodes.iter().enumerate() {
         // only operators that keep their input's quantization have none of their own
-        params.push(chosen[index + 1].filter(|_| !node.op.keeps_quantization()).unwrap_or(params[node.inputs[0]]));
+        let keeps = node.op.keeps_quantization() || node.op == RELU6;
+        params.push(chosen[index + 1].filter(|_| !keeps).unwrap_or(params[node.inputs[0]]));
     }
     Ok(params)
 }

@@ -192,6 +192,11 @@ pub fn network(
         if let Some(weights) = &weights {
             weights.check(&node.op, node.input()).with_context(|| format!("layer '{}'", node.name))?;
         }
+        let mut node = node;
+        if node.op == Op::Unary(Unary::Relu6) && before != output {
+            // that of TensorFlow Lite Micro would not rescale
+            node.op = Op::Unary(Unary::Clip { low: 0.0, high: 6.0 });
+        }
         layers.push(QuantizedLayer { node, output, weights, unsigned: false });
     }
     ensure!(

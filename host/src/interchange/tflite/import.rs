@@ -3,7 +3,7 @@
 use super::convert::{Converted, Draft, convert, params, shape};
 use super::layers::{check, is_quantized, quantized_layer};
 use super::{TfliteModel, TfliteOperator, report, unsupported};
-use crate::network::{Layer, LayerKind, LayerOptions, LayerWeights, Network, Node, Weights};
+use crate::network::{Layer, LayerKind, LayerOptions, LayerWeights, Network, Node, Weights, color_name, resize_name};
 use crate::quantize::QuantizedNetwork;
 use anyhow::{Context, bail, ensure};
 use ocelli::image::{ColorOrder, InputSpec, Resize};
@@ -46,6 +46,7 @@ const MAX_OPERATORS: usize = 1 << 14;
 pub fn import(file: &[u8], options: &ImportOptions) -> anyhow::Result<Imported> {
     let mut model = super::read(file)?;
     model.simplify()?;
+    let options = &with_metadata(options, &model);
     let count = model.operators.len();
     ensure!(count <= MAX_OPERATORS, "the network has {count} operators, at most {MAX_OPERATORS} are read");
     let integer = is_quantized(&model);
@@ -154,8 +155,9 @@ impl Builder<'_> {
         let layers = self.drafts.iter().zip(nodes).map(|(draft, node)| {
             quantized_layer(self.model, draft, node).with_context(|| format!("layer '{}'", draft.name))
         });
+        let stated = if options.range.is_none() { stated_picture(self.model, input_shape, options) } else { None };
         Ok(QuantizedNetwork {
-            picture: picture(input_shape, range, options)?,
+            picture: stated.map_or_else(|| picture(input_shape, range, options), |stated| Ok(Some(stated)))?,
             input_shape,
             input: input_params,
             layers: layers.collect::<anyhow::Result<_>>()?,
@@ -198,6 +200,46 @@ impl Builder<'_> {
         network.validate()?;
         Ok((network, weights))
     }
+}
+
+/// The options, with the labels that a file of ours has where they name none.
+fn with_metadata(options: &ImportOptions, model: &TfliteModel<'_>) -> ImportOptions {
+    let mut options = options.clone();
+    let classes = model.outputs.first().and_then(|&output| model.tensors.get(output)?.shape.last().copied());
+    if let (true, Some(text)) = (options.labels.is_empty(), metadata(model, "labels")) {
+        let labels: Vec<String> = text.lines().map(str::to_owned).collect();
+        if Some(labels.len()) == classes {
+            options.labels = labels;
+        }
+    }
+    options
+}
+
+fn metadata<'m>(model: &'m TfliteModel<'_>, key: &str) -> Option<&'m str> {
+    model.metadata.iter().find(|(name, _)| name == key).map(|(_, text)| text.as_str())
+}
+
+/// How a picture becomes the input, as a file of ours says it; `None` for other files.
+fn stated_picture(model: &TfliteModel<'_>, shape: Shape, options: &ImportOptions) -> Option<InputSpec> {
+    let colors = [ColorOrder::Gray, ColorOrder::Rgb, ColorOrder::Bgr];
+    let color = colors.into_iter().find(|&color| metadata(model, "color") == Some(color_name(color)))?;
+    let resizes = [Resize::Stretch, Resize::CenterCrop];
+    let resize = resizes.into_iter().find(|&resize| metadata(model, "resize") == Some(resize_name(resize)))?;
+    let list = |key: &str| -> Option<[f32; 3]> {
+        let values: Vec<f32> = metadata(model, key)?.split(',').map(str::parse).collect::<Result<_, _>>().ok()?;
+        let usable = values.len() == shape.c as usize && values.iter().all(|v| v.is_finite());
+        let at = |channel: usize| values.get(channel).or(values.first()).copied();
+        usable.then_some([at(0)?, at(1)?, at(2)?])
+    };
+    let (mean, std) = (list("mean")?, list("std").filter(|std| std.iter().all(|&v| v > 0.0))?);
+    let color = options.color.unwrap_or(color);
+    (color.channels() == shape.c).then_some(InputSpec {
+        shape,
+        color,
+        resize: options.resize.unwrap_or(resize),
+        mean,
+        std,
+    })
 }
 
 /// How a picture becomes the input, black and white being the ends of `range`; `None` for an input that is no picture.

@@ -1,4 +1,4 @@
-//! Reads .tflite files, TensorFlow Lite's format, into a plain description.
+//! Reads .tflite files, TensorFlow Lite's format, into a plain description, and writes quantized networks ([`export`]).
 //!
 //! [`read`] takes bytes of any origin and checks everything that can be checked without knowing the operators: every offset, every
 //! index, the size of every constant, the numbers of every quantization, and that each tensor is made before it is read. Constants
@@ -15,7 +15,9 @@
 mod constants;
 mod convert;
 mod error;
+mod export;
 mod flatbuffer;
+mod flatbuffer_write;
 mod import;
 mod layers;
 pub mod opcodes;
@@ -29,6 +31,7 @@ mod tensors;
 mod tests;
 
 pub use error::{TfliteError, short_name};
+pub use export::export;
 pub use import::{ImportOptions, Imported, import};
 pub use opcodes::OpCode;
 pub use options::{Options, Window};
@@ -53,6 +56,8 @@ pub struct TfliteModel<'a> {
     pub outputs: Vec<usize>,
     /// What was left out or mended while reading, to tell the user.
     pub notes: Vec<String>,
+    /// Our own entries among the metadata, by name without `ocelli.`: labels and how a picture becomes the input.
+    pub metadata: Vec<(String, String)>,
     /// Size of the file; bounds what may be unpacked from it.
     file_bytes: usize,
 }
@@ -178,7 +183,29 @@ pub fn read(file: &[u8]) -> Result<TfliteModel<'_>, TfliteError> {
         }
     }
     let description = root.text(schema::model::DESCRIPTION)?;
-    Ok(TfliteModel { description, tensors: tensors.list, operators, inputs, outputs, notes, file_bytes: file.len() })
+    let metadata = own_metadata(&reader, root)?;
+    let tensors = tensors.list;
+    Ok(TfliteModel { description, tensors, operators, inputs, outputs, notes, metadata, file_bytes: file.len() })
+}
+
+/// The metadata that this project's files have.
+fn own_metadata(reader: &Reader<'_>, root: Table<'_, '_>) -> Result<Vec<(String, String)>, TfliteError> {
+    let buffers = root.tables(schema::model::BUFFERS)?;
+    let mut own = Vec::new();
+    for entry in root.tables(schema::model::METADATA)?.all()? {
+        let entry = entry?;
+        let name = entry.text(schema::metadata::NAME)?;
+        let index = entry.number(schema::metadata::BUFFER, 0_u32)?;
+        let Some(key) = name.strip_prefix(schema::METADATA_PREFIX) else { continue };
+        let Some(buffer) = usize::try_from(index).ok().map(|index| buffers.get(index)).transpose()?.flatten() else {
+            continue;
+        };
+        let text = buffer.bytes(schema::buffer::DATA)?.unwrap_or_default();
+        reader.charge(text.len())?; // it is copied
+        let readable = |c: char| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c };
+        own.push((key.to_owned(), String::from_utf8_lossy(text).chars().map(readable).collect()));
+    }
+    Ok(own)
 }
 
 /// Inputs or outputs of the network: indices of tensors, each once.

@@ -58,6 +58,7 @@ pub mod code {
     pub const CALL: i32 = 31;
     pub const CUSTOM: i32 = 32;
     pub const PAD: i32 = 34;
+    pub const GATHER: i32 = 36;
     pub const BATCH_TO_SPACE_ND: i32 = 37;
     pub const SPACE_TO_BATCH_ND: i32 = 38;
     pub const TRANSPOSE: i32 = 39;
@@ -161,6 +162,7 @@ mod tests {
             (code::CALL, "CALL"),
             (code::CUSTOM, "CUSTOM"),
             (code::PAD, "PAD"),
+            (code::GATHER, "GATHER"),
             (code::BATCH_TO_SPACE_ND, "BATCH_TO_SPACE_ND"),
             (code::SPACE_TO_BATCH_ND, "SPACE_TO_BATCH_ND"),
             (code::TRANSPOSE, "TRANSPOSE"),

@@ -19,7 +19,7 @@ impl From<TfliteError> for OptionsError {
 }
 
 /// Numbers of the option tables in the schema's union.
-mod table {
+pub(super) mod table {
     pub const NONE: u8 = 0;
     pub const CONV_2D: u8 = 1;
     pub const DEPTHWISE_CONV_2D: u8 = 2;
@@ -30,12 +30,14 @@ mod table {
     pub const ADD: u8 = 11;
     pub const RESHAPE: u8 = 17;
     pub const MUL: u8 = 21;
+    pub const GATHER: u8 = 23;
     pub const REDUCER: u8 = 27;
     pub const SUB: u8 = 28;
     pub const DIV: u8 = 29;
     pub const SQUEEZE: u8 = 30;
     pub const STRIDED_SLICE: u8 = 32;
     pub const SPLIT: u8 = 35;
+    pub const CAST: u8 = 37;
     pub const PACK: u8 = 59;
     pub const UNPACK: u8 = 64;
     pub const LEAKY_RELU: u8 = 75;

@@ -1,4 +1,4 @@
-//! The part of TensorFlow Lite's schema, version 3, that is read here: numbers of fields, and the small enumerations.
+//! The part of TensorFlow Lite's schema, version 3, that is read and written here: numbers of fields, and the small enumerations.
 //!
 //! Fields are only ever added at the end of a table, so these numbers hold for every file since 2017.
 //!
@@ -13,6 +13,9 @@ pub const IDENTIFIER: &str = "TFL3";
 /// The only version of the schema since 2017.
 pub(super) const VERSION: u32 = 3;
 
+/// What the names of our own entries among a file's metadata begin with.
+pub(super) const METADATA_PREFIX: &str = "ocelli.";
+
 /// Declares fields of one table: constant, number, name in the schema.
 macro_rules! fields {
     ($table:ident: $($constant:ident = $id:literal $name:literal),* $(,)?) => {
@@ -24,11 +27,12 @@ macro_rules! fields {
 }
 
 fields!(model: VERSION = 0 "version", OPERATOR_CODES = 1 "operator_codes", SUBGRAPHS = 2 "subgraphs",
-    DESCRIPTION = 3 "description", BUFFERS = 4 "buffers", SIGNATURE_DEFS = 7 "signature_defs");
+    DESCRIPTION = 3 "description", BUFFERS = 4 "buffers", METADATA = 6 "metadata", SIGNATURE_DEFS = 7 "signature_defs");
 // `deprecated_builtin_code` is an i8; `builtin_code` came in 2020 when there were 127 operators. The greater of both counts.
 fields!(operator_code: DEPRECATED_BUILTIN_CODE = 0 "deprecated_builtin_code", CUSTOM_CODE = 1 "custom_code",
     VERSION = 2 "version", BUILTIN_CODE = 3 "builtin_code");
-fields!(subgraph: TENSORS = 0 "tensors", INPUTS = 1 "inputs", OUTPUTS = 2 "outputs", OPERATORS = 3 "operators");
+fields!(subgraph: TENSORS = 0 "tensors", INPUTS = 1 "inputs", OUTPUTS = 2 "outputs", OPERATORS = 3 "operators",
+    NAME = 4 "name");
 fields!(tensor: SHAPE = 0 "shape", TYPE = 1 "type", BUFFER = 2 "buffer", NAME = 3 "name",
     QUANTIZATION = 4 "quantization", IS_VARIABLE = 5 "is_variable", SPARSITY = 6 "sparsity",
     SHAPE_SIGNATURE = 7 "shape_signature", EXTERNAL_BUFFER = 10 "external_buffer");
@@ -38,7 +42,9 @@ fields!(quantization: SCALE = 2 "scale", ZERO_POINT = 3 "zero_point", DETAILS_TY
 fields!(buffer: DATA = 0 "data", OFFSET = 1 "offset", SIZE = 2 "size");
 fields!(operator: OPCODE_INDEX = 0 "opcode_index", INPUTS = 1 "inputs", OUTPUTS = 2 "outputs",
     BUILTIN_OPTIONS_TYPE = 3 "builtin_options_type", BUILTIN_OPTIONS = 4 "builtin_options");
-fields!(signature: KEY = 2 "signature_key", SUBGRAPH_INDEX = 4 "subgraph_index");
+fields!(metadata: NAME = 0 "name", BUFFER = 1 "buffer");
+fields!(tensor_map: NAME = 0 "name", TENSOR_INDEX = 1 "tensor_index");
+fields!(signature: INPUTS = 0 "inputs", OUTPUTS = 1 "outputs", KEY = 2 "signature_key", SUBGRAPH_INDEX = 4 "subgraph_index");
 
 /// The type of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
