@@ -192,7 +192,7 @@ fn a_tflite_file_is_the_base_that_its_import_is() {
     let folder = workplace();
     let at = folder.path();
     std::fs::write(at.join("base.tflite"), tflite().file()).unwrap();
-    done("import base.tflite --range -1 1 --out imported", at);
+    done("import base.tflite --range -1,1 --out imported", at);
     let line = "finetune photos --epochs 2 --head gap,dense~4~relu,dense~N --input 16x18";
     let [said, _] = done(&format!("{line} --base base.tflite --preprocess tf --out one"), at);
     assert!(said.contains("1 layers of base.tflite"), "its pool and what follows are its head: {said}");

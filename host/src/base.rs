@@ -2,13 +2,14 @@
 
 use crate::check::tract::read_onnx;
 use crate::config::Config;
+use crate::imagenet::Style;
 use crate::interchange::onnx_import;
 use crate::interchange::tflite::{self, ImportOptions, Imported};
 use crate::network::{Network, Weights};
 use crate::run::Trained;
 use crate::train::FinetuneConfig;
 use anyhow::{Context, bail, ensure};
-use ocelli::image::{ColorOrder, InputSpec, Resize};
+use ocelli::image::{InputSpec, Resize};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use tract_onnx::pb::ModelProto;
@@ -34,25 +35,13 @@ pub struct Base {
 pub struct PictureConfig {
     /// A way that many networks have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub preprocess: Option<Preprocess>,
+    pub preprocess: Option<Style>,
     /// What the network takes for black and for white.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<[f32; 2]>,
     /// What becomes of a picture that is not of the input's shape.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resize: Option<ResizeRule>,
-}
-
-/// How pictures become numbers, by the names that Keras has for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Preprocess {
-    /// Black is -1, white is 1: the MobileNets, Inception and EfficientNet-lite.
-    Tf,
-    /// ImageNet's mean and deviation of each colour taken out: torchvision's networks, `DenseNet`.
-    Torch,
-    /// Blue, green and red from 0 to 255, less ImageNet's means: Keras' VGG and `ResNet`.
-    Caffe,
 }
 
 /// What becomes of a picture that is not of the input's shape.
@@ -88,20 +77,6 @@ impl PictureConfig {
             );
         }
         Ok(())
-    }
-}
-
-impl Preprocess {
-    /// The colour order, and mean and deviation of each channel of pictures from 0 to 1.
-    ///
-    /// # Source
-    /// Keras, `keras/src/applications/imagenet_utils.py`: `preprocess_input`.
-    const fn numbers(self) -> (ColorOrder, [f32; 3], [f32; 3]) {
-        match self {
-            Self::Tf => (ColorOrder::Rgb, [0.5; 3], [0.5; 3]),
-            Self::Torch => (ColorOrder::Rgb, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
-            Self::Caffe => (ColorOrder::Bgr, [103.939 / 255.0, 116.779 / 255.0, 123.68 / 255.0], [1.0 / 255.0; 3]),
-        }
     }
 }
 
@@ -151,7 +126,6 @@ fn from_file(path: &Path, plan: &FinetuneConfig) -> anyhow::Result<Base> {
     let mut options = ImportOptions {
         name: path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("base").to_owned(),
         range: if picture.preprocess.is_some() { Some([0.0, 1.0]) } else { picture.range },
-        color: picture.preprocess.map(|preprocess| preprocess.numbers().0),
         ..ImportOptions::default()
     };
     let (imported, mut notes) = if is_tflite {
@@ -172,8 +146,7 @@ fn from_file(path: &Path, plan: &FinetuneConfig) -> anyhow::Result<Base> {
     // what the importer says of the file's end and of its pictures is said better here, or is not true of a base
     notes.retain(|note| !note.contains("softmax") && !note.contains("--range"));
     if let Some(preprocess) = picture.preprocess {
-        let (_, mean, std) = preprocess.numbers();
-        compose(&mut network.input, mean, std);
+        network.input = preprocess.apply(network.input).map_err(anyhow::Error::msg)?;
     } else if picture.range.is_none() && says_nothing(&network.input) {
         notes.push(
             "how it wants its pictures is not in the file: black and white are taken as 0 and 1 (else: --preprocess tf, torch or caffe, \
@@ -182,15 +155,6 @@ fn from_file(path: &Path, plan: &FinetuneConfig) -> anyhow::Result<Base> {
         );
     }
     Ok(Base { network, weights, config: Config::default(), notes })
-}
-
-/// Puts a normalization before that of the file itself.
-fn compose(input: &mut InputSpec, mean: [f32; 3], std: [f32; 3]) {
-    for channel in 0..3 {
-        // ((p - mean) / std - own mean) / own std
-        input.mean[channel] = mean[channel] + std[channel] * input.mean[channel];
-        input.std[channel] *= std[channel];
-    }
 }
 
 /// Whether pixels from 0 to 1 are taken as they are: what an import assumes where a file does not say anything.
@@ -211,46 +175,10 @@ fn leaves_size_open(model: &ModelProto) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ocelli::ir::Shape;
-
-    fn spec() -> InputSpec {
-        InputSpec {
-            shape: Shape::new(1, 1, 3),
-            color: ColorOrder::Rgb,
-            resize: Resize::Stretch,
-            mean: [0.0; 3],
-            std: [1.0; 3],
-        }
-    }
-
-    /// Expected values: Keras' formulas, by hand.
-    #[test]
-    fn pictures_become_numbers_as_keras_makes_them() {
-        for (preprocess, pixel, expected) in [
-            (Preprocess::Tf, 0, [-1.0, -1.0, -1.0]),
-            (Preprocess::Tf, 255, [1.0, 1.0, 1.0]),
-            (Preprocess::Torch, 255, [0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225]),
-            (Preprocess::Caffe, 200, [200.0 - 103.939, 200.0 - 116.779, 200.0 - 123.68]),
-        ] {
-            let mut input = spec();
-            let (_, mean, std) = preprocess.numbers();
-            compose(&mut input, mean, std);
-            for (channel, expected) in expected.into_iter().enumerate() {
-                let value = input.normalize(channel, pixel);
-                assert!((value - expected).abs() < 1e-3, "{preprocess:?}: {value}, not {expected}");
-            }
-        }
-        // a file that normalizes itself gets what the style gives: (x - 0.5) / 0.25
-        let mut input = InputSpec { mean: [0.5; 3], std: [0.25; 3], ..spec() };
-        let (_, mean, std) = Preprocess::Tf.numbers();
-        compose(&mut input, mean, std);
-        assert!((input.normalize(0, 255) - 2.0).abs() < 1e-6 && (input.normalize(0, 0) + 6.0).abs() < 1e-6);
-    }
 
     #[test]
     fn contradictions_are_refused() {
-        let both =
-            PictureConfig { preprocess: Some(Preprocess::Tf), range: Some([0.0, 1.0]), ..PictureConfig::default() };
+        let both = PictureConfig { preprocess: Some(Style::Tf), range: Some([0.0, 1.0]), ..PictureConfig::default() };
         assert!(both.validate().unwrap_err().to_string().contains("give one of them"));
         let turned = PictureConfig { range: Some([1.0, 0.0]), ..PictureConfig::default() };
         assert!(turned.validate().unwrap_err().to_string().contains("white must be above black"));

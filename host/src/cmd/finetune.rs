@@ -2,12 +2,13 @@
 
 use super::Verdict;
 use super::flags::{Flags, Resumed, set};
+use super::import::{Preprocess, Range, ResizeRule, range};
 use super::qat::{self, Place};
 use super::train::{finish, stop_on_ctrl_c};
 use super::ui::{TrainingBar, TrainingSets, announce, feed, load_training, thousands};
 use anyhow::Context;
 use ocelli_host::augment::AugmentationConfig;
-use ocelli_host::base::{Base, PictureConfig, Preprocess, ResizeRule};
+use ocelli_host::base::{Base, PictureConfig};
 use ocelli_host::config::{Config, DatasetConfig};
 use ocelli_host::data::{ImageSet, ImageSource};
 use ocelli_host::quantize::Method;
@@ -48,15 +49,14 @@ pub struct Args {
     /// Rows and columns of the pictures, for instance 160x160, in place of the base's own.
     #[arg(long, value_name = "HxW", value_parser = parse_size)]
     input: Option<(u32, u32)>,
-    /// How a base from elsewhere wants its pictures, by Keras' names: tf (from -1 to 1), torch (ImageNet's mean and deviation) or caffe
-    /// (blue, green, red from 0 to 255, less ImageNet's mean).
-    #[arg(long, value_parser = parse_preprocess)]
+    /// How a base from elsewhere wants its pictures.
+    #[arg(long, value_name = "STYLE")]
     preprocess: Option<Preprocess>,
     /// In its place what the base takes for black and white, for instance -1,1 [default: what an .onnx file says, or 0,1].
-    #[arg(long, value_name = "BLACK,WHITE", value_parser = parse_range, allow_hyphen_values = true, conflicts_with = "preprocess")]
+    #[arg(long, value_name = "BLACK,WHITE", value_parser = range, allow_hyphen_values = true, conflicts_with = "preprocess")]
     range: Option<Range>,
-    /// What becomes of a picture of another shape, stretch or center-crop [default: the base's way, or stretch].
-    #[arg(long, value_parser = parse_resize)]
+    /// What becomes of a picture of another shape [default: the base's way, or stretch].
+    #[arg(long)]
     resize: Option<ResizeRule>,
     /// Epochs after the others in which all layers are trained [default: 0].
     #[arg(long, requires = "unfreeze_rate")]
@@ -77,10 +77,6 @@ pub struct Args {
     #[arg(long, default_value = "runs/finetuned")]
     out: PathBuf,
 }
-
-/// What a base takes for black and white.
-#[derive(Clone, Copy, Debug)]
-struct Range([f32; 2]);
 
 pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let (out, resumed) = args.flags.resumed(&args.out)?;
@@ -163,29 +159,6 @@ fn parse_size(text: &str) -> Result<(u32, u32), String> {
         .ok_or_else(|| format!("'{text}' is no size: write rows x columns, for instance 160x160"))
 }
 
-fn parse_range(text: &str) -> Result<Range, String> {
-    let ends =
-        text.split_once(',').and_then(|(black, white)| Some([black.trim().parse().ok()?, white.trim().parse().ok()?]));
-    ends.map(Range).ok_or_else(|| format!("'{text}' is no range: write what black and white are, for instance -1,1"))
-}
-
-fn parse_preprocess(text: &str) -> Result<Preprocess, String> {
-    match text {
-        "tf" => Ok(Preprocess::Tf),
-        "torch" => Ok(Preprocess::Torch),
-        "caffe" => Ok(Preprocess::Caffe),
-        _ => Err("it is not one of tf, torch, caffe".to_owned()),
-    }
-}
-
-fn parse_resize(text: &str) -> Result<ResizeRule, String> {
-    match text {
-        "stretch" => Ok(ResizeRule::Stretch),
-        "center-crop" => Ok(ResizeRule::CenterCrop),
-        _ => Err("it is not one of stretch, center-crop".to_owned()),
-    }
-}
-
 /// The `[finetune]` of a configuration.
 fn plan_of(config: &Config, run: &Path) -> anyhow::Result<FinetuneConfig> {
     let run = run.display();
@@ -219,9 +192,9 @@ impl Args {
         plan.unfreeze_rate = self.unfreeze_rate.or(plan.unfreeze_rate);
         let picture = &mut plan.picture;
         if self.preprocess.is_some() || self.range.is_some() {
-            (picture.preprocess, picture.range) = (self.preprocess, self.range.map(|range| range.0));
+            (picture.preprocess, picture.range) = (self.preprocess.map(Into::into), self.range.map(|range| range.0));
         }
-        picture.resize = self.resize.or(picture.resize);
+        picture.resize = self.resize.map(Into::into).or(picture.resize);
         plan.validate()?;
         Ok(plan)
     }

@@ -5,6 +5,7 @@ use super::compile::{Chip, Limits, fitting};
 use super::ui::thousands;
 use anyhow::{Context, bail, ensure};
 use ocelli::image::{ColorOrder, InputSpec, Resize};
+use ocelli_host::base;
 use ocelli_host::config::Config;
 use ocelli_host::files::write_atomically;
 use ocelli_host::imagenet::Style;
@@ -12,14 +13,9 @@ use ocelli_host::imagenet::labels::{self, fitted};
 use ocelli_host::interchange::named::{self, NamedWeights};
 use ocelli_host::interchange::onnx_import;
 use ocelli_host::interchange::tflite::{self, ImportOptions, Imported};
-<<<<<<< HEAD
-use ocelli_host::quantize::{BiasCorrection, Equalization, QuantizedNetwork};
-use ocelli_host::run::{RunFolder, names, read_labels};
-=======
 use ocelli_host::network::{Network, Weights};
-use ocelli_host::quantize::QuantizedNetwork;
+use ocelli_host::quantize::{BiasCorrection, Equalization, QuantizedNetwork};
 use ocelli_host::run::{RunFolder, names};
->>>>>>> imagenet
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -52,8 +48,8 @@ pub struct Args {
     #[arg(long)]
     resize: Option<ResizeRule>,
     /// What the network takes for black and white, for instance -1,1 (default: the ends of the input's range; of a float network 0,1).
-    #[arg(long, value_delimiter = ',', num_args = 2, allow_hyphen_values = true, value_names = ["BLACK", "WHITE"])]
-    range: Option<Vec<f32>>,
+    #[arg(long, value_name = "BLACK,WHITE", value_parser = range, allow_hyphen_values = true)]
+    range: Option<Range>,
     /// Size of the input, for instance 224x224, where an .onnx file leaves it open.
     #[arg(long, value_name = "HEIGHTxWIDTH", value_parser = size)]
     size: Option<[u32; 2]>,
@@ -121,6 +117,26 @@ impl From<Preprocess> for Style {
     }
 }
 
+impl From<ResizeRule> for base::ResizeRule {
+    fn from(rule: ResizeRule) -> Self {
+        match rule {
+            ResizeRule::Stretch => Self::Stretch,
+            ResizeRule::CenterCrop => Self::CenterCrop,
+        }
+    }
+}
+
+/// What a network takes for black and for white.
+#[derive(Clone, Copy, Debug)]
+pub struct Range(pub [f32; 2]);
+
+/// Two numbers with a comma between.
+pub fn range(text: &str) -> Result<Range, String> {
+    let ends =
+        text.split_once(',').and_then(|(black, white)| Some([black.trim().parse().ok()?, white.trim().parse().ok()?]));
+    ends.map(Range).ok_or_else(|| format!("'{text}' is no range: write what black and white are, for instance -1,1"))
+}
+
 /// Two numbers of at least 1 with an x between.
 pub fn size(text: &str) -> Result<[u32; 2], String> {
     let side = |side: &str| side.parse::<u32>().ok().filter(|&n| n > 0);
@@ -142,7 +158,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         size: args.size,
         range: match (args.preprocess, &args.range) {
             (Some(_), _) => Some([0.0, 1.0]), // what a style begins with
-            (None, range) => range.as_deref().and_then(|range| <[f32; 2]>::try_from(range).ok()),
+            (None, range) => range.map(|range| range.0),
         },
     };
     let styled = |spec: InputSpec| match args.preprocess {
@@ -181,29 +197,9 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
             quantized(&network, &Chip::find(&args.board, &args.limits)?, &out, args.json)
         }
         Imported::Float(parts) => {
-<<<<<<< HEAD
-            let (network, weights) = *parts;
-            let numbers = || (0..network.classes().unwrap_or(0)).map(|class| class.to_string()).collect();
-            let labels = if stated.is_empty() { numbers() } else { stated };
-            network.check_labels(&labels)?;
-            let folder = RunFolder::create(&out)?;
-            let mut config = Config::default();
-            config.target.board.clone_from(&args.board);
-            config.quantization.equalize = Equalization::Auto;
-            config.quantization.bias_correction = BiasCorrection::Auto;
-            folder.write_trained(&network, &weights, &labels, &config)?;
-            if args.json {
-                println!("{}", serde_json::json!({ "run": out, "quantized": false }));
-            } else {
-                println!("{}: a float network of {} layers", out.display(), network.layers.len());
-                println!("next: ocelli compile {} --data PICTURES", out.display());
-            }
-            Ok(Verdict::Done)
-=======
             let (mut network, weights) = *parts;
             network.input = styled(network.input)?;
             float(&network, &weights, stated, &out, args)
->>>>>>> imagenet
         }
     }
 }
@@ -252,6 +248,8 @@ fn float(
     let folder = RunFolder::create(out)?;
     let mut config = Config::default();
     config.target.board.clone_from(&args.board);
+    config.quantization.equalize = Equalization::Auto;
+    config.quantization.bias_correction = BiasCorrection::Auto;
     folder.write_trained(network, weights, &labels, &config)?;
     if args.json {
         println!("{}", serde_json::json!({ "run": out, "quantized": false }));

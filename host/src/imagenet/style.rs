@@ -1,13 +1,15 @@
 //! What networks take pixel values as: the conventions of the programs that they come from.
 
 use ocelli::image::{ColorOrder, InputSpec};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A convention of pixel values.
 ///
 /// # Source
 /// `preprocess_input` of `keras.applications.imagenet_utils` ("tf", "torch", "caffe"); torchvision's `transforms.Normalize`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Style {
     /// TensorFlow's: -1 to 1.
     Tf,
