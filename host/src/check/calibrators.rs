@@ -224,11 +224,12 @@ pub fn quantize_best(
                 trials.push(Trial { recipe, judgement: judge.judge(&quantized)? });
                 Ok(())
             };
-            let plain = biases.first().copied().unwrap_or_default();
+            // what rounded weights do to means hides the rest: it is taken away first
+            let corrected = biases.last().copied().unwrap_or_default();
             for &equalize in &equalizations {
                 let prepared = prepared(equalize)?;
                 for &calibrator in &calibrators {
-                    attempt(&prepared, Recipe { calibrator, equalize, bias_correction: plain })?;
+                    attempt(&prepared, Recipe { calibrator, equalize, bias_correction: corrected })?;
                 }
             }
             if biases.len() > 1 {
