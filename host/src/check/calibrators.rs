@@ -197,7 +197,7 @@ pub fn leaves_open(network: &Network, config: &QuantizationConfig) -> anyhow::Re
 }
 
 /// Quantizes a network in the way that is asked for; what is left open is decided by trials on the images of a judge: the calibrator and
-/// the equalization of least divergence, and with these whether biases are corrected.
+/// the equalization of least divergence, biases corrected where that is not ruled out, and with these whether they had better stay as they are.
 ///
 /// # Errors
 /// When the network cannot be quantized or run, or a judge is needed and missing.
@@ -224,18 +224,19 @@ pub fn quantize_best(
                 trials.push(Trial { recipe, judgement: judge.judge(&quantized)? });
                 Ok(())
             };
-            let plain = biases.first().copied().unwrap_or_default();
+            // what rounded weights do to means hides the rest: it is taken away first
+            let corrected = biases.last().copied().unwrap_or_default();
             for &equalize in &equalizations {
                 let prepared = prepared(equalize)?;
                 for &calibrator in &calibrators {
-                    attempt(&prepared, Recipe { calibrator, equalize, bias_correction: plain })?;
+                    attempt(&prepared, Recipe { calibrator, equalize, bias_correction: corrected })?;
                 }
             }
             if biases.len() > 1 {
                 let Recipe { calibrator, equalize, .. } = best(&trials).context("no way was tried")?.recipe;
                 let prepared = prepared(equalize)?;
-                let (quantized, _) = prepared.quantize(calibrator, true, &int8)?;
-                let recipe = Recipe { calibrator, equalize, bias_correction: true };
+                let (quantized, _) = prepared.quantize(calibrator, false, &int8)?;
+                let recipe = Recipe { calibrator, equalize, bias_correction: false };
                 trials.push(Trial { recipe, judgement: judge.judge(&quantized)? });
             }
             (best(&trials).context("no way was tried")?.recipe, trials)

@@ -22,7 +22,7 @@ type = "conv2d"
 name = "first"
 filters = 8
 kernel = 3
-use_bias = false
+bias = false
 [[layer]]
 type = "batch_norm"
 name = "norm"
@@ -41,7 +41,7 @@ activation = "ACTIVATION"
 [[layer]]
 type = "max_pool2d"
 name = "pool"
-pool = 2
+kernel = 2
 [[layer]]
 type = "conv2d"
 name = "point"
@@ -153,7 +153,10 @@ fn equalization_leaves_the_float_function_as_it_was() {
 fn a_channel_that_reaches_the_cap_keeps_its_range() {
     let mut rng = ChaCha8Rng::seed_from_u64(SEED);
     let network = network("relu6");
-    let weights = unlike_weights(&network, &mut rng);
+    let mut weights = unlike_weights(&network, &mut rng);
+    let mut norm = weights.norm("norm").unwrap().clone();
+    norm.gamma.iter_mut().chain(&mut norm.beta).for_each(|value| *value *= 3.0);
+    weights.insert_norm("norm", norm);
     let images = images(&network, 12, &mut rng);
     let seen = peaks(&network, &weights, &images, &device("flex").unwrap()).unwrap();
     let peak = &seen["first"];
@@ -185,10 +188,10 @@ fn ranges_come_nearer_to_each_other() {
     let equal = equalized(&network, &weights, &by_weights).unwrap();
     let balanced = disparity(&output_ranges(first, equal.layer("first").unwrap()));
     assert!(plainly > 50.0 && balanced < 0.5 * plainly, "{plainly} {balanced}");
-    // what a depthwise convolution reads is made wholly alike
+    // what a depthwise convolution reads is made wholly alike, but for channels that would need a factor beyond the largest
     let by_values = factors(&network, &weights, &seen, Equalize::Activations).unwrap();
     let peak: Vec<f32> = seen["first"].iter().zip(&by_values["first"]).map(|(peak, factor)| peak / factor).collect();
-    assert!(disparity(&seen["first"]) > 20.0 && disparity(&peak) < 4.0, "{:?} {peak:?}", seen["first"]);
+    assert!(disparity(&peak) < 0.05 * disparity(&seen["first"]), "{:?} {peak:?}", seen["first"]);
 }
 
 #[test]
