@@ -99,6 +99,10 @@ pub fn run_with(
     let done = file.with_classifier(args.threads.map_or_else(cores, usize::from), |classifier| {
         let mut figures = Figures::new(file.path(), name, labels, args.report_every);
         figures.snapshot.keeps = keeper.is_some();
+        #[cfg(feature = "verify")]
+        if verifier.is_some() {
+            classifier.keep_pixels();
+        }
         let mut work = Loop {
             args,
             classifier,
