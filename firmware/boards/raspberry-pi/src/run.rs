@@ -172,7 +172,7 @@ impl<W: Write> Loop<'_, '_, '_, '_, '_, W> {
                     if written == Written::Closed {
                         return Ok(Ending::Closed);
                     }
-                    self.pace.wait();
+                    self.pace.wait(stop);
                 }
                 Arrival::Report(Report::Corrupt(what)) => self.figures.corrupt(&what, self.is_live),
                 Arrival::Report(Report::Trouble(what)) => self.figures.trouble(what),
