@@ -125,7 +125,7 @@ pub fn run_with(
     mailbox.close();
     live.close();
     // a program that was started here ends before this one does
-    let until = Instant::now() + Duration::from_secs(1);
+    let until = Instant::now() + Duration::from_secs(2);
     while reopens && !reader.is_finished() && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(10));
     }
