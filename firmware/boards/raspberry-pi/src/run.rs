@@ -26,7 +26,7 @@ use crate::{mqtt, say};
 use anyhow::{Context, bail};
 use pace::Pace;
 pub use report::Figures;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -77,10 +77,19 @@ pub fn run_with(
 ) -> anyhow::Result<(Ending, Figures)> {
     let file = ModelFile::read(&args.model)?;
     let labels = file.labels()?;
-    let smoothing = Smoothing::new(args.smooth, labels.len(), 10 * u16::from(args.unknown_below))?;
+    let smoothing = Smoothing::new(args.smoothing(), labels.len(), 10 * u16::from(args.unknown_below))?;
     #[cfg(feature = "verify")]
     let verifier = if args.verify { Some(crate::verify::Verifier::new(&file, args.verify_every)?) } else { None };
     let keeper = args.keep.as_ref().map(|dir| Arc::new(Keeper::new(dir.clone(), labels.clone(), Box::new(RealDisk))));
+    if let Some((keeper, dir)) = keeper.as_ref().zip(args.keep.as_ref()) {
+        match keeper.try_folder() {
+            // there may be room later
+            Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                say(format!("--keep {}: {error}", dir.display()));
+            }
+            tried => tried.with_context(|| format!("--keep {}: cannot write there", dir.display()))?,
+        }
+    }
     let live = Arc::new(Live::default());
     let results = start_services(args, &live, keeper.as_ref())?;
     let mut screens = screens(args)?;
@@ -267,7 +276,9 @@ fn start_services(args: &RunArgs, live: &Arc<Live>, keeper: Option<&Arc<Keeper>>
     if let Some(address) = args.page() {
         let access = Access::new(address.ip(), args.token.as_deref())?;
         let listener = web::listen(address)?;
-        say(format!("the page: http://{}/{}", listener.local_addr()?, access.query()));
+        let open = |host: &String| format!("http://{host}/{}", access.query());
+        let addresses: Vec<_> = web::reachable(listener.local_addr()?).iter().map(open).collect();
+        say(format!("the page: {}", addresses.join(" or ")));
         let site = Site { live: Arc::clone(live), keeper: keeper.cloned(), access: Arc::new(access) };
         services.page = Some((listener, site));
     } else if args.keep.is_some() || args.token.is_some() {
