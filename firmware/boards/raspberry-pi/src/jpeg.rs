@@ -69,7 +69,7 @@ pub fn decode_within(bytes: &[u8], most_pixels: usize, frame: &mut Frame) -> Res
 
 /// Fills `pixels`; returns the picture's sides and its layout: gray or colours.
 fn decode_pixels(jpeg: &[u8], most: usize, pixels: &mut Vec<u8>) -> Result<([u32; 2], PixelFormat), String> {
-    let damaged = |error| format!("a damaged JPEG: {error:?}");
+    let damaged = |error| format!("a JPEG that is damaged or cut off: {error:?}");
     let any_size =
         DecoderOptions::default().set_strict_mode(false).set_max_width(usize::MAX).set_max_height(usize::MAX);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(jpeg), any_size);
