@@ -5,7 +5,7 @@ use crate::output::Format;
 use crate::smoothing::Kind;
 use crate::source::Camera;
 use crate::source::folder::FolderCamera;
-use crate::source::pipe::{CommandCamera, PathCamera, StdinCamera};
+use crate::source::pipe::{CommandCamera, Group, PathCamera, StdinCamera};
 use crate::source::stream::StreamFormat;
 use crate::source::v4l2::{CameraFormat, V4l2Camera};
 use anyhow::{Context, bail, ensure};
@@ -208,7 +208,12 @@ impl RunArgs {
             return Ok(Box::new(PathCamera { path: path.clone(), format, patience }));
         }
         if !self.command.is_empty() {
-            return Ok(Box::new(CommandCamera { command: self.command.clone(), format, patience }));
+            return Ok(Box::new(CommandCamera {
+                command: self.command.clone(),
+                format,
+                patience,
+                running: Group::default(),
+            }));
         }
         if std::io::stdin().is_terminal() {
             bail!(

@@ -17,9 +17,9 @@ use crate::result::{Outcome, top};
 use crate::screen::{Framebuffer, Geometry, Overlay, PngFile};
 use crate::services::Services;
 use crate::smoothing::Smoothing;
-use crate::source::Camera;
 use crate::source::capture::capture;
 use crate::source::mailbox::{Arrival, Mailbox, Report};
+use crate::source::{Camera, End};
 use crate::stats::Rate;
 use crate::web::{self, Access, Site};
 use crate::{mqtt, say};
@@ -98,7 +98,7 @@ pub fn run_with(
         let work = move || paint(&live, &mut screens, every, &say);
         std::thread::Builder::new().name("paint".to_owned()).spawn(work).context("cannot start a thread")?;
     }
-    let (is_live, reopens, name) = (camera.is_live(), camera.reopens(), camera.name());
+    let (is_live, ender, name) = (camera.is_live(), camera.ender(), camera.name());
     let mailbox = Arc::new(Mailbox::new(is_live && !args.every_frame));
     let inbox = Arc::clone(&mailbox);
     let reader = std::thread::Builder::new()
@@ -134,9 +134,14 @@ pub fn run_with(
     mailbox.close();
     live.close();
     // a program that was started here ends before this one does
-    let until = Instant::now() + Duration::from_secs(2);
-    while reopens && !reader.is_finished() && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(10));
+    for how in [End::Asked, End::Forced] {
+        let until = Instant::now() + Duration::from_secs(1);
+        if let Some(end) = ender.as_ref().filter(|_| !reader.is_finished()) {
+            end(how);
+            while !reader.is_finished() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
     }
     done?
 }

@@ -2,13 +2,14 @@
 
 use super::stream::{Stream, StreamFormat};
 use super::timed::TimedReader;
-use super::{Camera, Source, SourceError};
+use super::{Camera, End, Ender, Source, SourceError};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a program that is asked to end may take before it is ended.
@@ -108,6 +109,20 @@ pub struct CommandCamera {
     pub format: StreamFormat,
     /// How long nothing may come before it counts as stalled.
     pub patience: Duration,
+    /// The program that runs.
+    pub running: Group,
+}
+
+/// The group of processes that runs, if one does.
+pub type Group = Arc<Mutex<Option<u32>>>;
+
+/// Sends a signal to a group of processes. The shell has `kill` built in; the system call needs unsafe code.
+fn signal(group: u32, how: End) {
+    let name = if how == End::Asked { "TERM" } else { "KILL" };
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", "kill -s \"$1\" -- \"-$2\"", "sh", name, &group.to_string()]);
+    // fails when all of it have ended by themselves
+    let _ = shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
 }
 
 /// A program that ends when nobody reads it any more.
@@ -120,27 +135,19 @@ struct Running {
 
 /// The first of a group of processes: what it has started ends with it, and so nobody holds its pipe open.
 #[derive(Debug)]
-struct Ended(Child);
-
-impl Ended {
-    /// Sends a signal to all of the group. The shell has `kill` built in; the system call needs unsafe code.
-    fn signal(&self, name: &str) {
-        let group = format!("-{}", self.0.id());
-        let mut shell = Command::new("/bin/sh");
-        shell.args(["-c", "kill -s \"$1\" -- \"$2\"", "sh", name, &group]);
-        // fails when all of it have ended by themselves
-        let _ = shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    }
-}
+struct Ended(Child, Group);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        self.signal("TERM");
+        let group = self.0.id();
+        // from here on its number may become another's
+        *self.1.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        signal(group, End::Asked);
         let until = Instant::now() + GRACE;
         while Instant::now() < until && matches!(self.0.try_wait(), Ok(None)) {
             std::thread::sleep(LOOK_EVERY);
         }
-        self.signal("KILL"); // also what outlives the first of the group
+        signal(group, End::Forced); // also what outlives the first of the group
         let _ = self.0.kill(); // where there is no shell
         let _ = self.0.wait();
     }
@@ -164,13 +171,22 @@ impl Camera for CommandCamera {
         let lost = |error: io::Error| SourceError::Lost(format!("cannot be started: {error}"));
         let mut command = Command::new(program);
         command.args(arguments).process_group(0).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = Ended(command.spawn().map_err(lost)?);
+        let mut child = Ended(command.spawn().map_err(lost)?, Arc::clone(&self.running));
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(child.0.id());
         let Some(output) = child.0.stdout.take() else {
             return Err(SourceError::Lost("it has no output".to_owned()));
         };
         let reader = TimedReader::new(output, self.patience).map_err(lost)?;
         let end = SourceError::Lost("the program has ended".to_owned());
         Ok(Box::new(Running { _child: child, stream: Stream::new(reader, self.format, end) }))
+    }
+
+    fn ender(&self) -> Option<Ender> {
+        let running = Arc::clone(&self.running);
+        Some(Box::new(move |how| {
+            let running = running.lock().unwrap_or_else(PoisonError::into_inner);
+            running.iter().for_each(|&group| signal(group, how));
+        }))
     }
 }
 
@@ -184,7 +200,8 @@ mod tests {
     }
 
     fn shell(script: &str, patience: Duration) -> CommandCamera {
-        CommandCamera { command: ["sh", "-c", script].map(str::to_owned).to_vec(), format: gray(), patience }
+        let command = ["sh", "-c", script].map(str::to_owned).to_vec();
+        CommandCamera { command, format: gray(), patience, running: Group::default() }
     }
 
     #[test]
@@ -232,6 +249,24 @@ mod tests {
         };
         while processes.lines().any(is_alive) {
             std::thread::sleep(LOOK_EVERY); // a signal arrives in its time; one that was not sent never does
+        }
+    }
+
+    #[test]
+    fn a_silent_program_can_be_ended_while_it_is_waited_for() {
+        for (script, how) in [("sleep 1000", End::Asked), ("trap '' TERM; printf abcd; sleep 1000", End::Forced)] {
+            let mut camera = shell(script, Duration::from_secs(3600));
+            let end = camera.ender().unwrap();
+            end(how); // none runs yet
+            let mut source = camera.open().unwrap();
+            if how == End::Forced {
+                source.read(&mut Frame::default()).unwrap();
+                end(End::Asked);
+            }
+            let reader = std::thread::spawn(move || source.read(&mut Frame::default()));
+            end(how);
+            assert!(matches!(reader.join().unwrap(), Err(SourceError::Lost(_))));
+            assert_eq!(*camera.running.lock().unwrap(), None);
         }
     }
 
