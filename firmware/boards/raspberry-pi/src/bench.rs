@@ -127,6 +127,7 @@ fn contest(
     let shape = one.spec().shape;
     let many_threads = many.threads();
     if let Some(first) = frames.first() {
+        one.keep_pixels();
         one.convert(first)?;
         many.convert(first)?;
     }

@@ -5,7 +5,7 @@ use crate::output::Format;
 use crate::smoothing::Kind;
 use crate::source::Camera;
 use crate::source::folder::FolderCamera;
-use crate::source::pipe::{CommandCamera, PathCamera, StdinCamera};
+use crate::source::pipe::{CommandCamera, Group, PathCamera, StdinCamera};
 use crate::source::stream::StreamFormat;
 use crate::source::v4l2::{CameraFormat, V4l2Camera};
 use anyhow::{Context, bail, ensure};
@@ -117,9 +117,9 @@ pub struct RunArgs {
     /// Threads that share a frame; without it, one for each core.
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=64), help_heading = "Results")]
     pub threads: Option<u8>,
-    /// How results are smoothed over frames.
-    #[arg(long, value_enum, default_value = "average", help_heading = "Results")]
-    pub smooth: Kind,
+    /// How results are smoothed over frames; without it, an average, but none for the pictures of a folder (unless --loop).
+    #[arg(long, value_enum, help_heading = "Results")]
+    pub smooth: Option<Kind>,
     /// Below this share in percent the answer is "unknown".
     #[arg(long, value_name = "PERCENT", default_value = "40", value_parser = clap::value_parser!(u8).range(0..=100), help_heading = "Results")]
     pub unknown_below: u8,
@@ -208,7 +208,12 @@ impl RunArgs {
             return Ok(Box::new(PathCamera { path: path.clone(), format, patience }));
         }
         if !self.command.is_empty() {
-            return Ok(Box::new(CommandCamera { command: self.command.clone(), format, patience }));
+            return Ok(Box::new(CommandCamera {
+                command: self.command.clone(),
+                format,
+                patience,
+                running: Group::default(),
+            }));
         }
         if std::io::stdin().is_terminal() {
             bail!(
@@ -230,6 +235,13 @@ impl RunArgs {
         Ok(StreamFormat::Raw(RawLayout::new(raw, self.size, self.stride).map_err(anyhow::Error::msg)?))
     }
 
+    /// How results are smoothed: pictures of a folder that are looked at once are no film.
+    #[must_use]
+    pub fn smoothing(&self) -> Kind {
+        let usual = if self.images.is_some() && !self.repeats { Kind::None } else { Kind::Average };
+        self.smooth.unwrap_or(usual)
+    }
+
     /// Where the page is to be served, if at all.
     #[must_use]
     pub fn page(&self) -> Option<SocketAddr> {
@@ -239,7 +251,7 @@ impl RunArgs {
     /// Host and port of the broker, if one was given.
     ///
     /// # Errors
-    /// When the port is no number.
+    /// When there is no host, or the port is no number.
     pub fn broker(&self) -> anyhow::Result<Option<(String, u16)>> {
         let Some(given) = &self.mqtt else { return Ok(None) };
         // an IPv6 address has colons of its own: [::1]:1883
@@ -249,7 +261,9 @@ impl RunArgs {
             }
             _ => (given.as_str(), 1883),
         };
-        Ok(Some((host.trim_start_matches('[').trim_end_matches(']').to_owned(), port)))
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        ensure!(!host.trim().is_empty(), "--mqtt '{given}': give the broker as HOST or HOST:PORT");
+        Ok(Some((host.to_owned(), port)))
     }
 }
 
@@ -334,5 +348,21 @@ mod tests {
             assert_eq!(broker(given).unwrap(), Some((host.to_owned(), port)));
         }
         assert!(broker("a:b").is_err());
+        assert!(broker(":1883").is_err() && broker("[]:1883").is_err());
+        let empty = Cli::try_parse_from(["ocelli-pi", "-m", "x", "--mqtt", ""]).unwrap().run.unwrap();
+        assert!(empty.broker().unwrap_err().to_string().contains("HOST or HOST:PORT"));
+    }
+
+    #[test]
+    fn pictures_that_are_looked_at_once_are_not_smoothed_unless_asked() {
+        for (line, expected) in [
+            ("-m x", Kind::Average),
+            ("-m x --images a", Kind::None),
+            ("-m x --images a --loop", Kind::Average),
+            ("-m x --images a --smooth majority", Kind::Majority),
+            ("-m x --smooth none", Kind::None),
+        ] {
+            assert_eq!(run(line).smoothing(), expected, "{line}");
+        }
     }
 }

@@ -31,8 +31,29 @@ impl Disk for RealDisk {
         file.write_all(bytes)?;
         // a temporary file is private; this one is for whoever may read the folder
         file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+        // a name that is written before its content would lead to an empty file after a power cut
+        file.as_file().sync_all()?;
         let persisted = if replaces { file.persist(path) } else { file.persist_noclobber(path) };
         persisted.map(drop).map_err(|error| error.error)
+    }
+}
+
+/// Why a frame was not kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeepError {
+    /// The label is none of the model's.
+    Unknown(String),
+    /// It is, but it leads to no folder of its own.
+    Unfit(String),
+    /// The frame could not be encoded or written.
+    Failed(String),
+}
+
+impl std::fmt::Display for KeepError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unknown(what) | Self::Unfit(what) | Self::Failed(what) => f.write_str(what),
+        }
     }
 }
 
@@ -51,18 +72,27 @@ impl Keeper {
         Self { folder, labels, disk, kept: Mutex::default() }
     }
 
+    /// Tries whether files can be written to the folder, which is made where it is missing.
+    ///
+    /// # Errors
+    /// When they cannot.
+    pub fn try_folder(&self) -> io::Result<()> {
+        std::fs::create_dir_all(&self.folder)?;
+        tempfile::Builder::new().prefix(".ocelli-").tempfile_in(&self.folder).map(drop)
+    }
+
     /// Keeps a frame; returns where.
     ///
     /// # Errors
     /// When the label is none of the model's, or cannot be a folder's name, or the file cannot be written.
-    pub fn keep(&self, label: &str, frame: &Frame) -> Result<PathBuf, String> {
+    pub fn keep(&self, label: &str, frame: &Frame) -> Result<PathBuf, KeepError> {
         if !self.labels.iter().any(|known| known == label) {
-            return Err(format!("'{label}' is none of the model's labels"));
+            return Err(KeepError::Unknown(format!("'{label}' is none of the model's labels")));
         }
         if !is_folder_name(label) {
-            return Err(format!("the label '{label}' cannot be the name of a folder"));
+            return Err(KeepError::Unfit(format!("the label '{label}' cannot be the name of a folder")));
         }
-        let jpeg = encode(frame, KEEP_QUALITY)?;
+        let jpeg = encode(frame, KEEP_QUALITY).map_err(KeepError::Failed)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
         // two in one millisecond, or a clock that was set back: the next free name
         for time in now..now + 1000 {
@@ -73,10 +103,15 @@ impl Keeper {
                     return Ok(path);
                 }
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(format!("cannot keep the frame as {}: {error}", path.display())),
+                Err(error) => {
+                    return Err(KeepError::Failed(format!("cannot keep the frame as {}: {error}", path.display())));
+                }
             }
         }
-        Err(format!("cannot keep the frame: the clock gives no new name in {}", self.folder.display()))
+        Err(KeepError::Failed(format!(
+            "cannot keep the frame: the clock gives no new name in {}",
+            self.folder.display()
+        )))
     }
 
     /// Frames kept so far, for each label that has some.
@@ -146,11 +181,20 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_folder_is_tried_and_made_where_it_is_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let inside = folder.path().join("a/b");
+        keeper(&inside, &Arc::default()).try_folder().unwrap();
+        assert_eq!(std::fs::read_dir(&inside).unwrap().count(), 0);
+        assert!(keeper(Path::new("/proc/photos"), &Arc::default()).try_folder().is_err());
+    }
+
+    #[test]
     fn a_full_disk_is_said_and_leaves_nothing_behind() {
         let folder = tempfile::tempdir().unwrap();
         let is_full = Arc::new(AtomicBool::new(true));
         let keeper = keeper(folder.path(), &is_full);
-        let error = keeper.keep("cat", &colourful(8, 8)).unwrap_err();
+        let error = keeper.keep("cat", &colourful(8, 8)).unwrap_err().to_string();
         assert!(error.contains("cannot keep the frame") && error.contains("cat"), "{error}");
         assert!(keeper.kept().is_empty());
         is_full.store(false, Ordering::Relaxed);

@@ -55,13 +55,37 @@ impl Frame {
         }
         let width = usize::try_from(self.width).unwrap_or(0);
         let mut rgb = Vec::with_capacity(self.pixels.len() * 3);
+        let mut line = Vec::new();
         for row in self.rows() {
-            for x in 0..width {
-                rgb.extend_from_slice(&self.format.rgb(row, x));
+            if self.format == PixelFormat::Yuyv {
+                rgb.extend_from_slice(yuyv_to_rgb(row, self.width, &mut line));
+            } else {
+                (0..width).for_each(|x| rgb.extend_from_slice(&self.format.rgb(row, x)));
             }
         }
         rgb
     }
+}
+
+/// Red, green and blue of a row of [`PixelFormat::Yuyv`], put into `rgb`; what [`PixelFormat::rgb`] gives, many pixels at once.
+///
+/// # Arithmetic
+/// `(256 y + a + 128) >> 8` is `y + ((a + 128) >> 8)`, so that a pair of pixels shares the chroma's part. For 16 bits to hold it, whole
+/// multiples of 256 are taken out: 359 = 256 + 103, 454 = 256 + 198, 183 = 256 - 73.
+pub fn yuyv_to_rgb<'r>(row: &[u8], width: u32, rgb: &'r mut Vec<u8>) -> &'r [u8] {
+    let width = usize::try_from(width).unwrap_or(0);
+    rgb.resize(6 * width.div_ceil(2), 0);
+    let (pairs, _) = row.as_chunks::<4>();
+    let (pixels, _) = rgb.as_chunks_mut::<6>();
+    for (out, &[y0, u, y1, v]) in pixels.iter_mut().zip(pairs) {
+        let (u, v) = (i16::from(u) - 128, i16::from(v) - 128);
+        let red = v + ((103 * v + 128) >> 8);
+        let green = ((73 * v - 88 * u + 128) >> 8) - v;
+        let blue = u + ((198 * u + 128) >> 8);
+        let value = |y: u8, chroma: i16| (i16::from(y) + chroma).clamp(0, 255) as u8;
+        *out = [value(y0, red), value(y0, green), value(y0, blue), value(y1, red), value(y1, green), value(y1, blue)];
+    }
+    rgb.get(..3 * width).unwrap_or(rgb)
 }
 
 /// How a stream without headers stores a frame.
@@ -130,26 +154,28 @@ impl RawLayout {
         }
     }
 
-    /// Fills `frame` from the stream's bytes of one frame ([`frame_bytes`](Self::frame_bytes); missing ones are left out).
+    /// Fills `frame` from the stream's bytes of one frame: [`frame_bytes`](Self::frame_bytes).
     pub fn unpack(&self, bytes: &[u8], frame: &mut Frame) {
         (frame.width, frame.height, frame.format) = (self.width, self.height, Self::pixel_format(self.format));
         frame.jpeg.clear();
-        frame.pixels.clear();
         let row_bytes = frame.row_bytes();
         let rows = usize::try_from(self.height).unwrap_or(0);
         if self.format == RawFormat::Yuv420 {
             let (luma, chroma) = bytes.split_at_checked(self.stride * rows).unwrap_or((bytes, &[]));
             let half = self.stride / 2;
             let (u, v) = chroma.split_at_checked(half * (rows / 2)).unwrap_or((chroma, &[]));
-            for (y, row) in luma.chunks_exact(self.stride).enumerate() {
-                let plane = |plane: &'_ [u8]| plane.get(half * (y / 2)..).map_or(0..0, |_| half * (y / 2)..plane.len());
-                let (u, v) = (u.get(plane(u)).unwrap_or(&[]), v.get(plane(v)).unwrap_or(&[]));
-                for ((pair, u), v) in row.chunks_exact(2).zip(u).zip(v).take(row_bytes / 4) {
-                    frame.pixels.extend_from_slice(&[pair[0], *u, pair[1], *v]);
+            frame.pixels.resize(row_bytes * rows, 0);
+            let woven = frame.pixels.chunks_exact_mut(row_bytes).zip(luma.chunks_exact(self.stride));
+            for (y, (out, row)) in woven.enumerate() {
+                let (u, v) = (u.get(half * (y / 2)..).unwrap_or(&[]), v.get(half * (y / 2)..).unwrap_or(&[]));
+                let ((out, _), (pairs, _)) = (out.as_chunks_mut::<4>(), row.as_chunks::<2>());
+                for (((out, &[y0, y1]), &u), &v) in out.iter_mut().zip(pairs).zip(u).zip(v) {
+                    *out = [y0, u, y1, v];
                 }
             }
             return;
         }
+        frame.pixels.clear();
         for row in bytes.chunks_exact(self.stride).take(rows) {
             frame.pixels.extend_from_slice(row.get(..row_bytes).unwrap_or(row));
         }
@@ -200,6 +226,27 @@ mod tests {
             (RawFormat::Gray, [4, 2], Some(usize::MAX)),
         ] {
             assert!(RawLayout::new(format, size, stride).is_err(), "{format:?} {size:?} {stride:?}");
+        }
+    }
+
+    #[test]
+    fn pairs_of_pixels_become_the_colours_that_single_ones_have() {
+        let mut rgb = Vec::new();
+        for u in 0..=255 {
+            for v in 0..=255 {
+                let row: Vec<u8> = (0..=254).step_by(2).flat_map(|y| [y, u, y + 1, v]).collect();
+                let found = yuyv_to_rgb(&row, 255, &mut rgb);
+                assert!(
+                    found
+                        .as_chunks::<3>()
+                        .0
+                        .iter()
+                        .enumerate()
+                        .all(|(x, &pixel)| pixel == PixelFormat::Yuyv.rgb(&row, x)),
+                    "{u} {v}"
+                );
+                assert_eq!(found.len(), 3 * 255);
+            }
         }
     }
 

@@ -30,5 +30,18 @@ pub mod web;
 pub(crate) fn say(text: impl std::fmt::Display) {
     use std::io::Write;
     // when nobody reads it, there is nobody to tell
-    let _ = writeln!(std::io::stderr().lock(), "ocelli-pi: {text}");
+    let _ = writeln!(std::io::stderr().lock(), "ocelli-pi: {}", clean(&text.to_string()));
+}
+
+/// Without control characters: names of files and labels come from elsewhere, and are not to move a terminal's cursor or begin a line.
+pub(crate) fn clean(text: &str) -> String {
+    text.replace(char::is_control, "?")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_is_said_has_one_line() {
+        assert_eq!(super::clean("a\x1b[2Jb\nocelli-pi: c é"), "a?[2Jb?ocelli-pi: c é");
+    }
 }

@@ -1,8 +1,8 @@
 //! A model file on disk, and frames through it on all cores.
 
-use crate::frame::Frame;
+use crate::frame::{Frame, yuyv_to_rgb};
 use anyhow::{Context, bail};
-use ocelli::image::{FrameConverter, FrameError, InputSpec, quantize_row};
+use ocelli::image::{FrameConverter, FrameError, InputSpec, PixelFormat, quantize_row};
 use ocelli::kernels::blocked::Level;
 use ocelli::model::Model;
 use ocelli::runtime::threads::{Team, with_threads};
@@ -95,7 +95,9 @@ impl ModelFile {
                 lut: model.pixel_lut().to_vec(),
                 spec,
                 scratch: vec![0; FrameConverter::scratch_words(spec.shape)],
-                pixels: Vec::with_capacity(elements),
+                rgb: Vec::new(),
+                keeps_pixels: false,
+                pixels: Vec::new(),
                 input: Vec::with_capacity(elements),
                 team,
             })
@@ -110,7 +112,10 @@ pub struct Classifier<'c, 't, 'm, 'a> {
     lut: Vec<i8>,
     spec: InputSpec,
     scratch: Vec<u32>,
-    /// The network's input as pixel values, `[h, w, c]`.
+    /// A row of the frame, where its layout is not converted as it is.
+    rgb: Vec<u8>,
+    keeps_pixels: bool,
+    /// The network's input as pixel values, `[h, w, c]`, where they are kept.
     pixels: Vec<u8>,
     input: Vec<i8>,
     team: &'c mut Team<'t, 'm, 'a>,
@@ -132,14 +137,19 @@ impl Classifier<'_, '_, '_, '_> {
     /// When the frame's size cannot be converted.
     pub fn convert(&mut self, frame: &Frame) -> Result<(), FrameError> {
         let size = [frame.width, frame.height];
-        let mut converter = FrameConverter::new(&self.spec, frame.format, size, &mut self.scratch)?;
+        let is_yuyv = frame.format == PixelFormat::Yuyv;
+        let format = if is_yuyv { PixelFormat::Rgb888 } else { frame.format };
+        let mut converter = FrameConverter::new(&self.spec, format, size, &mut self.scratch)?;
         let row_len = usize::try_from(self.spec.shape.row_len().unwrap_or(0)).unwrap_or(0);
         self.pixels.clear();
         self.input.clear();
-        let (input, pixels, lut) = (&mut self.input, &mut self.pixels, &self.lut);
+        let (input, pixels, lut, keeps_pixels) = (&mut self.input, &mut self.pixels, &self.lut, self.keeps_pixels);
         for row in frame.rows() {
+            let row = if is_yuyv { yuyv_to_rgb(row, frame.width, &mut self.rgb) } else { row };
             converter.push_row(row, |_y, values| {
-                pixels.extend(values.iter().map(|&value| u8::try_from(value).unwrap_or(u8::MAX)));
+                if keeps_pixels {
+                    pixels.extend(values.iter().map(|&value| u8::try_from(value).unwrap_or(u8::MAX)));
+                }
                 let start = input.len();
                 input.resize(start + row_len, 0);
                 quantize_row(lut, values, input.get_mut(start..).unwrap_or_default());
@@ -154,7 +164,12 @@ impl Classifier<'_, '_, '_, '_> {
         self.team.run_frame(&self.input).unwrap_or(&[])
     }
 
-    /// The real values of the input that was converted last, `[h, w, c]`.
+    /// Keeps the pixels of the inputs to come, for [`real_input`](Self::real_input).
+    pub const fn keep_pixels(&mut self) {
+        self.keeps_pixels = true;
+    }
+
+    /// The real values of the input that was converted last, `[h, w, c]`; none unless [pixels are kept](Self::keep_pixels).
     pub fn real_input(&self) -> impl Iterator<Item = f32> {
         let channels = usize::try_from(self.spec.shape.c).unwrap_or(1).max(1);
         self.pixels.iter().enumerate().map(move |(index, &pixel)| self.spec.normalize(index % channels, pixel))
@@ -177,4 +192,41 @@ impl Classifier<'_, '_, '_, '_> {
 #[must_use]
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_layout_gives_the_scores_of_the_networks_own_conversion() {
+        for model in ["mnist-cnn", "cifar-cnn"] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../models").join(model);
+            let file = ModelFile::read(&path).unwrap();
+            // smaller than the input, as large as it, larger, with an odd width
+            for [width, height] in [[20, 24], [28, 28], [32, 32], [71, 40], [320, 240]] {
+                let row = usize::try_from(PixelFormat::Yuyv.row_bytes(width)).unwrap();
+                let bytes = (0..row * usize::try_from(height).unwrap()).map(|i| (i * i / 7 + i / 640) as u8).collect();
+                let frame = Frame { width, height, format: PixelFormat::Yuyv, pixels: bytes, ..Frame::default() };
+                file.with_classifier(1, |classifier| {
+                    classifier.convert(&frame).unwrap();
+                    assert_eq!(classifier.real_input().count(), 0, "nothing is kept that nobody wants");
+                    let mut expected = Vec::new();
+                    let spec = *classifier.spec();
+                    let mut scratch = vec![0; FrameConverter::scratch_words(spec.shape)];
+                    let mut converter =
+                        FrameConverter::new(&spec, frame.format, [width, height], &mut scratch).unwrap();
+                    for row in frame.rows() {
+                        converter.push_row(row, |_, values| {
+                            let start = expected.len();
+                            expected.resize(start + values.len(), 0);
+                            quantize_row(&classifier.lut, values, &mut expected[start..]);
+                        });
+                    }
+                    assert!(classifier.input == expected, "{model} {width} x {height}");
+                })
+                .unwrap();
+            }
+        }
+    }
 }

@@ -105,9 +105,14 @@ async fn publish(
     }
 }
 
-/// A name that no other client has.
+/// A name that no other client has: a broker ends the connection of a client whose name comes again. At most 23 letters (MQTT 3.1.1, section
+/// 3.1.3.1). Numbers of processes are no names: on two devices that start alike they are the same.
 fn client_id() -> String {
-    format!("ocelli-pi-{}", std::process::id())
+    let mut bytes = [0_u8; 6];
+    if getrandom::fill(&mut bytes).is_err() {
+        bytes[..4].copy_from_slice(&std::process::id().to_be_bytes());
+    }
+    bytes.iter().fold("ocelli-pi-".to_owned(), |name, byte| name + &format!("{byte:02x}"))
 }
 
 #[cfg(test)]
@@ -165,6 +170,12 @@ mod tests {
             messages.push((topic, String::from_utf8(rest.to_vec()).unwrap(), kind & 1 == 1));
         }
         (connect, messages)
+    }
+
+    #[test]
+    fn no_two_clients_have_the_same_name() {
+        let names = [client_id(), client_id()];
+        assert!(names[0] != names[1] && names.iter().all(|name| name.len() <= 23), "{names:?}");
     }
 
     #[test]

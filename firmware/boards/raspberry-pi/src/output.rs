@@ -1,6 +1,7 @@
 //! Results on standard output: lines to read, or JSON lines for another program.
 
 use crate::backoff::{Backoff, Retry};
+use crate::clean;
 use crate::result::Outcome;
 use std::io::{self, ErrorKind, Write};
 use std::time::Instant;
@@ -103,7 +104,6 @@ fn write_all(out: &mut impl Write, mut line: &[u8], is_torn: &mut bool) -> io::R
 
 /// The line for a result. Control characters of a file's name do not reach a terminal.
 fn line(outcome: &Outcome) -> String {
-    let clean = |text: &str| text.replace(char::is_control, "?");
     let percent = |permille: u16| format!("{}.{} %", permille / 10, permille % 10);
     let shown = match &outcome.shown {
         Some(label) if *label == outcome.label => String::new(),

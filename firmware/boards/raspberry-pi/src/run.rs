@@ -17,16 +17,16 @@ use crate::result::{Outcome, top};
 use crate::screen::{Framebuffer, Geometry, Overlay, PngFile};
 use crate::services::Services;
 use crate::smoothing::Smoothing;
-use crate::source::Camera;
 use crate::source::capture::capture;
 use crate::source::mailbox::{Arrival, Mailbox, Report};
+use crate::source::{Camera, End};
 use crate::stats::Rate;
 use crate::web::{self, Access, Site};
 use crate::{mqtt, say};
 use anyhow::{Context, bail};
 use pace::Pace;
 pub use report::Figures;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -77,10 +77,19 @@ pub fn run_with(
 ) -> anyhow::Result<(Ending, Figures)> {
     let file = ModelFile::read(&args.model)?;
     let labels = file.labels()?;
-    let smoothing = Smoothing::new(args.smooth, labels.len(), 10 * u16::from(args.unknown_below))?;
+    let smoothing = Smoothing::new(args.smoothing(), labels.len(), 10 * u16::from(args.unknown_below))?;
     #[cfg(feature = "verify")]
     let verifier = if args.verify { Some(crate::verify::Verifier::new(&file, args.verify_every)?) } else { None };
     let keeper = args.keep.as_ref().map(|dir| Arc::new(Keeper::new(dir.clone(), labels.clone(), Box::new(RealDisk))));
+    if let Some((keeper, dir)) = keeper.as_ref().zip(args.keep.as_ref()) {
+        match keeper.try_folder() {
+            // there may be room later
+            Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                say(format!("--keep {}: {error}", dir.display()));
+            }
+            tried => tried.with_context(|| format!("--keep {}: cannot write there", dir.display()))?,
+        }
+    }
     let live = Arc::new(Live::default());
     let results = start_services(args, &live, keeper.as_ref())?;
     let mut screens = screens(args)?;
@@ -89,7 +98,7 @@ pub fn run_with(
         let work = move || paint(&live, &mut screens, every, &say);
         std::thread::Builder::new().name("paint".to_owned()).spawn(work).context("cannot start a thread")?;
     }
-    let (is_live, reopens, name) = (camera.is_live(), camera.reopens(), camera.name());
+    let (is_live, ender, name) = (camera.is_live(), camera.ender(), camera.name());
     let mailbox = Arc::new(Mailbox::new(is_live && !args.every_frame));
     let inbox = Arc::clone(&mailbox);
     let reader = std::thread::Builder::new()
@@ -99,6 +108,10 @@ pub fn run_with(
     let done = file.with_classifier(args.threads.map_or_else(cores, usize::from), |classifier| {
         let mut figures = Figures::new(file.path(), name, labels, args.report_every);
         figures.snapshot.keeps = keeper.is_some();
+        #[cfg(feature = "verify")]
+        if verifier.is_some() {
+            classifier.keep_pixels();
+        }
         let mut work = Loop {
             args,
             classifier,
@@ -121,9 +134,14 @@ pub fn run_with(
     mailbox.close();
     live.close();
     // a program that was started here ends before this one does
-    let until = Instant::now() + Duration::from_secs(1);
-    while reopens && !reader.is_finished() && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(10));
+    for how in [End::Asked, End::Forced] {
+        let until = Instant::now() + Duration::from_secs(1);
+        if let Some(end) = ender.as_ref().filter(|_| !reader.is_finished()) {
+            end(how);
+            while !reader.is_finished() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
     }
     done?
 }
@@ -168,7 +186,7 @@ impl<W: Write> Loop<'_, '_, '_, '_, '_, W> {
                     if written == Written::Closed {
                         return Ok(Ending::Closed);
                     }
-                    self.pace.wait();
+                    self.pace.wait(stop);
                 }
                 Arrival::Report(Report::Corrupt(what)) => self.figures.corrupt(&what, self.is_live),
                 Arrival::Report(Report::Trouble(what)) => self.figures.trouble(what),
@@ -263,7 +281,9 @@ fn start_services(args: &RunArgs, live: &Arc<Live>, keeper: Option<&Arc<Keeper>>
     if let Some(address) = args.page() {
         let access = Access::new(address.ip(), args.token.as_deref())?;
         let listener = web::listen(address)?;
-        say(format!("the page: http://{}/{}", listener.local_addr()?, access.query()));
+        let open = |host: &String| format!("http://{host}/{}", access.query());
+        let addresses: Vec<_> = web::reachable(listener.local_addr()?).iter().map(open).collect();
+        say(format!("the page: {}", addresses.join(" or ")));
         let site = Site { live: Arc::clone(live), keeper: keeper.cloned(), access: Arc::new(access) };
         services.page = Some((listener, site));
     } else if args.keep.is_some() || args.token.is_some() {

@@ -1,6 +1,6 @@
 //! The page and MQTT: one thread with one runtime for both, started only when one of them is wanted.
 
-use crate::web::{self, Site};
+use crate::web::{self, Limits, Site};
 use crate::{mqtt, say};
 use anyhow::Context;
 use std::net::TcpListener;
@@ -30,7 +30,7 @@ impl Services {
             runtime.block_on(async move {
                 let page = async {
                     if let Some((listener, site)) = self.page
-                        && let Err(error) = web::serve(listener, site).await
+                        && let Err(error) = web::serve(listener, site, Limits::default()).await
                     {
                         say(format!("the page is served no more: {error}"));
                     }

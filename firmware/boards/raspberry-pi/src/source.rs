@@ -45,6 +45,18 @@ pub trait Source: Send {
     fn read(&mut self, frame: &mut Frame) -> Result<(), SourceError>;
 }
 
+/// Ends the program that frames come from, while another thread waits for them: asks it to, or makes it end.
+pub type Ender = Box<dyn Fn(End) + Send>;
+
+/// How a program is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It is asked to.
+    Asked,
+    /// It has no choice.
+    Forced,
+}
+
 /// What a [`Source`] is opened from, more than once if need be.
 pub trait Camera: Send {
     /// What it is called in messages.
@@ -64,5 +76,10 @@ pub trait Camera: Send {
     /// Whether a stalled source is to be closed and opened again. A pipe from another program cannot be: it is waited for.
     fn reopens(&self) -> bool {
         true
+    }
+
+    /// Ends what was started for it; `None` where nothing is.
+    fn ender(&self) -> Option<Ender> {
+        None
     }
 }

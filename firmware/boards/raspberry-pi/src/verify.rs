@@ -111,7 +111,7 @@ impl Verifier {
         Ok(Self { judge, every: every.max(1), seen: 0, scale, zero_point, found: Verified::default() })
     }
 
-    /// Runs the input that the classifier converted last, and compares the scores.
+    /// Runs the input that the classifier converted last, whose pixels it must have [kept](Classifier::keep_pixels), and compares the scores.
     ///
     /// # Errors
     /// When tract fails, or gives another number of scores.
@@ -159,6 +159,7 @@ mod tests {
         let file = ModelFile::read(&models.join(model)).unwrap();
         let mut verifier = Verifier::new(&file, 2).unwrap();
         file.with_classifier(threads, |classifier| {
+            classifier.keep_pixels();
             for number in 0..9 {
                 let mut frame: Frame = colourful(40 + number, 30);
                 let (from, to) = (usize::try_from(number).unwrap() * 100, 2000);

@@ -1,12 +1,14 @@
 //! The page: live view, labels and figures, in one file without anything from elsewhere.
 
+mod address;
 mod auth;
 #[cfg(test)]
 mod tests;
 
+pub use address::reachable;
 pub use auth::{Access, MIN_TOKEN_CHARS, new_token};
 
-use crate::files::Keeper;
+use crate::files::{KeepError, Keeper};
 use crate::live::Live;
 use anyhow::Context;
 use axum::Router;
@@ -19,10 +21,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use futures_util::stream;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use serde::Deserialize;
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
 
 const PAGE: &str = include_str!("web/page.html");
 /// What may be loaded: this page and nothing else.
@@ -44,6 +51,22 @@ pub struct Site {
     pub access: Arc<Access>,
 }
 
+/// What those may take who have shown no token yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at a time; the next one waits until another ends.
+    pub connections: usize,
+    /// How long a request's header may take, from the connection's beginning or the answer before.
+    pub header: Duration,
+}
+
+impl Default for Limits {
+    /// 64 connections, 10 s.
+    fn default() -> Self {
+        Self { connections: 64, header: Duration::from_secs(10) }
+    }
+}
+
 /// Listens at an address.
 ///
 /// # Errors
@@ -59,8 +82,26 @@ pub fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 ///
 /// # Errors
 /// When the listener fails.
-pub async fn serve(listener: TcpListener, site: Site) -> std::io::Result<()> {
-    axum::serve(tokio::net::TcpListener::from_std(listener)?, router(site)).await
+pub async fn serve(listener: TcpListener, site: Site, limits: Limits) -> std::io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let service = TowerToHyperService::new(router(site));
+    let room = Arc::new(Semaphore::new(limits.connections));
+    loop {
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return Ok(()) };
+        let Ok((stream, _)) = listener.accept().await else {
+            // the other side has gone already, or too many files are open
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let service = service.clone();
+        tokio::spawn(async move {
+            let mut http = http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(limits.header);
+            // fails when the other side goes, is too slow, or speaks no HTTP
+            let _ = http.serve_connection(TokioIo::new(stream), service).await;
+            drop(permit);
+        });
+    }
 }
 
 /// The page's addresses.
@@ -108,9 +149,14 @@ async fn picture(State(site): State<Site>) -> Response {
     let Some(frame) = site.live.frame() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "no frame has come yet").into_response();
     };
-    match crate::jpeg::encode(&frame, crate::jpeg::VIEW_QUALITY) {
-        Ok(jpeg) => ([(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, "no-store")], jpeg).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),
+    // a large frame takes its time, which others need not wait for
+    let encode = move || crate::jpeg::encode(&frame, crate::jpeg::VIEW_QUALITY);
+    match tokio::task::spawn_blocking(encode).await {
+        Ok(Ok(jpeg)) => {
+            ([(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, "no-store")], jpeg).into_response()
+        }
+        Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
@@ -159,7 +205,9 @@ async fn keep(State(site): State<Site>, headers: HeaderMap, Query(Kept { label }
     let kept = tokio::task::spawn_blocking(move || keeper.keep(&label, &frame)).await;
     match kept {
         Ok(Ok(path)) => path.display().to_string().into_response(),
-        Ok(Err(error)) => {
+        Ok(Err(KeepError::Unknown(error))) => (StatusCode::NOT_FOUND, error).into_response(),
+        Ok(Err(KeepError::Unfit(error))) => (StatusCode::BAD_REQUEST, error).into_response(),
+        Ok(Err(KeepError::Failed(error))) => {
             crate::say(&error);
             (StatusCode::INSUFFICIENT_STORAGE, error).into_response()
         }

@@ -1,6 +1,10 @@
 //! At most so many frames a second.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+/// How often a wait looks whether the run is to end.
+const SLICE: Duration = Duration::from_millis(100);
 
 /// Waits between frames.
 #[derive(Clone, Debug)]
@@ -16,10 +20,16 @@ impl Pace {
         Self { every: fps.map(|fps| Duration::from_secs_f64(1.0 / fps)), next: None }
     }
 
-    /// Waits until the next frame's time.
-    pub fn wait(&mut self) {
-        if let Some(wait) = self.until_next(Instant::now()) {
-            std::thread::sleep(wait);
+    /// Waits until the next frame's time, or `stop`.
+    pub fn wait(&mut self, stop: &AtomicBool) {
+        let start = Instant::now();
+        let Some(wait) = self.until_next(start) else { return };
+        while !stop.load(Ordering::Relaxed) {
+            let left = wait.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::sleep(left.min(SLICE));
         }
     }
 
@@ -47,5 +57,15 @@ mod tests {
         assert_eq!(ms(pace.until_next(at(1000))), Some(0));
         assert_eq!(ms(pace.until_next(at(1010))), Some(90));
         assert_eq!(Pace::new(None).until_next(start), None);
+    }
+
+    #[test]
+    fn the_end_of_a_run_is_not_waited_for() {
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| Pace::new(Some(1e-6)).wait(&stop)); // twelve days
+            stop.store(true, Ordering::Relaxed);
+            waiting.join().unwrap();
+        });
     }
 }

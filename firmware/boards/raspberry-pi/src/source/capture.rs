@@ -3,13 +3,14 @@
 use super::mailbox::{Mailbox, Report};
 use super::{Camera, Source, SourceError};
 use crate::backoff::Backoff;
+use std::time::Instant;
 
 /// Damaged frames in a row after which the camera is opened again.
 const MOST_CORRUPT: u32 = 50;
 
 /// Reads frames into the mailbox until there are no more, or nobody takes them.
 pub fn capture(camera: &mut dyn Camera, mailbox: &Mailbox, backoff: Backoff) {
-    let mut reader = Reader { mailbox, backoff, is_troubled: false, corrupt: 0 };
+    let mut reader = Reader { mailbox, backoff, is_troubled: false, not_before: None, corrupt: 0 };
     let mut source: Option<Box<dyn Source>> = None;
     while !mailbox.is_closed() {
         let Some(open) = &mut source else {
@@ -38,7 +39,7 @@ pub fn capture(camera: &mut dyn Camera, mailbox: &Mailbox, backoff: Backoff) {
                     reader.trouble(&camera.name(), &"nothing but damaged frames: opens it again");
                 }
             }
-            Err(error @ SourceError::Stalled(_)) if !camera.reopens() => reader.trouble(&camera.name(), &error),
+            Err(error @ SourceError::Stalled(_)) if !camera.reopens() => reader.stalled(&camera.name(), &error),
             Err(error) => {
                 source = None;
                 reader.trouble(&camera.name(), &error);
@@ -52,6 +53,8 @@ struct Reader<'m> {
     mailbox: &'m Mailbox,
     backoff: Backoff,
     is_troubled: bool,
+    /// When it may be said again that nothing comes.
+    not_before: Option<Instant>,
     /// Damaged frames in a row.
     corrupt: u32,
 }
@@ -67,8 +70,20 @@ impl Reader<'_> {
         self.mailbox.sleep(wait);
     }
 
+    /// Says that nothing comes, more and more rarely. The source goes on being read: what comes now must not wait.
+    fn stalled(&mut self, name: &str, error: &dyn std::fmt::Display) {
+        self.is_troubled = true;
+        self.corrupt = 0;
+        let now = Instant::now();
+        if self.not_before.is_none_or(|time| now >= time) {
+            self.not_before = Some(now + self.backoff.wait());
+            self.mailbox.report(Report::Trouble(format!("{name}: {error}; it is waited for")));
+        }
+    }
+
     fn arrived(&mut self, name: &str) {
         self.corrupt = 0;
+        self.not_before = None;
         self.backoff.reset();
         if std::mem::take(&mut self.is_troubled) {
             self.mailbox.report(Report::Recovered(format!("{name}: frames arrive again")));
@@ -122,11 +137,14 @@ mod tests {
 
     /// Everything that arrives, in words.
     fn play(openings: Vec<Result<Vec<Step>, SourceError>>, reopens: bool) -> Vec<String> {
+        play_with(openings, reopens, Backoff::new(Duration::from_millis(1), Duration::from_millis(4)))
+    }
+
+    fn play_with(openings: Vec<Result<Vec<Step>, SourceError>>, reopens: bool, backoff: Backoff) -> Vec<String> {
         let mailbox = Mailbox::new(false);
         let mut camera = Fake { openings: openings.into(), reopens };
-        let quick = Backoff::new(Duration::from_millis(1), Duration::from_millis(4));
         std::thread::scope(|scope| {
-            scope.spawn(|| capture(&mut camera, &mailbox, quick));
+            scope.spawn(|| capture(&mut camera, &mailbox, backoff));
             let mut seen = Vec::new();
             loop {
                 seen.push(match mailbox.take(Duration::from_secs(60)) {
@@ -183,14 +201,10 @@ mod tests {
     #[test]
     fn a_stalled_pipe_is_waited_for_and_a_stalled_camera_opened_again() {
         let stalled = || Err(SourceError::Stalled("nothing for 2 s".to_owned()));
-        let seen = play(vec![Ok(vec![stalled(), stalled(), Ok("1")])], false);
-        assert_eq!(
-            seen,
-            ["the camera: nothing for 2 s"; 2]
-                .into_iter()
-                .chain(["the camera: frames arrive again", "1"])
-                .collect::<Vec<_>>()
-        );
+        // with an hour between one try and the next: a pipe has no tries, and it is said once
+        let hour = Backoff::new(Duration::from_secs(3600), Duration::from_secs(3600));
+        let seen = play_with(vec![Ok(vec![stalled(), stalled(), Ok("1")])], false, hour);
+        assert_eq!(seen, ["the camera: nothing for 2 s", "the camera: frames arrive again", "1"]);
         let seen = play(vec![Ok(vec![stalled(), Ok("never")]), Ok(vec![Ok("1")])], true);
         assert_eq!(seen, ["the camera: nothing for 2 s", "the camera: frames arrive again", "1"]);
     }

@@ -10,6 +10,9 @@ const MOST_REPORTS: usize = 64;
 /// Frames whose memory is kept.
 const MOST_SPARES: usize = 3;
 
+/// Bytes of a frame's memory that are kept though the frame did not need them.
+const MOST_UNUSED_BYTES: usize = 4 << 20;
+
 /// What the reading thread says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
@@ -46,6 +49,20 @@ struct State {
     left_out: u64,
 }
 
+impl State {
+    /// Keeps the memory of a frame, but not that of a large one that was among small ones.
+    fn recycle(&mut self, mut frame: Frame) {
+        for memory in [&mut frame.pixels, &mut frame.jpeg] {
+            if memory.capacity() > 4 * memory.len() + MOST_UNUSED_BYTES {
+                *memory = Vec::new();
+            }
+        }
+        if self.spares.len() < MOST_SPARES {
+            self.spares.push(frame);
+        }
+    }
+}
+
 /// Room for a frame. Of a live source the newest is kept; others wait until it is taken.
 #[derive(Debug, Default)]
 pub struct Mailbox {
@@ -73,10 +90,7 @@ impl Mailbox {
 
     /// Takes back the memory of a frame.
     pub fn recycle(&self, frame: Frame) {
-        let mut state = self.state();
-        if state.spares.len() < MOST_SPARES {
-            state.spares.push(frame);
-        }
+        self.state().recycle(frame);
     }
 
     /// Puts a frame in. Unless the source is live, waits until the one before is taken.
@@ -88,9 +102,7 @@ impl Mailbox {
         state.before_frame = state.reports.len();
         if let Some(old) = state.frame.replace(frame) {
             state.left_out += 1;
-            if state.spares.len() < MOST_SPARES {
-                state.spares.push(old);
-            }
+            state.recycle(old);
         }
         self.changed.notify_all();
     }
@@ -196,6 +208,21 @@ mod tests {
         assert_eq!(mailbox.left_out(), 1);
         assert_eq!(mailbox.spare().name, "old", "its memory is used again");
         assert!(matches!(mailbox.take(Duration::ZERO), Arrival::Nothing));
+    }
+
+    #[test]
+    fn the_memory_of_a_frame_that_was_too_large_goes_back() {
+        let mailbox = Mailbox::new(true);
+        let with = |capacity: usize, len: usize| {
+            let mut frame = Frame { pixels: vec![0; len], ..named("") };
+            frame.pixels.reserve_exact(capacity - len);
+            mailbox.recycle(frame);
+            mailbox.spare().pixels.capacity()
+        };
+        assert!(with(1 << 20, 0) >= 1 << 20, "a damaged frame of the usual size");
+        assert!(with(24 << 20, 20 << 20) >= 24 << 20, "a large frame among large ones");
+        assert_eq!(with(48 << 20, 1 << 20), 0);
+        assert_eq!(with(48 << 20, 0), 0);
     }
 
     #[test]

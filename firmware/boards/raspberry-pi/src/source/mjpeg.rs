@@ -5,6 +5,8 @@
 
 /// Bytes that a picture may have.
 const MOST_BYTES: usize = 32 << 20;
+/// Bytes that are kept for the next pictures though none has needed them.
+const MOST_SPARE_BYTES: usize = 4 << 20;
 
 /// Where in a picture the search is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,8 +104,24 @@ impl Splitter {
     /// Searches for a picture from byte `from` on.
     fn resume(&mut self, from: usize, what: &str) -> Result<(), String> {
         self.buffer.drain(..from.min(self.buffer.len()));
+        if self.buffer.capacity() > 4 * self.buffer.len() + MOST_SPARE_BYTES {
+            self.buffer.shrink_to(MOST_SPARE_BYTES);
+        }
         (self.at, self.part) = (0, Part::Between);
         Err(format!("a damaged JPEG: {what}"))
+    }
+}
+
+/// The bytes up to the end of the picture with which `file` begins; `None` when its end is missing. That of a thumbnail within is none.
+#[must_use]
+pub fn whole_picture(file: &[u8]) -> Option<&[u8]> {
+    let mut splitter = Splitter::default();
+    splitter.push(file);
+    let mut picture = Vec::new();
+    match splitter.next(&mut picture)? {
+        Ok(()) => file.get(..picture.len()),
+        // bytes between segments, which decoders skip: the last end is the picture's
+        Err(_) => file.windows(2).rposition(|pair| pair == [0xff, 0xd9]).and_then(|end| file.get(..end + 2)),
     }
 }
 

@@ -1,10 +1,11 @@
 //! Who may see the page.
 //!
 //! On this computer alone: requests must be addressed to it by name, so that a web site cannot reach the page through a name of its own
-//! (DNS rebinding). Anywhere else: a token, in a cookie, a header or once in the address.
+//! (DNS rebinding). Anywhere else: a token, in a cookie, a header or once in the address. And no other site may show the view as its own:
+//! browsers tell on whose behalf they ask.
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::net::IpAddr;
@@ -66,7 +67,28 @@ pub fn new_token() -> anyhow::Result<String> {
 
 /// Lets a request through, or says why not.
 pub(super) async fn check(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
-    match &*access {
+    let mut response = if is_of_another_site(&request) {
+        (StatusCode::FORBIDDEN, "another site asks for this: open the page itself").into_response()
+    } else {
+        admit(&access, request, next).await
+    };
+    let headers = response.headers_mut();
+    headers.insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// Whether another site's page asks for a part of this one, or frames it; to follow a link to the page is allowed.
+fn is_of_another_site(request: &Request) -> bool {
+    let told = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let is_link = request.uri().path() == "/"
+        && told("sec-fetch-mode") == Some("navigate")
+        && told("sec-fetch-dest") == Some("document");
+    matches!(told("sec-fetch-site"), Some("cross-site" | "same-site")) && !is_link
+}
+
+async fn admit(access: &Access, request: Request, next: Next) -> Response {
+    match access {
         Access::Local if is_local(request.headers()) => next.run(request).await,
         Access::Local => {
             (StatusCode::FORBIDDEN, "this page is for http://localhost or http://127.0.0.1 only").into_response()
@@ -75,8 +97,9 @@ pub(super) async fn check(State(access): State<Arc<Access>>, request: Request, n
             let given = request.uri().query().unwrap_or("").split('&').find_map(|pair| pair.strip_prefix("token="));
             if given.is_some_and(|given| is_equal(given, token)) {
                 if request.uri().path() == "/" {
-                    // the token leaves the address bar; scripts cannot read the cookie, other sites cannot send it
-                    let cookie = format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age=31536000");
+                    // The token leaves the address bar, and scripts cannot read the cookie. Strict, it would not come along after a link
+                    // of another site to the address (in a mail); what changes something needs a header that other sites cannot send.
+                    let cookie = format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age=31536000");
                     return (StatusCode::SEE_OTHER, [(header::LOCATION, "/".to_owned()), (header::SET_COOKIE, cookie)])
                         .into_response();
                 }

@@ -79,7 +79,7 @@ fn elsewhere_a_token_is_needed_and_becomes_a_cookie() {
     let answer = served.ask(&format!("GET /?token={TOKEN}"), "", b"");
     let answer = String::from_utf8(answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 303"), "{answer}");
-    let cookie = format!("set-cookie: ocelli_token={TOKEN}; Path=/; HttpOnly; SameSite=Strict");
+    let cookie = format!("set-cookie: ocelli_token={TOKEN}; Path=/; HttpOnly; SameSite=Lax");
     assert!(answer.contains(&cookie), "{answer}");
     for (headers, expected) in [
         (format!("Cookie: a=b; ocelli_token={TOKEN}\r\n"), 200),
@@ -110,13 +110,14 @@ fn an_open_address_gets_a_token_that_nobody_can_guess() {
 #[test]
 fn frames_are_kept_under_a_label_by_the_page_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let served = serve_page(Access::Local, Some(folder.path()), &["cat", "a b"]);
+    let served = serve_page(Access::Local, Some(folder.path()), &["cat", "a b", ".."]);
     let own = "x-ocelli: 1\r\nContent-Length: 0\r\n";
     assert_eq!(served.status("POST /keep?label=cat", own), 503, "no frame yet");
     served.live.put(colourful(32, 24), Caption::default());
     assert_eq!(served.status("POST /keep?label=cat", "Content-Length: 0\r\n"), 403, "another site's request");
     assert_eq!(served.status("GET /keep?label=cat", own), 405);
-    assert_eq!(served.status("POST /keep?label=dog", own), 507);
+    assert_eq!(served.status("POST /keep?label=dog", own), 404);
+    assert_eq!(served.status("POST /keep?label=..", own), 400);
     assert_eq!(served.status("POST /keep?label=cat", own), 200);
     assert_eq!(served.status("POST /keep?label=a%20b", own), 200);
     for label in ["cat", "a b"] {
@@ -167,4 +168,76 @@ fn the_page_needs_nothing_from_elsewhere() {
     for elsewhere in ["http://", "https://", "src=\"//", "@import", "url("] {
         assert!(!page.contains(elsewhere), "{elsewhere}");
     }
+}
+
+#[test]
+fn other_sites_get_nothing_but_may_lead_to_the_page() {
+    let local = serve_page(Access::Local, None, &["cat"]);
+    let with_token = serve_page(Access::Token(TOKEN.to_owned()), None, &["cat"]);
+    let from = |site: &str, mode: &str, dest: &str| {
+        format!(
+            "Authorization: Bearer {TOKEN}\r\nSec-Fetch-Site: {site}\r\nSec-Fetch-Mode: {mode}\r\nSec-Fetch-Dest: {dest}\r\n"
+        )
+    };
+    for served in [&local, &with_token] {
+        for (path, site, mode, dest, expected) in [
+            ("/figures", "same-origin", "cors", "empty", 200),
+            ("/", "none", "navigate", "document", 200),
+            ("/", "cross-site", "navigate", "document", 200),
+            ("/", "cross-site", "navigate", "iframe", 403),
+            ("/view.mjpeg", "cross-site", "no-cors", "image", 403),
+            ("/view.mjpeg", "same-site", "no-cors", "image", 403),
+            ("/view.jpg", "cross-site", "navigate", "document", 403),
+            ("/events", "cross-site", "cors", "empty", 403),
+        ] {
+            let status = served.status(&format!("GET {path}"), &from(site, mode, dest));
+            assert_eq!(status, expected, "{path} {site} {mode} {dest}");
+        }
+        for path in ["/", "/figures", "/nowhere"] {
+            let headers = format!("Authorization: Bearer {TOKEN}\r\n");
+            let answer = String::from_utf8(served.ask(&format!("GET {path}"), &headers, b"\r\n\r\n")).unwrap();
+            assert!(answer.contains("cross-origin-resource-policy: same-origin\r\n"), "{answer}");
+            assert!(answer.contains("x-content-type-options: nosniff\r\n"), "{answer}");
+        }
+    }
+}
+
+/// A page with limits of its own.
+fn serve_limited(limits: Limits) -> SocketAddr {
+    let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let site = Site { live: Arc::default(), keeper: None, access: Arc::new(Access::Token(TOKEN.to_owned())) };
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(serve(listener, site, limits)).unwrap();
+    });
+    address
+}
+
+#[test]
+fn a_request_that_never_ends_is_not_waited_for() {
+    let address = serve_limited(Limits { header: Duration::from_millis(50), ..Limits::default() });
+    for begun in ["", "GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "] {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(begun.as_bytes()).unwrap();
+        // hangs for ever if it is waited for
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+}
+
+#[test]
+fn a_connection_too_many_waits_until_another_ends() {
+    let address = serve_limited(Limits { connections: 2, header: Duration::from_secs(3600) });
+    let ask =
+        |stream: &mut TcpStream| write!(stream, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut held: Vec<TcpStream> = (0..2).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let mut waiting = TcpStream::connect(address).unwrap();
+    ask(&mut waiting);
+    waiting.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    assert!(waiting.read(&mut [0]).is_err(), "there is room for two");
+    held.pop();
+    waiting.set_read_timeout(None).unwrap();
+    let mut answer = String::new();
+    waiting.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
 }
