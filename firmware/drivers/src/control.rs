@@ -121,6 +121,10 @@ impl<I: I2c, D: DelayNs> Control for Configured<Hm01b0<I>, hm01b0::Setup, D> {
     fn wake(&mut self) -> Result<(), Self::Error> {
         self.sensor.wake()
     }
+
+    fn slower(&mut self) -> bool {
+        self.setup.slower()
+    }
 }
 
 /// Why a controlled camera failed.
