@@ -112,9 +112,10 @@ pub enum Flashing {
         /// probe-rs' name of the chip.
         chip: &'static str,
     },
-    /// Over the chip's USB serial port, with espflash, which makes the image that the boot loader takes.
+    /// Over the chip's USB serial port, with espflash, which makes the image that the boot loader takes; or by the debug probe that the same USB
+    /// is.
     Esp {
-        /// espflash's name of the chip.
+        /// espflash's and probe-rs' name of the chip.
         chip: &'static str,
     },
 }

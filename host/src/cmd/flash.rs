@@ -21,7 +21,8 @@ use std::path::{Path, PathBuf};
 ///
 /// A board with a boot drive (pico, pico2): the UF2 file is copied to the drive that the board shows when it is plugged in with BOOTSEL held
 /// down, found by its INFO_UF2.TXT; with --probe a debug probe writes it. Others: a debug probe, by the program probe-rs; esp32-c3 by the
-/// program espflash. Where that program is missing the images stay and the message says what to install and to run.
+/// program espflash, with --probe by probe-rs. Where that program is missing the images stay and the message says what to install and to run. Where
+/// several probes or ports are there, the program asks on a terminal; name one with --probe SELECTOR or --port.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The board: one of `ocelli boards`.
@@ -34,7 +35,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Build and write the images only.
-    #[arg(long, conflicts_with_all = ["drive", "probe"])]
+    #[arg(long, conflicts_with_all = ["drive", "probe", "port"])]
     build_only: bool,
     /// The board's boot drive, where it is not found by itself or there are several.
     #[arg(long, value_name = "DIR")]
@@ -45,9 +46,12 @@ pub struct Args {
     /// Let it take those only that are signed by this key, a file of `ocelli push --new-key`; the public key's 64 digits will do. Implies --updatable.
     #[arg(long, value_name = "FILE")]
     key: Option<String>,
-    /// Use a debug probe, not the boot drive.
-    #[arg(long, conflicts_with = "drive")]
-    probe: bool,
+    /// Use a debug probe, not the boot drive or serial port; of several the one that is named, as probe-rs does (VID:PID or VID:PID:SERIAL).
+    #[arg(long, value_name = "SELECTOR", conflicts_with = "drive")]
+    probe: Option<Option<String>>,
+    /// The serial port that espflash uses (esp32-c3).
+    #[arg(long, conflicts_with = "probe")]
+    port: Option<String>,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Verdict> {
@@ -56,8 +60,11 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let key = args.key.as_deref().map(public_key).transpose()?;
     let path = checked_model(&args.model, board)?;
     // what is not plugged in is known before minutes are spent on compiling
-    let way = if args.build_only { None } else { Some(flash::way(board, args.drive.as_deref(), args.probe)?) };
+    let (has_probe, has_port) = (args.probe.is_some(), args.port.is_some());
+    let way = if args.build_only { None } else { Some(flash::way(board, args.drive.as_deref(), has_probe, has_port)?) };
     let toolchain = Toolchain::find(board.target)?;
+    let out = args.out.clone().unwrap_or_else(|| format!("firmware-{}", board.name).into());
+    flash::check_folder(&out)?;
     let spinner = spinner(&format!("building the firmware for {}", board.name));
     let firmware = match updates {
         Some(_) => build_updatable(board, &toolchain, &path, key.as_ref(), None),
@@ -71,7 +78,6 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     }
 
     let elf = fs::read(&firmware.elf).with_context(|| firmware.elf.display().to_string())?;
-    let out = args.out.clone().unwrap_or_else(|| format!("firmware-{}", board.name).into());
     let images = flash::write(&elf, board, &out)?;
     for file in images.files() {
         let address = images.bin.as_ref().filter(|(bin, _)| bin == file).map(|(_, address)| address);
@@ -79,7 +85,8 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         println!("{}: {} bytes{address}", file.display(), thousands(fs::metadata(file)?.len()));
     }
     if let Some(way) = way {
-        match flash::flash(board, &images, &way, &Programs::default())? {
+        let programs = Programs { probe: args.probe.clone().flatten(), port: args.port.clone(), ..Programs::default() };
+        match flash::flash(board, &images, &way, &programs)? {
             Flashed::Copied(copied) if copied.is_gone => {
                 println!("copied to {}; the board has restarted with it", copied.file.display());
             }
