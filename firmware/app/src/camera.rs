@@ -6,7 +6,7 @@ mod ring;
 mod tap;
 
 pub use asked::{Asked, UntilAsked};
-pub use recovery::{CameraError, Fault, Faults, Recovery};
+pub use recovery::{CameraError, Fault, Faults, Pause, Recovery};
 pub use ring::{ByteRing, RingCamera};
 pub use tap::Tap;
 

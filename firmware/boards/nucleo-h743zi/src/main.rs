@@ -124,21 +124,7 @@ fn main() -> ! {
     levels.pixclk_polarity = dcmi::PixelClockPolarity::RisingEdge;
     // The interface captures frames by the channel that it is given; rows come through a ring on the other.
     let port = dcmi::Dcmi::new_8bit(
-        p.DCMI,
-        p.DMA1_CH1,
-        Irqs,
-        p.PC6,
-        p.PC7,
-        p.PC8,
-        p.PC9,
-        p.PC11,
-        p.PB6,
-        p.PE5,
-        p.PE6,
-        p.PG9,
-        p.PA4,
-        p.PA6,
-        levels,
+        p.DCMI, p.DMA1_CH1, Irqs, p.PC6, p.PC7, p.PC8, p.PC9, p.PC11, p.PB6, p.PE5, p.PE6, p.PG9, p.PA4, p.PA6, levels,
     );
     let size = CAMERA.resolution.size();
     let dvp = Dvp::new(port, p.DMA1_CH0, Irqs, once!([u32; RING_WORDS] = [0; RING_WORDS]));

@@ -39,7 +39,8 @@ fn a_chip_that_stays_in_reset_or_is_another_is_refused() {
 fn fields_say_what_was_asked_for() {
     for (resolution, binned, total) in [(Resolution::Qvga, false, [324, 244]), (Resolution::Qqvga, true, [162, 122])] {
         let flips = Flips { mirror: false, vertical: true };
-        let asked = Setup { resolution, flips, test_pattern: true, clock: Clock::Half, frame_lines: 300, line_clocks: 400 };
+        let asked =
+            Setup { resolution, flips, test_pattern: true, clock: Clock::Half, frame_lines: 300, line_clocks: 400 };
         let mut sensor = Hm01b0::new(chip());
         sensor.setup(&mut Waited::default(), &asked).unwrap();
         let chip = sensor.release();
