@@ -103,6 +103,10 @@ fn what_cannot_be_flashed_is_known_before_anything_is_built() {
     assert!(error.contains("nrf52840-dk has no boot drive"), "{error}");
     let error = refusal(&["--board", "nrf52840-dk", "--model", &mnist(), "--port", "COM3"]);
     assert!(error.contains("nrf52840-dk is not flashed over a serial port here"), "{error}");
+    let error = refusal(&["--board", "pico", "--model", &mnist(), "--every", "10s"]);
+    assert!(error.contains("pico does not sleep between frames; of these it can: nrf52840-dk"), "{error}");
+    let error = refusal(&["--board", "nrf52840-dk", "--model", &mnist(), "--every", "0"]);
+    assert!(error.contains("0.001 to 4294967 seconds"), "{error}");
     assert_eq!(fs::read_dir(at).unwrap().count(), 1, "nothing was written but the drive of this test");
 }
 

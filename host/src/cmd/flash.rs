@@ -7,12 +7,13 @@ use ocelli_firmware_tools::boards::{Board, find};
 use ocelli_firmware_tools::fit::check_model;
 use ocelli_firmware_tools::flash::{self, Flashed, Programs};
 use ocelli_firmware_tools::push::{ModelKey, SecretKey};
-use ocelli_firmware_tools::{Firmware, Toolchain, Updates, build_updatable};
+use ocelli_firmware_tools::{Firmware, Rest, Toolchain, Updates, build_sleeping, build_updatable};
 use ocelli_host::compile::Target;
 use ocelli_host::model::ModelBytes;
 use ocelli_host::run::model_path;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Build the firmware for a board with a model in it, and write it to the board
 ///
@@ -46,6 +47,12 @@ pub struct Args {
     /// Let it take those only that are signed by this key, a file of `ocelli push --new-key`; the public key's 64 digits will do. Implies --updatable.
     #[arg(long, value_name = "FILE")]
     key: Option<String>,
+    /// Let chip and camera sleep, and classify every so many seconds (docs/power.md; nrf52840-dk).
+    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["updatable", "key"], value_parser = seconds)]
+    every: Option<u32>,
+    /// Let chip and camera sleep until a pin wakes them, with --every at the latest after so many seconds.
+    #[arg(long, conflicts_with_all = ["updatable", "key"])]
+    wake_pin: bool,
     /// Use a debug probe, not the boot drive or serial port; of several the one that is named, as probe-rs does (VID:PID or VID:PID:SERIAL).
     #[arg(long, value_name = "SELECTOR", conflicts_with = "drive")]
     probe: Option<Option<String>>,
@@ -54,8 +61,24 @@ pub struct Args {
     port: Option<String>,
 }
 
+/// Seconds, as milliseconds.
+fn seconds(text: &str) -> Result<u32, String> {
+    let seconds: f64 =
+        text.trim_end_matches('s').parse().map_err(|error: std::num::ParseFloatError| error.to_string())?;
+    let wait = Duration::try_from_secs_f64(seconds).ok();
+    // 2^32 ms are 49 days
+    wait.and_then(|wait| u32::try_from(wait.as_millis()).ok())
+        .filter(|&ms| ms > 0)
+        .ok_or_else(|| "0.001 to 4294967 seconds".to_owned())
+}
+
 pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let board = find(&args.board)?;
+    let sleeps = args.every.is_some() || args.wake_pin;
+    let rest = sleeps.then(|| Rest { every_ms: args.every.unwrap_or(0), by_pin: args.wake_pin });
+    if rest.is_some() {
+        board.check_sleeps()?;
+    }
     let updates = if args.updatable || args.key.is_some() { Some(board.updatable()?.1) } else { None };
     let key = args.key.as_deref().map(public_key).transpose()?;
     let path = checked_model(&args.model, board)?;
@@ -66,9 +89,10 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let out = args.out.clone().unwrap_or_else(|| format!("firmware-{}", board.name).into());
     flash::check_folder(&out)?;
     let spinner = spinner(&format!("building the firmware for {}", board.name));
-    let firmware = match updates {
-        Some(_) => build_updatable(board, &toolchain, &path, key.as_ref(), None),
-        None => ocelli_firmware_tools::build(board, &toolchain, &path, None),
+    let firmware = match (updates, rest) {
+        (Some(_), _) => build_updatable(board, &toolchain, &path, key.as_ref(), None),
+        (None, Some(rest)) => build_sleeping(board, &toolchain, &path, rest, None),
+        (None, None) => ocelli_firmware_tools::build(board, &toolchain, &path, None),
     };
     spinner.finish_and_clear();
     let firmware = firmware?;

@@ -60,6 +60,8 @@ static MODEL: Aligned<[u8; config::MODEL_BYTES]> = Aligned(*include_bytes!(conca
 
 /// What the camera is asked for: frames of 160x120.
 const CAMERA: Setup = Setup { resolution: Resolution::Qqvga, output: Pixels::Rgb565, ..Setup::DEFAULT };
+// A row is that long for which there is memory: the board's line in `firmware/tools/src/boards/table.rs`.
+const _: () = assert!(config::ROW_BYTES == 2 * CAMERA.resolution.size()[0] as usize);
 
 // What the boot loader asks of an image. No time of the build in it: the same sources give the same bytes.
 esp_bootloader_esp_idf::esp_app_desc!(

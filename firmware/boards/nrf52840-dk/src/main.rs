@@ -22,6 +22,8 @@
 #![no_std]
 #![no_main]
 
+#[cfg(all(feature = "sleep", feature = "update"))]
+compile_error!("a board that sleeps does not hear its line: build it with `sleep` or with `update`");
 #[cfg(feature = "sleep")]
 mod sleep;
 #[cfg(feature = "update")]
@@ -62,6 +64,8 @@ static MODEL: Aligned<[u8; config::MODEL_BYTES]> = Aligned(*include_bytes!(conca
 
 /// What the camera is asked for: frames of 160x120.
 const CAMERA: Setup = Setup { resolution: Resolution::Qqvga, output: Pixels::Rgb565, ..Setup::DEFAULT };
+// A row is that long for which there is memory: the board's line in `firmware/tools/src/boards/table.rs`.
+const _: () = assert!(config::ROW_BYTES == 2 * CAMERA.resolution.size()[0] as usize);
 
 bind_interrupts!(struct Irqs {
     TWISPI0 => twim::InterruptHandler<peripherals::TWISPI0>;
