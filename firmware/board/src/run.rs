@@ -159,6 +159,7 @@ where
         stop(|| defmt::error!("the model has no classes"))
     };
     device.set_up();
+    device.lay_down(); // the first turn may be long in coming
     let led_class = Some(device.led_class);
     let (mut turns, mut deepest) = (DutyCycle::new(sleep, plan), 0);
     loop {
@@ -175,9 +176,7 @@ where
                 let _ = device.led.set_low();
                 live.forget(&mut device.display);
                 device.set_up();
-                if let Err(error) = device.camera.standby() {
-                    defmt::error!("camera: {}", error);
-                }
+                device.lay_down();
             }
         }
         if let Some(seen) = seen {
@@ -198,6 +197,13 @@ where
     fn set_up(&mut self) {
         // A sensor that does not answer is tried again.
         if let Err(error) = self.camera.recover(Fault::Bus) {
+            defmt::error!("camera: {}", error);
+        }
+    }
+
+    /// Sends the camera to standby.
+    fn lay_down(&mut self) {
+        if let Err(error) = self.camera.standby() {
             defmt::error!("camera: {}", error);
         }
     }
