@@ -101,6 +101,12 @@ fn what_cannot_be_flashed_is_known_before_anything_is_built() {
     assert!(error.contains(&format!("{plain} is no boot drive")), "{error}");
     let error = refusal(&["--board", "nrf52840-dk", "--model", &mnist(), "--drive", &pico]);
     assert!(error.contains("nrf52840-dk has no boot drive"), "{error}");
+    let error = refusal(&["--board", "nrf52840-dk", "--model", &mnist(), "--port", "COM3"]);
+    assert!(error.contains("nrf52840-dk is not flashed over a serial port here"), "{error}");
+    let error = refusal(&["--board", "pico", "--model", &mnist(), "--every", "10s"]);
+    assert!(error.contains("pico does not sleep between frames; of these it can: nrf52840-dk"), "{error}");
+    let error = refusal(&["--board", "nrf52840-dk", "--model", &mnist(), "--every", "0"]);
+    assert!(error.contains("0.001 to 4294967 seconds"), "{error}");
     assert_eq!(fs::read_dir(at).unwrap().count(), 1, "nothing was written but the drive of this test");
 }
 
@@ -146,11 +152,17 @@ fn a_uf2_file_lands_on_the_boards_drive() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     let drive = drive(at, "RP2350", "Raspberry Pi RP2350", "RP2350");
+    // a place that cannot be written is known before anything is compiled
+    fs::write(at.join("file"), "").unwrap();
+    let error = refused(&["flash", "--board", "pico2", "--model", &mnist(), "--drive", &drive, "--out", "file/x"], at);
+    assert!(error.contains("cannot write file/x") && !error.contains("building"), "{error}");
     let said = done(&["flash", "--board", "pico2", "--model", &mnist(), "--drive", &drive], at);
     assert!(said.contains("copied to ") && said.contains("the board restarts with it"), "{said}");
     let uf2 = fs::read(at.join("firmware-pico2/pico2.uf2")).unwrap();
     assert_eq!(fs::read(Path::new(&drive).join("ocelli.uf2")).unwrap(), uf2);
-    // the blocks' payloads, one behind the other, are the flat image
+    // behind the block for the boot ROM of the first chips (RP2350-E10) the blocks' payloads, one behind the other, are the flat image
+    let (first, uf2) = uf2.split_at(512);
+    assert_eq!(first[28..32], 0xE48B_FF57_u32.to_le_bytes());
     let bin = fs::read(at.join("firmware-pico2/pico2.bin")).unwrap();
     let mut flash = vec![0xFF; bin.len().next_multiple_of(256)];
     for block in uf2.chunks(512) {

@@ -6,7 +6,7 @@ use crate::process::root;
 use crate::setup::{self, Needs};
 use anyhow::{Context, Result};
 use ocelli_firmware_tools::boards::{Board, real};
-use ocelli_firmware_tools::build::{Firmware, build, build_updatable};
+use ocelli_firmware_tools::build::{Firmware, Rest, build, build_sleeping, build_updatable};
 use ocelli_firmware_tools::toolchain::Toolchain;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -43,7 +43,17 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             ),
             None => None,
         };
-        rows.push(Row { board, firmware, updatable, time: start.elapsed() });
+        let time = start.elapsed();
+        if board.sleeps {
+            let rest = Rest { every_ms: 10_000, by_pin: true };
+            let sleeping = build_sleeping(board, &toolchain, &model, rest, None)
+                .with_context(|| format!("sleeping firmware of {}", board.name))?;
+            println!(
+                "boards: {} that sleeps between frames (--every): {} bytes of flash, {} of RAM",
+                board.name, sleeping.flash_bytes, sleeping.ram_static_bytes
+            );
+        }
+        rows.push(Row { board, firmware, updatable, time });
     }
     print(&rows);
     Ok(ExitCode::SUCCESS)

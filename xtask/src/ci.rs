@@ -187,26 +187,34 @@ fn emulated_clippy() -> Result<()> {
 /// Clippy, with warnings denied, for the firmware of boards; where it can take other models, with that and signatures.
 pub fn firmware_clippy(boards: impl Iterator<Item = &'static Board>) -> Result<()> {
     for board in boards {
-        let mut features = board.features.to_vec();
-        features.extend(board.updates.is_some().then_some("signed"));
-        let mut clippy = Toolchain::find(board.target)?.clippy().context(
-            "the firmware's toolchain has no clippy; to install it: OCELLI_TOOLCHAIN=debian cargo xtask setup (with rustup: \
-             rustup component add clippy)",
-        )?;
-        clippy.current_dir(board_dir(board)).args(["--release", "--locked", "--target", board.target]);
-        clippy.args(["--target-dir", "../../../target/firmware-clippy", "--features", &features.join(",")]);
-        if let Ok((before, updates)) = board.updatable() {
-            clippy
-                .env("OCELLI_SLOTS_FIRST", before.flash_bytes.to_string())
-                .env("OCELLI_SLOT_BYTES", updates.slot_bytes.to_string())
-                .env("OCELLI_ARENA_BYTES", updates.arena_bytes.to_string())
-                .env("OCELLI_MODEL_KEY", "0".repeat(64));
+        clippy_of(board, board.updates.is_some().then_some("signed"))?;
+        if board.sleeps {
+            clippy_of(board, Some("sleep"))?;
         }
-        clippy.env("CARGO_ENCODED_RUSTFLAGS", board.rustflags.join("\u{1f}"));
-        clippy.env("OCELLI_BOARD", board.name).env("OCELLI_MODEL", root().join(MODEL)).env("DEFMT_LOG", "info");
-        process::run(clippy.args(["--", "-D", "warnings"]))?;
     }
     Ok(())
+}
+
+/// Clippy for a board's firmware, with the features that it always has, and perhaps one more.
+fn clippy_of(board: &Board, feature: Option<&str>) -> Result<()> {
+    let features: Vec<&str> = board.features.iter().copied().chain(feature).collect();
+    let mut clippy = Toolchain::find(board.target)?.clippy().context(
+        "the firmware's toolchain has no clippy; to install it: OCELLI_TOOLCHAIN=debian cargo xtask setup (with rustup: \
+         rustup component add clippy)",
+    )?;
+    clippy.current_dir(board_dir(board)).args(["--release", "--locked", "--target", board.target]);
+    clippy.args(["--target-dir", "../../../target/firmware-clippy", "--features", &features.join(",")]);
+    if let Ok((before, updates)) = board.updatable() {
+        clippy
+            .env("OCELLI_SLOTS_FIRST", before.flash_bytes.to_string())
+            .env("OCELLI_SLOT_BYTES", updates.slot_bytes.to_string())
+            .env("OCELLI_ARENA_BYTES", updates.arena_bytes.to_string())
+            .env("OCELLI_MODEL_KEY", "0".repeat(64));
+    }
+    clippy.env("OCELLI_EVERY_MS", "1000");
+    clippy.env("CARGO_ENCODED_RUSTFLAGS", board.rustflags.join("\u{1f}"));
+    clippy.env("OCELLI_BOARD", board.name).env("OCELLI_MODEL", root().join(MODEL)).env("DEFMT_LOG", "info");
+    process::run(clippy.args(["--", "-D", "warnings"]))
 }
 
 /// The board that runs the most images; on the others, whose cores differ in the kernels only, fewer do.

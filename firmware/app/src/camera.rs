@@ -1,14 +1,12 @@
 //! Where pictures come from: one row at a time, as sensors deliver them.
 
 mod asked;
-mod dma;
 mod recovery;
 mod ring;
 mod tap;
 
 pub use asked::{Asked, UntilAsked};
-pub use dma::{DmaCamera, Finished, RowDma};
-pub use recovery::{CameraError, Fault, Faults, Recovery};
+pub use recovery::{CameraError, Fault, Faults, Pause, Recovery};
 pub use ring::{ByteRing, RingCamera};
 pub use tap::Tap;
 

@@ -124,38 +124,35 @@ impl<S: Sleep> DutyCycle<S> {
     where
         C: Camera<Error: CameraError>,
     {
+        self.turn_with(camera, |camera, plan| {
+            settle(plan.settle_frames, || classifier.skip_frame(camera))?;
+            for _ in 0..plan.frames {
+                scores(classifier.classify_whole(camera, recovery)?);
+            }
+            Ok(())
+        })
+    }
+
+    /// As [`turn`](Self::turn), with the work between wake-up and standby for the caller: it takes the frames of the plan.
+    ///
+    /// # Errors
+    /// When the chip cannot sleep, the camera does not wake or sleep, or `work` fails. The plan goes on with the next call.
+    pub fn turn_with<C>(
+        &mut self,
+        camera: &mut C,
+        work: impl FnOnce(&mut C, &Plan) -> Result<(), ClassifyError<C::Error>>,
+    ) -> Result<Wake, DutyError<S::Error, C::Error>>
+    where
+        C: Camera<Error: CameraError>,
+    {
         let wake = self.wait().map_err(DutyError::Sleep)?;
-        let taken = self.take(classifier, camera, recovery, &mut scores);
+        let taken = camera.wake().map_err(ClassifyError::Camera).and_then(|()| work(camera, &self.plan));
         let asleep = camera.standby().map_err(ClassifyError::Camera);
         if let Trigger::Pin { at_latest_ms } = self.plan.trigger {
             self.due_ms = at_latest_ms.map(|ms| self.sleep.now_ms().saturating_add(ms.into()));
         }
         taken.and(asleep).map_err(DutyError::Classify)?;
         Ok(wake)
-    }
-
-    fn take<const KINDS: u32, C>(
-        &self,
-        classifier: &mut ClassifierOf<'_, '_, KINDS>,
-        camera: &mut C,
-        recovery: &mut Recovery,
-        scores: &mut impl FnMut(&[i8]),
-    ) -> Result<(), ClassifyError<C::Error>>
-    where
-        C: Camera<Error: CameraError>,
-    {
-        camera.wake().map_err(ClassifyError::Camera)?;
-        for _ in 0..self.plan.settle_frames {
-            match classifier.skip_frame(camera) {
-                // the first frame after a wake-up is often cut short: it would be thrown away anyway
-                Err(ClassifyError::Camera(error)) if error.fault() == Fault::LostFrame => {}
-                result => result?,
-            }
-        }
-        for _ in 0..self.plan.frames {
-            scores(classifier.classify_whole(camera, recovery)?);
-        }
-        Ok(())
     }
 
     fn wait(&mut self) -> Result<Wake, S::Error> {
@@ -177,6 +174,24 @@ impl<S: Sleep> DutyCycle<S> {
             }
         }
     }
+}
+
+/// Throws frames away by `skip`, until the exposure is right.
+///
+/// # Errors
+/// When one cannot be skipped.
+pub(crate) fn settle<E: CameraError>(
+    frames: u32,
+    mut skip: impl FnMut() -> Result<(), ClassifyError<E>>,
+) -> Result<(), ClassifyError<E>> {
+    for _ in 0..frames {
+        match skip() {
+            // the first frame after a wake-up is often cut short: it would be thrown away anyway
+            Err(ClassifyError::Camera(error)) if error.fault() == Fault::LostFrame => {}
+            result => result?,
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use crate::camera::{Camera, CameraError, Recovery, Tap};
 use crate::classify::{ClassifierOf, ClassifyError};
+use crate::duty::{Plan, settle};
 use crate::rate::FrameRate;
 use crate::screen::{Ink, LiveScreen, Status};
 use crate::smooth::{Exponential, FilterError, Rules, Shown, Smoother};
@@ -105,6 +106,45 @@ impl<'m, 'b, K: Ink, const KINDS: u32, const CLASSES: usize> Live<'m, 'b, K, KIN
         let lost_frames = self.recovery.faults().lost_frames;
         Ok(Seen { shown, label, fps_tenths, ms: end.saturating_sub(start), lost_frames, is_drawn })
     }
+
+    /// Forgets the frames that came and shows "unknown": what the camera saw before it failed, or before a sleep, says nothing of now.
+    pub fn forget<D: DrawTarget<Color = K>>(&mut self, display: &mut D) {
+        self.smoother.reset();
+        self.rate.reset();
+        let nothing = Status { label: None, permille: 0, fps_tenths: None };
+        if self.screen.update(display, &nothing).is_err() {
+            self.screen.invalidate();
+            self.is_drawn = false;
+        }
+    }
+
+    /// The work of a turn of [`DutyCycle`](crate::duty::DutyCycle): throws the first frames away, takes those of the plan as
+    /// [`frame`](Self::frame) does, and returns what the last one gave; `None` where the plan has none. What was seen in other turns is forgotten.
+    ///
+    /// # Errors
+    /// As [`frame`](Self::frame).
+    pub fn turn<C, D, T>(
+        &mut self,
+        plan: &Plan,
+        camera: &mut C,
+        display: &mut D,
+        team: &mut T,
+        now_ms: impl Fn() -> u64,
+    ) -> Result<Option<Seen<'m>>, ClassifyError<C::Error>>
+    where
+        C: Camera<Error: CameraError>,
+        D: DrawTarget<Color = K>,
+        T: Team,
+    {
+        self.smoother.reset();
+        self.rate.reset();
+        settle(plan.settle_frames, || self.classifier.skip_frame(camera))?;
+        let mut last = None;
+        for _ in 0..plan.frames {
+            last = Some(self.frame(camera, display, team, &now_ms)?);
+        }
+        Ok(last)
+    }
 }
 
 #[cfg(test)]
@@ -113,13 +153,16 @@ mod tests {
     use crate::camera::Fault;
     use crate::classify::tests::{brighter_pixel, file};
     use crate::classify::{Classifier, Memory};
+    use crate::duty::Trigger;
     use crate::screen::canvas::Canvas;
     use core::cell::Cell;
     use embedded_graphics::pixelcolor::Rgb565;
+    use embedded_graphics::primitives::Rectangle;
     use ocelli::image::PixelFormat;
     use ocelli::runtime::{Arena, EVERY_KIND};
     use ocelli::team::Solo;
     use std::vec;
+    use std::vec::Vec;
 
     /// Frames of 4x2 pixels, bright on one side; a frame whose number is in `broken` ends after a row.
     struct Sides<'s> {
@@ -195,6 +238,39 @@ mod tests {
         let right = picture.bottom_right().unwrap();
         assert!(canvas.at(corner) == Rgb565::BLACK && canvas.at(right) != Rgb565::BLACK);
         assert!(canvas.touched(Point::new(63, 63)) > 0, "the whole screen was cleared");
+    }
+
+    #[test]
+    fn what_was_seen_is_forgotten_when_the_camera_fails_and_in_the_next_turn() {
+        let model = brighter_pixel();
+        let (mut arena, mut scratch, mut row) = (Arena::<48>::new(), [0; 6], [0; 4]);
+        let memory = Memory { arena: arena.bytes_mut(), scratch: &mut scratch, row: &mut row };
+        let classifier = Classifier::load(file(&model), memory).unwrap();
+        let mut canvas = Canvas::<Rgb565>::new(64, 64, Rgb565::BLACK);
+        let screen = LiveScreen::new(canvas.bounding_box());
+        let mut live = Live::<_, EVERY_KIND, 2>::new(classifier, screen).unwrap();
+        live.forget(&mut canvas);
+        let below = |canvas: &Canvas<Rgb565>| -> Vec<Rgb565> {
+            let text = Rectangle::new(Point::new(0, 40), Size::new(64, 24));
+            text.points().map(|point| canvas.at(point)).collect()
+        };
+        let unknown = below(&canvas);
+        // two frames settle: they are of the other side; the first one of all is cut short, which is no fault then
+        let plan = Plan { trigger: Trigger::Every { ms: 1 }, settle_frames: 2, frames: 3 };
+        let sides = [1, 1, 0, 0, 0, 0, 0, 1, 1, 1];
+        let mut camera = Sides { sides: &sides, broken: &[1], frame: 0, row: 0 };
+        let seen = live.turn(&plan, &mut camera, &mut canvas, &mut Solo, || 0).unwrap().unwrap();
+        assert_eq!((seen.label, seen.lost_frames, camera.frame), (Some("left"), 0, 5));
+        // and in the next turn three frames are enough for the other one
+        let seen = live.turn(&plan, &mut camera, &mut canvas, &mut Solo, || 0).unwrap().unwrap();
+        assert_eq!((seen.label, camera.frame), (Some("right"), 10));
+        assert!(below(&canvas) != unknown);
+        let error = live.turn(&plan, &mut camera, &mut canvas, &mut Solo, || 0).unwrap_err();
+        assert_eq!(error, ClassifyError::Camera(Fault::Ended));
+        live.forget(&mut canvas);
+        assert!(below(&canvas) == unknown, "the label of what was seen is still there");
+        let none = Plan { frames: 0, settle_frames: 0, ..plan };
+        assert_eq!(live.turn(&none, &mut camera, &mut canvas, &mut Solo, || 0), Ok(None));
     }
 
     #[test]

@@ -6,6 +6,8 @@
 #[cfg(test)]
 extern crate std;
 
+#[cfg(any(target_os = "none", test))]
+mod depth;
 pub mod mailbox;
 #[cfg(feature = "run")]
 mod pins;
@@ -18,7 +20,7 @@ pub mod stack;
 #[cfg(feature = "run")]
 pub use pins::ActiveLow;
 #[cfg(all(feature = "run", target_os = "none"))]
-pub use run::{Device, Updates, run, run_updatable};
+pub use run::{Device, Updates, plan, run, run_turns, run_updatable};
 
 /// A `&'static mut` to a variable of its own: `once!(TYPE = VALUE)`. Only for `main`, outside of loops.
 #[macro_export]

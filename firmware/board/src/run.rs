@@ -4,9 +4,10 @@ use crate::stack;
 use embedded_graphics::prelude::*;
 use embedded_hal::digital::OutputPin;
 use ocelli::team::Team;
-use ocelli_app::camera::{Asked, Camera, CameraError, Fault, UntilAsked};
+use ocelli_app::camera::{Asked, Camera, CameraError, Fault, Pause, UntilAsked};
 use ocelli_app::classify::{ClassifierOf, ClassifyError, Memory};
-use ocelli_app::live::Live;
+use ocelli_app::duty::{DutyCycle, Plan, Sleep, Trigger};
+use ocelli_app::live::{Live, Seen};
 use ocelli_app::screen::{Ink, LiveScreen};
 use ocelli_app::update::line::BLOCK_BYTES;
 use ocelli_app::update::{Kit, Line, ModelFlash, Receiver, Region, Store, serve};
@@ -117,6 +118,74 @@ where
     }
 }
 
+/// Frames until a sensor's exposure is right after it woke: a guess to begin with, as no data sheet says it.
+const SETTLE_FRAMES: u32 = 4;
+/// Frames of a turn: as many as a label must lead until it is shown ([`Live`]).
+const TURN_FRAMES: u32 = 3;
+
+/// What a board does that sleeps: turns every so many milliseconds, or by a pin, and then at the latest after these milliseconds, unless they are 0.
+#[must_use]
+pub fn plan(every_ms: u32, by_pin: bool) -> Plan {
+    let trigger = if by_pin {
+        Trigger::Pin { at_latest_ms: Some(every_ms).filter(|&ms| ms > 0) }
+    } else {
+        Trigger::Every { ms: every_ms }
+    };
+    Plan { trigger, settle_frames: SETTLE_FRAMES, frames: TURN_FRAMES }
+}
+
+/// As [`run`], by the turns of a plan: camera and chip sleep between them, by `sleep`.
+pub fn run_turns<const KINDS: u32, const CLASSES: usize, S, C, D, L, T>(
+    model: &[u8],
+    memory: Memory<'_>,
+    mut device: Device<C, D, L, T>,
+    now_ms: impl Fn() -> u64,
+    sleep: S,
+    plan: Plan,
+) -> !
+where
+    S: Sleep<Error: defmt::Format>,
+    C: Camera<Error: CameraError + defmt::Format>,
+    D: DrawTarget<Color: Ink>,
+    L: OutputPin,
+    T: Team,
+{
+    let classifier = match ClassifierOf::<KINDS>::load(core::hint::black_box(model), memory) {
+        Ok(classifier) => classifier,
+        Err(error) => stop(|| defmt::error!("the model cannot be used: {}", error)),
+    };
+    let screen = LiveScreen::new(device.display.bounding_box());
+    let Ok(mut live) = Live::<'_, '_, _, KINDS, CLASSES>::new(classifier, screen) else {
+        stop(|| defmt::error!("the model has no classes"))
+    };
+    device.set_up();
+    device.lay_down(); // the first turn may be long in coming
+    let led_class = Some(device.led_class);
+    let (mut turns, mut deepest) = (DutyCycle::new(sleep, plan), 0);
+    loop {
+        let mut seen = None;
+        let Device { camera, display, team, .. } = &mut device;
+        let turn = turns.turn_with(camera, |camera, plan| {
+            seen = live.turn(plan, camera, display, team, &now_ms)?;
+            Ok(())
+        });
+        match turn {
+            Ok(wake) => defmt::debug!("woken by {}", wake),
+            Err(error) => {
+                defmt::error!("{}; the camera is set up again for the next turn", error);
+                let _ = device.led.set_low();
+                live.forget(&mut device.display);
+                device.set_up();
+                device.lay_down();
+            }
+        }
+        if let Some(seen) = seen {
+            device.report(&seen, led_class);
+        }
+        note_depth(&mut deepest);
+    }
+}
+
 impl<C, D, L, T> Device<C, D, L, T>
 where
     C: Camera<Error: CameraError + defmt::Format>,
@@ -129,6 +198,31 @@ where
         // A sensor that does not answer is tried again.
         if let Err(error) = self.camera.recover(Fault::Bus) {
             defmt::error!("camera: {}", error);
+        }
+    }
+
+    /// Sends the camera to standby.
+    fn lay_down(&mut self) {
+        if let Err(error) = self.camera.standby() {
+            defmt::error!("camera: {}", error);
+        }
+    }
+
+    /// Says what a frame gave, and sets the LED.
+    fn report(&mut self, seen: &Seen<'_>, led_class: Option<usize>) {
+        let label = seen.label.unwrap_or(ocelli_app::screen::UNKNOWN);
+        defmt::info!(
+            "{=str} {=u16}/1000, {=u64} ms, {=u32} frames lost",
+            label,
+            seen.shown.permille,
+            seen.ms,
+            seen.lost_frames
+        );
+        let is_lit = led_class.is_some() && seen.shown.class == led_class;
+        // A LED that fails is no reason to stop, and those of the boards cannot.
+        let _ = self.led.set_state(is_lit.into());
+        if !seen.is_drawn {
+            defmt::warn!("the screen does not take the picture");
         }
     }
 
@@ -146,42 +240,46 @@ where
         let Ok(mut live) = Live::<'_, '_, _, KINDS, CLASSES>::new(classifier, screen) else {
             stop(|| defmt::error!("the model has no classes"))
         };
+        let mut pause = Pause::new();
         loop {
             let mut camera = UntilAsked::new(&mut self.camera, || may_stop && is_asked());
             let seen = live.frame(&mut camera, &mut self.display, &mut self.team, now_ms);
             may_stop = true;
             match seen {
                 Ok(seen) => {
-                    let label = seen.label.unwrap_or(ocelli_app::screen::UNKNOWN);
-                    defmt::info!(
-                        "{=str} {=u16}/1000, {=u64} ms, {=u32} frames lost",
-                        label,
-                        seen.shown.permille,
-                        seen.ms,
-                        seen.lost_frames
-                    );
-                    let is_lit = led_class.is_some() && seen.shown.class == led_class;
-                    // A LED that fails is no reason to stop, and those of the boards cannot.
-                    let _ = self.led.set_state(is_lit.into());
-                    if !seen.is_drawn {
-                        defmt::warn!("the screen does not take the picture");
-                    }
+                    pause.succeeded();
+                    self.report(&seen, led_class);
                 }
                 Err(ClassifyError::Camera(Asked::Asked)) => return,
                 Err(error) => {
-                    defmt::error!("{}; the camera is set up again", error);
+                    let ms = pause.failed();
+                    defmt::error!("{}; the camera is set up again in {=u32} ms", error, ms);
+                    // What was seen before says nothing of now.
+                    let _ = self.led.set_low();
+                    live.forget(&mut self.display);
+                    let start = now_ms();
+                    while now_ms().saturating_sub(start) < ms.into() {
+                        if is_asked() {
+                            return;
+                        }
+                    }
                     self.set_up();
                 }
             }
-            match stack::deepest_bytes() {
-                Some(bytes) if bytes > *deepest => {
-                    *deepest = bytes;
-                    defmt::info!("the stack has been {=u32} bytes deep", bytes);
-                }
-                Some(_) => {}
-                None => stop(|| defmt::error!("stack overflow: the variables may be damaged")),
-            }
+            note_depth(deepest);
         }
+    }
+}
+
+/// Logs how deep the stack has been, where that is deeper than before.
+fn note_depth(deepest: &mut u32) {
+    match stack::deepest_bytes(*deepest) {
+        Some(bytes) if bytes > *deepest => {
+            *deepest = bytes;
+            defmt::info!("the stack has been {=u32} bytes deep", bytes);
+        }
+        Some(_) => {}
+        None => stop(|| defmt::error!("stack overflow: the variables may be damaged")),
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 fn main() -> Result<(), Box<dyn Error>> {
     let out_dir = out_dir()?;
     write_memory_map(&out_dir, Path::new("memory.x"))?;
-    write_model(&out_dir, 640)?;
+    write_model(&out_dir, 320)?;
     println!("cargo::rerun-if-changed=build.rs");
     link_scripts(&["link.x", "defmt.x"]);
     Ok(())

@@ -28,6 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "qemu-microbit" => "timer0",
         _ => "cmsdk",
     };
+    println!("cargo::rustc-env=OCELLI_BOARD={board}");
     println!("cargo::rustc-cfg=ocelli_board=\"{board}\"");
     println!("cargo::rustc-cfg=ocelli_clock=\"{clock}\"");
 

@@ -18,6 +18,16 @@ pub struct Config {
     led_class: usize,
     led_label: String,
     slots: Option<Slots>,
+    rest: Rest,
+}
+
+/// When a firmware wakes that sleeps between frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rest {
+    /// Milliseconds from one turn to the next, or with the pin at the latest until one; 0: no such time.
+    pub every_ms: u32,
+    /// Whether a pin wakes it.
+    pub by_pin: bool,
 }
 
 /// What a firmware that takes models over a line has besides. Numbers in bytes.
@@ -68,6 +78,7 @@ impl Config {
             led_label: model.label(led_class).unwrap_or("").to_owned(),
             led_class,
             slots: None,
+            rest: Rest::default(),
         })
     }
 
@@ -81,6 +92,13 @@ impl Config {
             slots: Some(slots),
             ..self
         }
+    }
+}
+
+impl Config {
+    /// The same for a firmware that sleeps between frames.
+    pub fn with_rest(self, rest: Rest) -> Self {
+        Self { rest, ..self }
     }
 }
 
@@ -103,6 +121,8 @@ impl Display for Config {
             &format!("{:#b}", self.kinds),
         )?;
         line("The label of that class", "LED_LABEL", "&str", &format!("{:?}", self.led_label))?;
+        line("Milliseconds between turns, or 0", "EVERY_MS", "u32", &self.rest.every_ms)?;
+        line("Whether a pin wakes the board", "WAKES_BY_PIN", "bool", &self.rest.by_pin)?;
         let Some(Slots { first, slot_bytes, .. }) = self.slots else { return Ok(()) };
         line("Offset of the slots in the flash memory", "SLOTS_FIRST", "u32", &first)?;
         line("Bytes of a slot", "SLOT_BYTES", "u32", &slot_bytes)
@@ -130,7 +150,10 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }
-        assert!(digits(None).unwrap().to_string().contains("LED_CLASS: usize = 0;"));
+        let text = digits(None).unwrap().to_string();
+        assert!(text.contains("LED_CLASS: usize = 0;") && text.contains("EVERY_MS: u32 = 0;"), "{text}");
+        let text = digits(None).unwrap().with_rest(Rest { every_ms: 10_000, by_pin: true }).to_string();
+        assert!(text.contains("EVERY_MS: u32 = 10000;") && text.contains("WAKES_BY_PIN: bool = true;"), "{text}");
     }
 
     #[test]

@@ -4,11 +4,12 @@
 //! Environment: `OCELLI_MODEL` (the model file), `OCELLI_ROW_BYTES` (longest camera row), `OCELLI_LED_LABEL` (the label that lights the
 //! board's LED, by default the first). With the package's feature `update` also `OCELLI_SLOTS_FIRST`, `OCELLI_SLOT_BYTES` (where in the flash
 //! memory, and how long, the two slots are that models are kept in which come over a line), `OCELLI_ARENA_BYTES` (working memory for them).
+//! With its feature `sleep` `OCELLI_EVERY_MS` (milliseconds from one turn to the next) and `OCELLI_WAKE_PIN` (1: a pin wakes the board).
 #![forbid(unsafe_code)]
 
 mod config;
 
-use config::{Config, Slots};
+use config::{Config, Rest, Slots};
 use std::error::Error;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -77,10 +78,25 @@ pub fn write_model(out_dir: &Path, default_row_bytes: usize) -> Result<(), Box<d
     if let Some(slots) = slots()? {
         config = config.with_slots(slots);
     }
+    config = config.with_rest(rest()?);
     println!("cargo::rerun-if-env-changed=OCELLI_MODEL_KEY");
     fs::write(out_dir.join("model.ocelli"), &file)?;
     fs::write(out_dir.join("config.rs"), config.to_string())?;
     Ok(())
+}
+
+/// When the firmware wakes, if the package is built with its feature `sleep`.
+fn rest() -> Result<Rest, String> {
+    if env::var_os("CARGO_FEATURE_SLEEP").is_none() {
+        return Ok(Rest::default());
+    }
+    let ms = parsed("OCELLI_EVERY_MS", 0)?;
+    let every_ms = u32::try_from(ms).map_err(|error| describe("OCELLI_EVERY_MS", &ms.to_string(), &error))?;
+    let by_pin = parsed("OCELLI_WAKE_PIN", 0)? != 0;
+    if every_ms == 0 && !by_pin {
+        return Err("the feature `sleep` needs OCELLI_EVERY_MS in milliseconds, or OCELLI_WAKE_PIN=1".to_owned());
+    }
+    Ok(Rest { every_ms, by_pin })
 }
 
 /// The slots for models that come over a line, if the package is built with its feature `update`.

@@ -1,6 +1,6 @@
 //! A camera whose sensor is set up again after a fault, and sleeps between turns.
 //!
-//! The pixels come by one way (a [`ParallelCamera`](crate::parallel::ParallelCamera), DMA), the settings go by another (I2C). [`Controlled`] is both:
+//! The pixels come by one way (DMA, SPI, a [`ParallelCamera`](crate::parallel::ParallelCamera)), the settings go by another (I2C). [`Controlled`] is both:
 //! `wake`, `standby` and `recover` of `Camera` reach the sensor.
 
 mod paced;
@@ -120,6 +120,10 @@ impl<I: I2c, D: DelayNs> Control for Configured<Hm01b0<I>, hm01b0::Setup, D> {
 
     fn wake(&mut self) -> Result<(), Self::Error> {
         self.sensor.wake()
+    }
+
+    fn slower(&mut self) -> bool {
+        self.setup.slower()
     }
 }
 

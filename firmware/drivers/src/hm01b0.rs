@@ -82,7 +82,13 @@ pub struct Setup {
     pub clock: Clock,
     /// Lines from one frame to the next: more make it slower. Fewer than the size's least are taken as that.
     pub frame_lines: u16,
+    /// The pixels' clocks from one line to the next: more give the receiver more time for each. Fewer than the size's least are taken as that.
+    pub line_clocks: u16,
 }
+
+/// How much longer than the least a line is made by [`Setup::slower`]. The register would take more (16 bits); DS gives no limit. With 24 MHz
+/// on MCLK and the slowest clock a frame of QVGA then takes half a second.
+const LONGEST_LINE: u16 = 16;
 
 impl Setup {
     /// QVGA, as fast as MCLK divided by 4 allows: 61 frames a second with 24 MHz.
@@ -92,6 +98,7 @@ impl Setup {
         test_pattern: false,
         clock: Clock::Quarter,
         frame_lines: 0,
+        line_clocks: 0,
     };
 
     /// The least lines of a frame and clocks of a line: with 6 MHz for the pixels they give DS' most frames a second, 60 and 120. OpenMV's
@@ -107,13 +114,34 @@ impl Setup {
         self.frame_lines.max(self.least().0)
     }
 
+    fn clocks(&self) -> u16 {
+        self.line_clocks.max(self.least().1)
+    }
+
+    /// Asks for half as many frames a second, with twice the time for each line: by the clock first, which also saves power, then by longer
+    /// lines. `false` when it is at its slowest.
+    pub fn slower(&mut self) -> bool {
+        let slower = match self.clock {
+            Clock::Whole => Clock::Half,
+            Clock::Half => Clock::Quarter,
+            Clock::Quarter => Clock::Eighth,
+            Clock::Eighth => {
+                let before = self.clocks();
+                self.line_clocks = before.saturating_mul(2).min(LONGEST_LINE * self.least().1).max(before);
+                return self.line_clocks > before;
+            }
+        };
+        self.clock = slower;
+        true
+    }
+
     /// Frames in a thousand seconds, with a clock of `mclk_hz`.
     ///
     /// # Arithmetic
     /// `f = mclk / divider / (frame lines * clocks of a line)`.
     #[must_use]
     pub fn frames_in_1000_s(&self, mclk_hz: u32) -> u32 {
-        let frame = u64::from(self.lines()) * u64::from(self.least().1) * u64::from(self.clock.divider_and_code().0);
+        let frame = u64::from(self.lines()) * u64::from(self.clocks()) * u64::from(self.clock.divider_and_code().0);
         u32::try_from(u64::from(mclk_hz) * 1000 / frame).unwrap_or(u32::MAX)
     }
 
@@ -144,7 +172,7 @@ impl Setup {
             Resolution::Qqvga => (0x03, 0x03),
         };
         let [lines_high, lines_low] = self.lines().to_be_bytes();
-        let [clocks_high, clocks_low] = self.least().1.to_be_bytes();
+        let [clocks_high, clocks_low] = self.clocks().to_be_bytes();
         [
             UNDOCUMENTED_CLOCK,
             (BIT_CONTROL, 0x02),

@@ -59,6 +59,7 @@ const CTRL2: u8 = 0x86; // [5] DCW: scaling; [4] effects; [3] UV adjust; [2] UV 
 const SIZEL: u8 = 0x8c; // low bits of the two below
 const HSIZE8: u8 = 0xc0; // the array's columns, by 8
 const VSIZE8: u8 = 0xc1; // the array's lines, by 8
+const CTRL0: u8 = 0xc2; // [3] YUV422, [2] YUV, [1] RGB, [0] raw; DS: 0x0c after reset
 const R_DVP_SP: u8 = 0xd3; // [7] automatic, [6:0] PCLK divider
 const IMAGE_MODE: u8 = 0xda; // [4] JPEG, [3:2] 0b10: RGB565, 0b00: YUV; [1] HREF with JPEG; [0] low byte first
 const RESET: u8 = 0xe0; // [4] JPEG, [2] output port
@@ -109,7 +110,7 @@ impl Setup {
 
     /// Bank, register and value, in the order of writing, after a reset.
     #[must_use]
-    pub fn registers(&self) -> [(u8, u8, u8); 31] {
+    pub fn registers(&self) -> [(u8, u8, u8); 32] {
         let [width, height] = self.resolution.size();
         let by_4 = |side: u32| (side / 4).to_le_bytes()[0]; // at most 80
         let power = match self.resolution {
@@ -140,6 +141,8 @@ impl Setup {
             (PROCESSOR, HSIZE8, 100), // 800
             (PROCESSOR, VSIZE8, 75),  // 600
             (PROCESSOR, SIZEL, 0x00),
+            // all but raw: after the reset RGB is off. Linux' and OpenMV's drivers end their initial tables with these three bits, whatever the format
+            (PROCESSOR, CTRL0, 0x0e),
             (PROCESSOR, CTRL2, 0x3d),
             // DS names the dividers' fields without their unit; that they are powers of two is known from Linux' driver
             (PROCESSOR, CTRLI, 0x80 | (power << 3) | power),

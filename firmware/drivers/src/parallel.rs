@@ -3,6 +3,9 @@
 //! [`RowAssembler`] is a state machine without hardware: a board's driver tells it what came, in pieces as its DMA delivers them. A line
 //! that is too short or too long, a frame with too few lines and one whose VSYNC was missed are found; what is left of such a frame is
 //! thrown away. [`PortSamples`] finds the edges in samples of a whole port, [`ParallelCamera`] makes a `Camera` of both.
+//!
+//! For boards to come whose chips have nothing that counts the bytes of a line (`docs/port-a-board.md`). The boards of this repository have: PIO and
+//! DCMI deliver lines, and `ocelli_app::camera::RingCamera` takes them.
 
 mod camera;
 mod samples;

@@ -45,6 +45,8 @@ pub struct Board {
     pub screen: &'static str,
     /// How its firmware can take other models over a line; `None`: it cannot.
     pub updates: Option<Updates>,
+    /// Whether its firmware can sleep between frames.
+    pub sleeps: bool,
 }
 
 /// How a board's firmware can take other models over a line (`docs/update.md`). They are kept in two slots at the end of its flash memory.
@@ -70,6 +72,14 @@ impl Board {
     pub fn updatable(&self) -> Result<(Self, Updates), NotUpdatable> {
         let updates = self.updates.ok_or(NotUpdatable { board: self.name })?;
         Ok((Self { flash_bytes: self.flash_bytes - 2 * updates.slot_bytes, ..*self }, updates))
+    }
+
+    /// Refuses a board whose firmware cannot sleep between frames.
+    ///
+    /// # Errors
+    /// Lists those whose firmware can.
+    pub const fn check_sleeps(&self) -> Result<(), NeverSleeps> {
+        if self.sleeps { Ok(()) } else { Err(NeverSleeps { board: self.name }) }
     }
 
     /// What emulates the board.
@@ -112,9 +122,10 @@ pub enum Flashing {
         /// probe-rs' name of the chip.
         chip: &'static str,
     },
-    /// Over the chip's USB serial port, with espflash, which makes the image that the boot loader takes.
+    /// Over the chip's USB serial port, with espflash, which makes the image that the boot loader takes; or by the debug probe that the same USB
+    /// is.
     Esp {
-        /// espflash's name of the chip.
+        /// espflash's and probe-rs' name of the chip.
         chip: &'static str,
     },
 }
@@ -200,6 +211,22 @@ impl fmt::Display for NotEmulated {
 
 impl std::error::Error for NotEmulated {}
 
+/// A board's firmware cannot sleep between frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NeverSleeps {
+    /// Its name.
+    pub board: &'static str,
+}
+
+impl fmt::Display for NeverSleeps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = BOARDS.iter().filter(|board| board.sleeps).map(|board| board.name).collect();
+        write!(f, "the firmware of {} does not sleep between frames; of these it can: {}", self.board, names.join(", "))
+    }
+}
+
+impl std::error::Error for NeverSleeps {}
+
 /// A board's firmware takes no models over a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotUpdatable {
@@ -264,6 +291,33 @@ mod tests {
             }
             let flash = format!("FLASH : ORIGIN = {:#010x},", board.flash_address);
             assert!(text.contains(&flash), "{}: {flash}", board.name);
+        }
+    }
+
+    /// Each crate compiles only where the table's number is that of its camera; without the table its `build.rs` has the number.
+    #[test]
+    fn the_rows_of_the_table_are_those_of_the_crates() {
+        for board in real() {
+            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../boards").join(board.folder).join("build.rs");
+            let text = std::fs::read_to_string(script).unwrap();
+            assert!(text.contains("write_model(&out_dir"), "{}: {text}", board.name);
+            assert!(text.contains(&format!(", {})?;", board.row_bytes)), "{}: {} bytes", board.name, board.row_bytes);
+        }
+    }
+
+    #[test]
+    fn a_board_that_never_sleeps_is_refused_with_those_that_do() {
+        assert_eq!(find("nrf52840-dk").unwrap().check_sleeps(), Ok(()));
+        assert_eq!(
+            find("pico").unwrap().check_sleeps().unwrap_err().to_string(),
+            "the firmware of pico does not sleep between frames; of these it can: nrf52840-dk"
+        );
+        // each has the feature, and no other
+        for board in real() {
+            let manifest =
+                Path::new(env!("CARGO_MANIFEST_DIR")).join("../boards").join(board.folder).join("Cargo.toml");
+            let text = std::fs::read_to_string(manifest).unwrap();
+            assert_eq!(text.lines().any(|line| line.starts_with("sleep =")), board.sleeps, "{}", board.name);
         }
     }
 

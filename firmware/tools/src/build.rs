@@ -1,6 +1,6 @@
 //! Builds the firmware's programs: the classifier and the benchmark with a model in them, and the one that runs operator cases.
 
-use crate::boards::{Board, NotUpdatable, Optimize, Updates};
+use crate::boards::{Board, NeverSleeps, NotUpdatable, Optimize, Updates};
 use crate::elf::{self, Sizes};
 use crate::fit::{self, Memory, ModelNeeds, TooLarge};
 use crate::toolchain::Toolchain;
@@ -40,6 +40,8 @@ struct Program<'p> {
     key: Option<&'p [u8; 32]>,
     /// How the classifier takes models over a line, if it does.
     updates: Option<Updates>,
+    /// When the classifier wakes, if it sleeps between frames.
+    rest: Option<Rest>,
     /// Cargo's target folder, if not the default.
     target_dir: Option<&'p Path>,
 }
@@ -51,6 +53,15 @@ enum Level {
     Info,
     /// What each frame gave too.
     Debug,
+}
+
+/// When a firmware wakes that sleeps between frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rest {
+    /// Milliseconds from one turn to the next, or with the pin at the latest until one; 0: no such time.
+    pub every_ms: u32,
+    /// Whether the board's pin wakes it.
+    pub by_pin: bool,
 }
 
 /// A firmware image. The file lives as long as this value.
@@ -116,6 +127,9 @@ pub enum BuildError {
     /// The board's firmware takes no models over a line.
     #[error(transparent)]
     NotUpdatable(#[from] NotUpdatable),
+    /// The board's firmware does not sleep.
+    #[error(transparent)]
+    NeverSleeps(#[from] NeverSleeps),
     /// The firmware needs more memory than the board has.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
@@ -143,6 +157,7 @@ pub fn build(
         log: Level::Info,
         key: None,
         updates: None,
+        rest: None,
         target_dir,
     };
     build_with_model(&program, model, ModelNeeds::check)
@@ -170,9 +185,37 @@ pub fn build_updatable(
         log: Level::Info,
         key,
         updates: Some(updates),
+        rest: None,
         target_dir,
     };
     build_with_model(&program, model, |needs, board| needs.for_updates(updates).check(board))
+}
+
+/// As [`build`], for a firmware that sleeps between frames (`docs/power.md`).
+///
+/// # Errors
+/// As [`build`], and when the board's firmware cannot sleep.
+pub fn build_sleeping(
+    board: &'static Board,
+    toolchain: &Toolchain,
+    model: &Path,
+    rest: Rest,
+    target_dir: Option<&Path>,
+) -> Result<Firmware, BuildError> {
+    board.check_sleeps()?;
+    let program = Program {
+        board,
+        toolchain,
+        name: None,
+        model: Some(model),
+        optimize: None,
+        log: Level::Info,
+        key: None,
+        updates: None,
+        rest: Some(rest),
+        target_dir,
+    };
+    build_with_model(&program, model, ModelNeeds::check)
 }
 
 /// As [`build`], for a firmware that also logs what it finds in each frame.
@@ -195,6 +238,7 @@ pub fn build_chatty(
         log,
         key: None,
         updates: None,
+        rest: None,
         target_dir,
     };
     build_with_model(&program, model, ModelNeeds::check)
@@ -218,6 +262,7 @@ pub(crate) fn build_bench(
         log: Level::Info,
         key: None,
         updates: None,
+        rest: None,
         target_dir,
     };
     build_with_model(&program, model, ModelNeeds::check_bare)
@@ -241,6 +286,7 @@ pub(crate) fn build_update(
         log: Level::Info,
         key,
         updates: None,
+        rest: None,
         target_dir,
     };
     build_with_model(&program, model, ModelNeeds::check_bare)
@@ -304,6 +350,7 @@ pub(crate) fn build_program(
         log: Level::Info,
         key: None,
         updates: None,
+        rest: None,
         target_dir,
     };
     let (path, elf) = program.compile()?;
@@ -361,6 +408,8 @@ impl Program<'_> {
             .env_remove("OCELLI_SLOTS_FIRST")
             .env_remove("OCELLI_SLOT_BYTES")
             .env_remove("OCELLI_ARENA_BYTES")
+            .env_remove("OCELLI_EVERY_MS")
+            .env_remove("OCELLI_WAKE_PIN")
             .env("OCELLI_BOARD", self.board.name)
             .env("OCELLI_ROW_BYTES", self.board.row_bytes.to_string())
             .env("DEFMT_LOG", if self.log == Level::Debug { "debug" } else { "info" })
@@ -373,6 +422,10 @@ impl Program<'_> {
                 .env("OCELLI_SLOTS_FIRST", self.memory().flash_bytes.to_string())
                 .env("OCELLI_SLOT_BYTES", updates.slot_bytes.to_string())
                 .env("OCELLI_ARENA_BYTES", updates.arena_bytes.to_string());
+        }
+        if let Some(Rest { every_ms, by_pin }) = self.rest {
+            features.push("sleep");
+            cargo.env("OCELLI_EVERY_MS", every_ms.to_string()).env("OCELLI_WAKE_PIN", u8::from(by_pin).to_string());
         }
         if let Some(key) = self.key {
             features.push("signed");
@@ -500,6 +553,7 @@ mod tests {
             log: Level::Info,
             key: None,
             updates: board.updates,
+            rest: None,
             target_dir: None,
         };
         let sizes = |flash_bytes| Sizes { flash_bytes, ..Sizes::default() };

@@ -49,10 +49,11 @@ pub mod update;
 #[cfg(feature = "emulator")]
 pub use bench::{BenchError, BenchOptions, BenchReport, CoreInstructions, DuoReport, LayerReport, bench, duo};
 pub use boards::{
-    BOARDS, Board, Emulator, Flashing, NotEmulated, NotUpdatable, Optimize, UnknownBoard, Updates, emulated, find, real,
+    BOARDS, Board, Emulator, Flashing, NeverSleeps, NotEmulated, NotUpdatable, Optimize, UnknownBoard, Updates,
+    emulated, find, real,
 };
 #[cfg(feature = "emulator")]
-pub use build::{BuildError, Firmware, build, build_chatty, build_updatable};
+pub use build::{BuildError, Firmware, Rest, build, build_chatty, build_sleeping, build_updatable};
 #[cfg(feature = "emulator")]
 pub use cases::{Case, CaseOutput, CasesError, run_cases};
 #[cfg(feature = "emulator")]

@@ -30,7 +30,7 @@ use ocelli_app::update::frame::{Collector, encode, frame_bytes};
 use ocelli_app::update::protocol::{ActiveModel, Begin, PROTOCOL, Reply, Request, Status};
 use ocelli_app::update::{ModelRefusal, Refusal, Signature, model_crc};
 use std::hash::{BuildHasher, RandomState};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How patient a sender is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -278,29 +278,35 @@ impl<P: Port> Sender<P> {
         let bytes = frame_bytes(data + 128);
         let (mut scratch, mut out) = (vec![0; bytes], vec![0; bytes]);
         let frame = encode(self.number, request, &mut scratch, &mut out).ok_or(PushError::File)?;
-        for _ in 0..self.options.attempts.max(1) {
+        let Options { attempts, timeout, .. } = self.options;
+        let (attempts, mut came) = (attempts.max(1), Came::default());
+        for _ in 0..attempts {
             self.port.send(frame).map_err(PushError::Line)?;
-            if let Some(answer) = self.listen()? {
+            if let Some(answer) = self.listen(&mut came)? {
                 return Ok(answer);
             }
         }
-        Err(PushError::NoAnswer { what, attempts: self.options.attempts.max(1), timeout: self.options.timeout })
+        Err(match came {
+            Came { bytes: 1.., frames: 0 } => PushError::Noise { what, attempts, bytes: came.bytes },
+            _ => PushError::NoAnswer { what, attempts, timeout },
+        })
     }
 
     /// The answer to the latest request, if it comes in time.
-    fn listen(&mut self) -> Result<Option<Answer>, PushError> {
+    fn listen(&mut self, came: &mut Came) -> Result<Option<Answer>, PushError> {
         let mut buffer = [0; 256];
-        // A line with nothing but noise on it must not be listened to for ever.
-        let mut patience = 64 * REPLY_BYTES;
+        // A line with nothing but noise on it must not be listened to for ever, nor given up before an answer could have come.
+        let start = Instant::now();
         loop {
             let count = self.port.receive(&mut buffer, self.options.timeout).map_err(PushError::Line)?;
-            if count == 0 || patience == 0 {
+            if count == 0 || start.elapsed() > NOISY_TIMEOUTS * self.options.timeout {
                 return Ok(None);
             }
-            patience = patience.saturating_sub(count);
+            came.bytes += u64::try_from(count).unwrap_or(u64::MAX);
             // What comes behind the answer is dropped: it answers nothing that was asked.
             for &byte in buffer.iter().take(count) {
                 let Some(frame) = self.line.push(byte) else { continue };
+                came.frames += 1;
                 if frame.number != self.number {
                     continue;
                 }
@@ -314,6 +320,17 @@ impl<P: Port> Sender<P> {
             }
         }
     }
+}
+
+/// How many timeouts an answer is waited for among bytes that are none.
+const NOISY_TIMEOUTS: u32 = 2;
+
+/// What came while an answer was waited for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Came {
+    bytes: u64,
+    /// Whole frames, if not those that were waited for.
+    frames: u64,
 }
 
 /// A file to send.
@@ -374,5 +391,44 @@ impl From<Reply<'_>> for Answer {
             }
             Reply::Refused(refusal) => Self::Refused(refusal),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    /// A line on which something always comes, as fast as it is asked for.
+    struct Noise {
+        byte: u8,
+        sent: usize,
+    }
+
+    impl Port for Noise {
+        fn send(&mut self, _: &[u8]) -> io::Result<()> {
+            self.sent += 1;
+            Ok(())
+        }
+
+        fn receive(&mut self, buffer: &mut [u8], _: Duration) -> io::Result<usize> {
+            buffer.iter_mut().for_each(|byte| {
+                self.byte = self.byte.wrapping_mul(5).wrapping_add(3);
+                *byte = self.byte;
+            });
+            Ok(buffer.len())
+        }
+    }
+
+    #[test]
+    fn a_line_with_nothing_but_noise_is_named_and_listened_to_as_long_as_an_answer_may_take() {
+        let options = Options { timeout: Duration::from_millis(10), attempts: 3, restarts: 0 };
+        let mut sender = Sender::new(Noise { byte: 0, sent: 0 }, options);
+        let start = Instant::now();
+        let error = sender.hello().unwrap_err();
+        assert!(start.elapsed() >= 3 * options.timeout, "an answer could still have come");
+        assert!(matches!(error, PushError::Noise { attempts: 3, bytes: 1.., .. }), "{error}");
+        assert!(error.to_string().starts_with("only noise came when the device was asked for who is there (3 times, "));
+        assert_eq!(sender.port_mut().sent, 3);
     }
 }

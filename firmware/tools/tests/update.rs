@@ -245,13 +245,17 @@ fn resets_at_every_block_and_at_random_leave_the_old_model_or_the_new_one() {
 
 #[test]
 fn a_firmware_with_a_key_takes_signed_models_only() {
-    let Some((kind, toolchain, _)) = firmware() else { return };
+    let Some((_, toolchain, _)) = firmware() else { return };
+    // another board with the same memory map, and not the one that is the default when none is named
+    let kind = find("qemu-m3").unwrap();
     let secret = [0x17; 32];
     let firmware = update::build(kind, toolchain, &built_in(), Some(&public_key(&secret).0), None).unwrap();
     let mut board = Emulated::start(kind, &firmware.elf).unwrap();
     let model = sample("mobile-uint8-v2.ocelli", 3);
     let mut sender = Sender::new(Stream(board.line_mut()), OPTIONS);
-    assert_eq!(sender.hello().unwrap().key_id, Some(*public_key(&secret).0.first_chunk().unwrap()));
+    let device = sender.hello().unwrap();
+    assert_eq!(device.board, kind.name);
+    assert_eq!(device.key_id, Some(*public_key(&secret).0.first_chunk().unwrap()));
     let mut push = |signature: Option<Signature>| match sender.push(&model.file, signature.as_ref(), &mut |_| {}) {
         Ok(pushed) => Ok(pushed.active.crc),
         Err(PushError::Refused(refusal)) => Err(refusal),

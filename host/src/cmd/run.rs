@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 /// code 1 when not). Pictures that cannot be read are named, the others are run, and the exit code is 2.
 ///
 /// With --watch the firmware's log is decoded and printed as it comes, with a line for each frame. For a real board there is only --watch: the
-/// firmware is built and flashed, and its log is shown until ctrl-C (probe-rs or espflash must be installed); its camera brings the pictures.
+/// firmware is built and flashed, and its log is shown until ctrl-C (probe-rs must be installed); its camera brings the pictures.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The board: one of `ocelli boards`.
@@ -39,6 +39,9 @@ pub struct Args {
     /// Print what the firmware logs, as it comes (with --json to standard error).
     #[arg(long)]
     watch: bool,
+    /// The debug probe of a real board, of several, as probe-rs names it (VID:PID or VID:PID:SERIAL).
+    #[arg(long, value_name = "SELECTOR", requires = "watch")]
+    probe: Option<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -101,7 +104,7 @@ fn on_real_board(args: &Args, board: &'static Board) -> anyhow::Result<Verdict> 
     // real boards log each result anyway, and their HALs much more where they are asked to
     let firmware = built(board, &path, false)?;
     println!("{}", in_words(board, &firmware));
-    flash::watch(board, &firmware.elf, &Programs::default())?;
+    flash::watch(board, &firmware.elf, &Programs { probe: args.probe.clone(), ..Programs::default() })?;
     Ok(Verdict::Done)
 }
 

@@ -72,7 +72,8 @@ impl Recovery {
         self.faults
     }
 
-    /// Counts a failure; `true` when another frame is worth a try.
+    /// Counts a failure; `true` when another frame is worth a try. After the failure at which it gives up the count in a row begins anew: when
+    /// the camera was set up again, it has as many tries as before.
     pub fn failed(&mut self, fault: Fault) -> bool {
         let count = match fault {
             Fault::LostFrame => &mut self.faults.lost_frames,
@@ -82,7 +83,11 @@ impl Recovery {
         };
         *count = count.saturating_add(1);
         self.in_a_row = self.in_a_row.saturating_add(1);
-        self.in_a_row < self.most_in_a_row
+        let goes_on = self.in_a_row < self.most_in_a_row;
+        if !goes_on {
+            self.in_a_row = 0;
+        }
+        goes_on
     }
 
     /// Notes a frame that arrived whole.
@@ -91,9 +96,54 @@ impl Recovery {
     }
 }
 
+/// How long to wait before a camera that failed is set up again: longer each time, until a frame comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pause {
+    next_ms: u32,
+}
+
+impl Pause {
+    /// The first wait, in milliseconds.
+    const FIRST_MS: u32 = 100;
+    /// The longest.
+    const LONGEST_MS: u32 = 6_400;
+
+    /// No failure yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { next_ms: Self::FIRST_MS }
+    }
+
+    /// Notes a failure, and says how many milliseconds to wait.
+    pub fn failed(&mut self) -> u32 {
+        let now_ms = self.next_ms;
+        self.next_ms = (2 * now_ms).min(Self::LONGEST_MS);
+        now_ms
+    }
+
+    /// Notes a frame.
+    pub const fn succeeded(&mut self) {
+        *self = Self::new();
+    }
+}
+
+impl Default for Pause {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pauses_grow_to_some_seconds_until_a_frame_comes() {
+        let mut pause = Pause::new();
+        assert_eq!([(); 9].map(|()| pause.failed()), [100, 200, 400, 800, 1600, 3200, 6400, 6400, 6400]);
+        pause.succeeded();
+        assert_eq!(pause.failed(), 100);
+    }
 
     #[test]
     fn it_gives_up_after_so_many_failures_in_a_row() {
@@ -107,6 +157,8 @@ mod tests {
         assert!(recovery.failed(Fault::SyncLost));
         assert!(!recovery.failed(Fault::SyncLost));
         assert_eq!(recovery.faults(), Faults { lost_frames: 2, sync_lost: 3, bus: 2 });
+        // a camera that was set up again has as many tries
+        assert_eq!([(); 4].map(|()| recovery.failed(Fault::LostFrame)), [true, true, false, true]);
     }
 
     #[test]

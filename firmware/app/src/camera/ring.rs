@@ -1,7 +1,7 @@
 //! A camera whose bytes are written by DMA into a ring of memory, round and round: some rows may arrive while one is used.
 //!
 //! Where a network takes a row of pixels now and then only (a frame of 120 rows for an input of 28), its work comes in lumps. With two
-//! buffers ([`DmaCamera`](super::DmaCamera)) each lump must end within a row's time; here the mean counts.
+//! buffers of a row each lump would have to end within a row's time; here the mean counts.
 
 use super::{Camera, CameraError, Fault};
 use ocelli::image::PixelFormat;
@@ -30,8 +30,9 @@ pub trait ByteRing {
     /// When bytes were lost before they reached the ring, or none come in time.
     fn wait(&mut self, bytes: usize) -> Result<usize, Self::Error>;
 
-    /// Copies bytes out of the ring from `place` on, which is less than the capacity; after the ring's last byte comes its first.
-    fn copy(&self, place: usize, row: &mut [u8]);
+    /// Copies bytes out of the ring from `place` on, which is less than the capacity; after the ring's last byte comes its first. The bytes
+    /// of a frame are asked for once and in their order, so that a ring that gives them so can take the place for its own.
+    fn copy(&mut self, place: usize, row: &mut [u8]);
 }
 
 /// A [`Camera`] over a ring.
@@ -111,11 +112,13 @@ mod tests {
         ahead: usize,
         frames: u32,
         frame_bytes: usize,
+        /// Bytes of the frame that were copied.
+        copied: usize,
     }
 
     impl FakeRing {
         fn new(capacity: usize, rows: usize) -> Self {
-            Self { memory: vec![0; capacity], written: 0, ahead: 0, frames: 0, frame_bytes: 8 * rows }
+            Self { memory: vec![0; capacity], written: 0, ahead: 0, frames: 0, frame_bytes: 8 * rows, copied: 0 }
         }
     }
 
@@ -127,7 +130,7 @@ mod tests {
         }
 
         fn begin_frame(&mut self) -> Result<(), Fault> {
-            (self.written, self.frames) = (0, self.frames + 1);
+            (self.written, self.copied, self.frames) = (0, 0, self.frames + 1);
             Ok(())
         }
 
@@ -144,7 +147,9 @@ mod tests {
             Ok(self.written)
         }
 
-        fn copy(&self, place: usize, row: &mut [u8]) {
+        fn copy(&mut self, place: usize, row: &mut [u8]) {
+            assert_eq!(place, self.copied % self.memory.len(), "bytes are asked for once and in their order");
+            self.copied += row.len();
             for (index, byte) in row.iter_mut().enumerate() {
                 *byte = self.memory[(place + index) % self.memory.len()];
             }

@@ -1,18 +1,23 @@
-//! ESP32-C3 (as the ESP32-C3-DevKitM-1): classifies what an Arducam Mini 2MP sees and shows it on an ST7789. **Never run on hardware.**
+//! ESP32-C3 on Espressif's ESP32-C3-DevKit-RUST-1: classifies what an Arducam Mini 2MP sees and shows it on an ST7789. **Never run on hardware.**
 //!
 //! | pin | goes to |
 //! | --- | --- |
 //! | GPIO6 | camera SCK and screen SCL |
-//! | GPIO7 | camera MOSI and screen SDA |
+//! | GPIO0 | camera MOSI and screen SDA |
 //! | GPIO5 | camera MISO |
-//! | GPIO10 | camera CS |
-//! | GPIO20, GPIO21 | camera SDA, SCL |
+//! | GPIO20 | camera CS |
+//! | GPIO10, GPIO8 | camera SDA, SCL: the board's I2C bus, with its pull-ups; its sensors have other addresses (0x68, 0x70) |
 //! | GPIO4 | screen CS |
 //! | GPIO3 | screen DC |
 //! | GPIO1 | screen RES |
-//! | GPIO0 | a LED with a resistor of 330 Ohm (the board's own takes colours, not a level) |
+//! | GPIO7 | the board's LED |
+//! | GPIO18, GPIO19 | the board's USB socket: flashing and the log |
 //!
-//! Screen BLK goes to 3.3 V.
+//! Screen BLK goes to 3.3 V. GPIO2 (the board's colour LED) and GPIO9 (its button) are not used.
+//!
+//! Other boards will do that have these pins and the chip's own USB on their socket; on those known as SuperMini GPIO8 has a LED, which flickers
+//! with the bus. The ESP32-C3-DevKitM-1 has a UART bridge on its socket instead, which drives GPIO20, and lights its colour LED by GPIO8: it needs a
+//! USB cable at GPIO18 and GPIO19, and other pins in `main`. (Espressif's user guides of both boards; github.com/esp-rs/esp-rust-board.)
 //!
 //! The chip has no parallel port and one SPI controller for users: camera and screen share it, at the camera's 8 MHz. The module keeps a
 //! frame in a memory of its own, from which its rows are read as the network needs them; here a frame is never stored. The log goes out by
@@ -55,6 +60,8 @@ static MODEL: Aligned<[u8; config::MODEL_BYTES]> = Aligned(*include_bytes!(conca
 
 /// What the camera is asked for: frames of 160x120.
 const CAMERA: Setup = Setup { resolution: Resolution::Qqvga, output: Pixels::Rgb565, ..Setup::DEFAULT };
+// A row is that long for which there is memory: the board's line in `firmware/tools/src/boards/table.rs`.
+const _: () = assert!(config::ROW_BYTES == 2 * CAMERA.resolution.size()[0] as usize);
 
 // What the boot loader asks of an image. No time of the build in it: the same sources give the same bytes.
 esp_bootloader_esp_idf::esp_app_desc!(
@@ -76,16 +83,16 @@ fn main() -> ! {
     ocelli_board::stack::paint();
     let p = esp_hal::init(esp_hal::Config::default().with_cpu_clock(esp_hal::clock::CpuClock::max()));
     let output = |pin: AnyPin<'static>, level| Output::new(pin, level, OutputConfig::default());
-    let led = output(p.GPIO0.into(), Level::Low);
+    let led = output(p.GPIO7.into(), Level::Low);
 
     let wires = SpiConfig::default().with_frequency(Rate::from_mhz(8));
     let Ok(bus) = Spi::new(p.SPI2, wires) else { defmt::panic!("the SPI bus cannot be set up") };
-    let bus = RefCell::new(bus.with_sck(p.GPIO6).with_mosi(p.GPIO7).with_miso(p.GPIO5));
+    let bus = RefCell::new(bus.with_sck(p.GPIO6).with_mosi(p.GPIO0).with_miso(p.GPIO5));
     let wires = I2cConfig::default().with_frequency(Rate::from_khz(100));
     let Ok(i2c) = I2c::new(p.I2C0, wires) else { defmt::panic!("the I2C bus cannot be set up") };
-    let i2c = i2c.with_sda(p.GPIO20).with_scl(p.GPIO21);
+    let i2c = i2c.with_sda(p.GPIO10).with_scl(p.GPIO8);
 
-    let Ok(module) = RefCellDevice::new_no_delay(&bus, output(p.GPIO10.into(), Level::High));
+    let Ok(module) = RefCellDevice::new_no_delay(&bus, output(p.GPIO20.into(), Level::High));
     let setup = ArducamSetup { format: PixelFormat::Rgb565, size: CAMERA.resolution.size(), skips_a_byte: true };
     let rows = Arducam::new(module, Delay::new(), setup);
     let control = Configured { sensor: Ov2640::new(i2c), setup: CAMERA, delay: Delay::new() };

@@ -10,15 +10,22 @@
 //! | P1.05 | D4 | screen DC |
 //! | P1.04 | D3 | screen RES |
 //! | P0.13 | | LED 1 of the board |
+//! | P0.11 | | button 1 of the board: wakes it (`ocelli flash --wake-pin`), as a motion sensor that pulls the pin low would |
 //! | P0.08, P0.06 | | the debugger's USB serial port, by which models come (feature `update`) |
 //!
 //! The camera module takes 3.3 V or 5 V, the screen and its BLK 3.3 V (VDD). The board's pull-ups for I2C are not fitted; the module has its own.
 //!
 //! The chip has no parallel port: the module keeps a frame in a memory of its own, from which its rows are read over SPI as the network
 //! needs them; here a frame is never stored. The log goes out by defmt over RTT.
+//!
+//! With `ocelli flash --every SECONDS` chip and camera sleep between frames: [`docs/power.md`](../../../../docs/power.md).
 #![no_std]
 #![no_main]
 
+#[cfg(all(feature = "sleep", feature = "update"))]
+compile_error!("a board that sleeps does not hear its line: build it with `sleep` or with `update`");
+#[cfg(feature = "sleep")]
+mod sleep;
 #[cfg(feature = "update")]
 mod updates;
 
@@ -57,11 +64,13 @@ static MODEL: Aligned<[u8; config::MODEL_BYTES]> = Aligned(*include_bytes!(conca
 
 /// What the camera is asked for: frames of 160x120.
 const CAMERA: Setup = Setup { resolution: Resolution::Qqvga, output: Pixels::Rgb565, ..Setup::DEFAULT };
+// A row is that long for which there is memory: the board's line in `firmware/tools/src/boards/table.rs`.
+const _: () = assert!(config::ROW_BYTES == 2 * CAMERA.resolution.size()[0] as usize);
 
 bind_interrupts!(struct Irqs {
     TWISPI0 => twim::InterruptHandler<peripherals::TWISPI0>;
     SPI2 => spim::InterruptHandler<peripherals::SPI2>;
-    SPIM3 => spim::InterruptHandler<peripherals::SPI3>;
+    TWISPI1 => spim::InterruptHandler<peripherals::TWISPI1>;
     #[cfg(feature = "update")]
     UARTE0 => embassy_nrf::buffered_uarte::InterruptHandler<peripherals::UARTE0>;
 });
@@ -70,12 +79,14 @@ ocelli_board::panic_handler!();
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
-    let p = embassy_nrf::init(embassy_nrf::config::Config::default());
+    let mut chip = embassy_nrf::config::Config::default();
+    chip.dcdc.reg1 = true; // the board has what it needs, and it takes less current
+    let p = embassy_nrf::init(chip);
     let led = ActiveLow(Output::new(p.P0_13, Level::High, OutputDrive::Standard));
 
-    let mut slow = spim::Config::default();
-    slow.frequency = spim::Frequency::M8;
-    let bus = Spim::new(p.SPI2, Irqs, p.P1_15, p.P1_14, p.P1_13, slow);
+    let mut wires = spim::Config::default();
+    wires.frequency = spim::Frequency::M8;
+    let bus = Spim::new(p.SPI2, Irqs, p.P1_15, p.P1_14, p.P1_13, wires.clone());
     let select = Output::new(p.P1_12, Level::High, OutputDrive::Standard);
     let Ok(module) = ExclusiveDevice::new_no_delay(bus, select);
     let setup = ArducamSetup { format: PixelFormat::Rgb565, size: CAMERA.resolution.size(), skips_a_byte: true };
@@ -85,9 +96,9 @@ fn main() -> ! {
     let control = Configured { sensor: Ov2640::new(bus), setup: CAMERA, delay: Delay };
     let camera = Controlled { rows, control };
 
-    let mut fast = spim::Config::default();
-    fast.frequency = spim::Frequency::M32;
-    let bus = Spim::new_txonly(p.SPI3, Irqs, p.P1_08, p.P1_07, fast);
+    // SPIM1, with at most 8 MHz, and not SPIM3, which has 32: that may send wrong bytes when the core uses the same block of RAM meanwhile
+    // (nRF52840 Errata, anomaly 198).
+    let bus = Spim::new_txonly(p.TWISPI1, Irqs, p.P1_08, p.P1_07, wires);
     let Ok(device) = ExclusiveDevice::new_no_delay(bus, Output::new(p.P1_06, Level::High, OutputDrive::Standard));
     let command = Output::new(p.P1_05, Level::Low, OutputDrive::Standard);
     let interface = SpiInterface::new(device, command, once!([u8; 512] = [0; 512]));
@@ -122,6 +133,14 @@ fn main() -> ! {
         let updates = updates::start(p.NVMC, wires);
         run_updatable::<{ config::KINDS }, { config::CLASSES }, _, _, _, _, _, _>(updates, kit, device, now_ms)
     }
-    #[cfg(not(feature = "update"))]
+    #[cfg(feature = "sleep")]
+    {
+        let plan = ocelli_board::plan(config::EVERY_MS, config::WAKES_BY_PIN);
+        let sleep = sleep::Asleep::new(p.P0_11);
+        ocelli_board::run_turns::<{ config::KINDS }, { config::CLASSES }, _, _, _, _, _>(
+            &MODEL.0, memory, device, now_ms, sleep, plan,
+        )
+    }
+    #[cfg(not(any(feature = "update", feature = "sleep")))]
     ocelli_board::run::<{ config::KINDS }, { config::CLASSES }, _, _, _, _>(&MODEL.0, memory, device, now_ms)
 }

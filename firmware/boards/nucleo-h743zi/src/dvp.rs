@@ -7,26 +7,28 @@ use embassy_stm32::interrupt::typelevel::Binding;
 use embassy_stm32::pac;
 use embassy_stm32::peripherals::{DCMI, DMA1_CH0};
 use embassy_time::{Duration, Instant};
-use ocelli::image::PixelFormat;
-use ocelli_app::camera::{Camera, Fault};
+use ocelli_app::camera::{ByteRing, Fault};
 
-/// Width and height of a frame.
-const SIZE: [u32; 2] = [160, 120];
-/// Words of a row: two bytes a pixel.
-pub const ROW_WORDS: usize = 80;
+/// Bytes of a word: DCMI packs the camera's bytes into words.
+const WORD_BYTES: usize = 4;
+/// Words that are taken out of the ring at a time.
+const PIECE_WORDS: usize = 16;
 /// The longest frame, with the sensor's clock at its slowest: 64 times that at 30 a second with 24 MHz, here with 16 MHz.
 const PATIENCE: Duration = Duration::from_secs(6);
 
 /// The port.
 pub struct Dvp {
+    /// The HAL's ring: it gives each word once, in order, and says when DMA has written over some that were not taken.
     ring: ReadableRingBuffer<'static, u32>,
-    /// Rows left of the frame; `None` before it.
-    left: Option<u32>,
+    /// Words of the frame that were taken.
+    taken: usize,
+    /// Words were written over before they were taken.
+    is_lost: bool,
     _port: Dcmi<'static, DCMI>,
 }
 
 impl Dvp {
-    /// A port that has been set up, with a ring of some rows.
+    /// A port that has been set up, with a ring for some rows.
     pub fn new(
         port: Dcmi<'static, DCMI>,
         channel: Peri<'static, DMA1_CH0>,
@@ -39,7 +41,7 @@ impl Dvp {
         // SAFETY: the address is that of DCMI's data, for which the request is; nothing else has the ring.
         let mut ring = unsafe { ReadableRingBuffer::new(channel, request, data, ring, TransferOptions::default()) };
         ring.start();
-        Self { ring, left: None, _port: port }
+        Self { ring, taken: 0, is_lost: false, _port: port }
     }
 
     /// Stops the port, which empties it, and begins with the next frame.
@@ -58,51 +60,56 @@ impl Dvp {
             clear.set_vsync_isc(true);
         });
         self.ring.clear();
+        (self.taken, self.is_lost) = (0, false);
         enable(true);
     }
 }
 
-impl Camera for Dvp {
+impl ByteRing for Dvp {
     type Error = Fault;
 
-    fn format(&self) -> PixelFormat {
-        PixelFormat::Rgb565
-    }
-
-    fn size(&self) -> [u32; 2] {
-        SIZE
+    fn capacity(&self) -> usize {
+        WORD_BYTES * self.ring.capacity()
     }
 
     fn begin_frame(&mut self) -> Result<(), Fault> {
-        // The port waits for VSYNC by itself, and takes no line before it; `next_row` waits for the first row.
+        // The port waits for VSYNC by itself, and takes no line before it: the wait for the first row is that for the frame.
         self.restart();
-        self.left = Some(SIZE[1]);
         Ok(())
     }
 
-    fn next_row(&mut self, row: &mut [u8]) -> Result<(), Fault> {
-        if self.left.is_none() {
-            self.begin_frame()?;
-        }
-        let left = self.left.take().unwrap_or(SIZE[1]);
-        let (mut words, mut have) = ([0_u32; ROW_WORDS], 0);
+    fn wait(&mut self, bytes: usize) -> Result<usize, Fault> {
         let start = Instant::now();
-        while have < ROW_WORDS {
-            // An error says that the ring was written over.
-            let (read, _) = self.ring.read(&mut words[have..]).map_err(|_| Fault::LostFrame)?;
-            have += read;
+        loop {
             let status = pac::DCMI.ris().read();
-            if status.ovr_ris() || status.err_ris() {
+            if self.is_lost || status.ovr_ris() || status.err_ris() {
                 return Err(Fault::LostFrame);
+            }
+            // An error says that words were written over.
+            let ahead = self.ring.len().map_err(|_| Fault::LostFrame)?;
+            let received = WORD_BYTES * (self.taken + ahead);
+            if received >= bytes {
+                return Ok(received);
             }
             if start.elapsed() > PATIENCE {
                 return Err(Fault::SyncLost);
             }
         }
-        for (bytes, word) in row.chunks_mut(4).zip(words) {
-            bytes.copy_from_slice(&word.to_le_bytes()[..bytes.len()]);
+    }
+
+    /// The rows come in their order, so that the place is where the ring is: its own count is kept.
+    fn copy(&mut self, _place: usize, row: &mut [u8]) {
+        // Rows are multiples of four bytes: those of 160 pixels of two bytes each.
+        for piece in row.chunks_mut(WORD_BYTES * PIECE_WORDS) {
+            let mut words = [0_u32; PIECE_WORDS];
+            let count = piece.len().div_ceil(WORD_BYTES);
+            match self.ring.read(&mut words[..count]) {
+                Ok((read, _)) if read == count => self.taken += count,
+                _ => self.is_lost = true, // the next wait says so
+            }
+            for (bytes, word) in piece.chunks_mut(WORD_BYTES).zip(words) {
+                bytes.copy_from_slice(&word.to_le_bytes()[..bytes.len()]);
+            }
         }
-        self.left = Some(left - 1).filter(|&left| left > 0);
-        Ok(())
     }
 }

@@ -29,7 +29,7 @@ mod updates;
 
 use cortex_m as _; // its critical section
 use defmt_rtt as _;
-use dvp::{Dvp, ROW_WORDS};
+use dvp::Dvp;
 use embassy_stm32::gpio::{Level, Output, Speed};
 use embassy_stm32::i2c::{self, I2c};
 use embassy_stm32::rcc::{Mco, Mco1Source, McoConfig, McoPrescaler};
@@ -42,9 +42,11 @@ use mipidsi::Builder;
 use mipidsi::interface::SpiInterface;
 use mipidsi::models::ST7789;
 use mipidsi::options::ColorInversion;
+use ocelli::image::PixelFormat;
 use ocelli::model::Aligned;
 use ocelli::runtime::Arena;
 use ocelli::team::Solo;
+use ocelli_app::camera::RingCamera;
 use ocelli_app::classify::Memory;
 use ocelli_board::{Device, once};
 use ocelli_drivers::Resolution;
@@ -63,8 +65,10 @@ static MODEL: Aligned<[u8; config::MODEL_BYTES]> = Aligned(*include_bytes!(conca
 
 /// What the camera is asked for: frames of 160x120.
 const CAMERA: Setup = Setup { resolution: Resolution::Qqvga, output: Pixels::Rgb565, ..Setup::DEFAULT };
-/// Rows of the ring.
-const RING_ROWS: usize = 16;
+// A row is that long for which there is memory: the board's line in `firmware/tools/src/boards/table.rs`.
+const _: () = assert!(config::ROW_BYTES == 2 * CAMERA.resolution.size()[0] as usize);
+/// Words of the ring: 16 rows of 160 pixels of two bytes.
+const RING_WORDS: usize = 16 * 80;
 
 bind_interrupts!(struct Irqs {
     DCMI => dcmi::InterruptHandler<peripherals::DCMI>;
@@ -112,25 +116,23 @@ fn main() -> ! {
     let mut clock = McoConfig::default();
     clock.prescaler = McoPrescaler::DIV4; // of 64 MHz
     let _xclk = Mco::new(p.MCO1, p.PA8, Mco1Source::HSI, clock);
+    // The levels at which the sensor's bytes mean nothing: its VSYNC is high during a frame, so low between frames; HREF is high during a
+    // line; bytes are read at PCLK's rising edge. As ST's own driver for this sensor (STM32CubeF4, stm324xg_eval_camera.c:
+    // DCMI_VSPOLARITY_LOW, DCMI_HSPOLARITY_LOW, DCMI_PCKPOLARITY_RISING) and OpenMV's (ov2640.c: SENSOR_HW_FLAGS_VSYNC 0, HSYNC 0, PIXCK 1)
+    // have it. The HAL's default is a VSYNC of the other kind, with which every frame begins at its end.
+    let mut levels = dcmi::Config::default();
+    levels.vsync_level = dcmi::VSyncDataInvalidLevel::Low;
+    levels.hsync_level = dcmi::HSyncDataInvalidLevel::Low;
+    levels.pixclk_polarity = dcmi::PixelClockPolarity::RisingEdge;
     // The interface captures frames by the channel that it is given; rows come through a ring on the other.
     let port = dcmi::Dcmi::new_8bit(
-        p.DCMI,
-        p.DMA1_CH1,
-        Irqs,
-        p.PC6,
-        p.PC7,
-        p.PC8,
-        p.PC9,
-        p.PC11,
-        p.PB6,
-        p.PE5,
-        p.PE6,
-        p.PG9,
-        p.PA4,
-        p.PA6,
-        dcmi::Config::default(),
+        p.DCMI, p.DMA1_CH1, Irqs, p.PC6, p.PC7, p.PC8, p.PC9, p.PC11, p.PB6, p.PE5, p.PE6, p.PG9, p.PA4, p.PA6, levels,
     );
-    let rows = Dvp::new(port, p.DMA1_CH0, Irqs, once!([u32; RING_ROWS * ROW_WORDS] = [0; RING_ROWS * ROW_WORDS]));
+    let size = CAMERA.resolution.size();
+    let dvp = Dvp::new(port, p.DMA1_CH0, Irqs, once!([u32; RING_WORDS] = [0; RING_WORDS]));
+    let Some(rows) = RingCamera::new(dvp, PixelFormat::Rgb565, size) else {
+        defmt::panic!("the ring is too small for the camera")
+    };
     let mut bus = i2c::Config::default();
     bus.frequency = Hertz(100_000);
     let sensor = Ov2640::new(I2c::new_blocking(p.I2C1, p.PB8, p.PB9, bus));

@@ -212,7 +212,7 @@ impl ByteRing for Dvp {
         }
     }
 
-    fn copy(&self, place: usize, row: &mut [u8]) {
+    fn copy(&mut self, place: usize, row: &mut [u8]) {
         // Rows and places are multiples of four bytes: those of 160 pixels of two bytes each.
         for (bytes, word) in row.chunks_mut(4).zip(place / 4..) {
             // SAFETY: the index lies in the ring. DMA may write there meanwhile: the read is volatile, and what calls this checks after it

@@ -64,6 +64,8 @@ static MODEL: Aligned<[u8; config::MODEL_BYTES]> = Aligned(*include_bytes!(conca
 
 /// What the camera is asked for: frames of 160x120, whose bytes the runtime takes as they come.
 const CAMERA: Setup = Setup { resolution: Resolution::Qqvga, format: Format::Yuyv, ..Setup::DEFAULT };
+// A row is that long for which there is memory: the board's line in `firmware/tools/src/boards/table.rs`.
+const _: () = assert!(config::ROW_BYTES == 2 * CAMERA.resolution.size()[0] as usize);
 
 bind_interrupts!(struct Irqs {
     PIO0_IRQ_0 => InterruptHandler<PIO0>;

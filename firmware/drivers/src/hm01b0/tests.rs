@@ -39,7 +39,8 @@ fn a_chip_that_stays_in_reset_or_is_another_is_refused() {
 fn fields_say_what_was_asked_for() {
     for (resolution, binned, total) in [(Resolution::Qvga, false, [324, 244]), (Resolution::Qqvga, true, [162, 122])] {
         let flips = Flips { mirror: false, vertical: true };
-        let asked = Setup { resolution, flips, test_pattern: true, clock: Clock::Half, frame_lines: 300 };
+        let asked =
+            Setup { resolution, flips, test_pattern: true, clock: Clock::Half, frame_lines: 300, line_clocks: 400 };
         let mut sensor = Hm01b0::new(chip());
         sensor.setup(&mut Waited::default(), &asked).unwrap();
         let chip = sensor.release();
@@ -48,7 +49,7 @@ fn fields_say_what_was_asked_for() {
         assert_eq!(chip.log.last(), Some(&(0, 0x0100, 1)), "streaming is the last");
         assert_eq!([at(0x0383), at(0x0387), at(0x0390)], if binned { [3; 3] } else { [1, 1, 0] });
         assert_eq!(u16::from_be_bytes([at(0x0340), at(0x0341)]), 300);
-        assert_eq!(u16::from_be_bytes([at(0x0342), at(0x0343)]), 376);
+        assert_eq!(u16::from_be_bytes([at(0x0342), at(0x0343)]), 400);
         assert_eq!([at(0x0101) & 1, at(0x0101) >> 1 & 1], [0, 1], "mirror, flip");
         assert_eq!([at(0x0601) & 1, at(0x0601) >> 4 & 1], [1, 0], "bars");
         assert_eq!([at(0x3059) >> 5 & 3, at(0x3059) & 31], [0, 2], "eight bits");
@@ -69,4 +70,28 @@ fn the_frame_rate_is_that_of_the_data_sheet() {
     assert_eq!(small.frames_in_1000_s(24_000_000) / 1000, 120);
     let slow = Setup { frame_lines: 2000, clock: Clock::Eighth, ..Setup::DEFAULT };
     assert_eq!(slow.frames_in_1000_s(24_000_000), 3_000_000_000 / (2000 * 376));
+}
+
+#[test]
+fn each_step_slower_halves_the_frames_until_there_is_none() {
+    for resolution in [Resolution::Qvga, Resolution::Qqvga] {
+        let mut setup = Setup { resolution, clock: Clock::Whole, ..Setup::DEFAULT };
+        let fastest = setup.frames_in_1000_s(24_000_000);
+        let mut steps = 0;
+        while setup.slower() {
+            steps += 1;
+            assert!(setup.frames_in_1000_s(24_000_000).abs_diff(fastest >> steps) <= 1, "step {steps}");
+            let registers = setup.registers();
+            let at = |address| registers.iter().find(|register| register.0 == address).unwrap().1;
+            assert_eq!(at(0x3060) & 3, 3_u8.saturating_sub(steps), "OSC_CLK_DIV");
+            let clocks = u16::from_be_bytes([at(0x0342), at(0x0343)]);
+            assert_eq!(clocks, 376 << steps.saturating_sub(3), "LINE_LENGTH_PCK");
+        }
+        assert_eq!(steps, 3 + 4, "a divider of 8, then lines of 16 times the length");
+        let slowest = setup;
+        assert!(!setup.slower() && setup == slowest);
+        // lines that were asked for longer than that are left
+        let mut long = Setup { line_clocks: 60_000, clock: Clock::Eighth, ..setup };
+        assert!(!long.slower() && long.line_clocks == 60_000);
+    }
 }

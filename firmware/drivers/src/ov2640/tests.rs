@@ -62,6 +62,9 @@ fn fields_say_what_was_asked_for() {
             assert_eq!(out, resolution.size());
             assert_eq!([p(0xda) >> 2 & 3, p(0xda) >> 4 & 1], [format, jpeg], "IMAGE_MODE");
             assert_eq!(p(0xda) & 1, u32::from(output == Output::Rgb565), "low byte first for RGB565 only");
+            // [3] YUV422, [2] YUV, [1] RGB, [0] raw, as Linux' ov2640.c names the bits: without the second RGB565 has no pixels
+            assert_eq!([3, 2, 1, 0].map(|bit| p(0xc2) >> bit & 1), [1, 1, 1, 0], "CTRL0");
+            assert_eq!(p(0xc2) >> 4, 0, "CTRL0: the line order and statistics of the reset");
             assert_eq!(p(0x44), 12, "QS");
             assert_eq!(s(0x12) >> 4 & 7, 4, "COM7: SVGA");
             assert_eq!(s(0x12) >> 1 & 1, 1, "COM7: colour bars");

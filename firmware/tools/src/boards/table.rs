@@ -25,6 +25,7 @@ const MPS2: Board = Board {
     camera: "a file",
     screen: "none",
     updates: None,
+    sleeps: false,
 };
 
 /// QEMU's Arm machines.
@@ -47,7 +48,7 @@ const NRF52840_DK: Board = Board {
     flash_bytes: 1 << 20,
     ram_bytes: 256 << 10,
     stack_bytes: ROOMY_STACK,
-    row_bytes: 640, // 320 pixels of RGB565
+    row_bytes: 320, // 160 pixels of two bytes; the crates hold their cameras to it when they are compiled
     cores: 1,
     camera: "Arducam Mini 2MP (OV2640, SPI)",
     screen: "ST7789 (SPI)",
@@ -59,6 +60,7 @@ const NRF52840_DK: Board = Board {
         arena_bytes: 128 << 10,
         line: "UART (the debugger's USB serial port)",
     }),
+    sleeps: true,
 };
 
 /// What both Picos have in common where models are kept, as the first one has it. The chip writes pages of 256 bytes; the HAL leaves the
@@ -79,6 +81,7 @@ const PICO: Board = Board {
     flash_bytes: 2 << 20,
     camera: "OV7670 (parallel, PIO)",
     updates: Some(PICO_UPDATES),
+    sleeps: false,
     ..NRF52840_DK
 };
 
@@ -188,6 +191,7 @@ pub const BOARDS: &[Board] = &[
             arena_bytes: 256 << 10,
             line: "UART (the debugger's USB serial port)",
         }),
+        sleeps: false,
         ..NRF52840_DK
     },
     Board {
@@ -200,6 +204,7 @@ pub const BOARDS: &[Board] = &[
         flash_bytes: 4 << 20,
         ram_bytes: 313 << 10, // of 400 KB the boot loader, the cache and the ROM's variables have the rest
         updates: None, // the chip shows its programs only those pages of its flash that the boot loader has mapped
+        sleeps: false,
         ..NRF52840_DK
     },
 ];

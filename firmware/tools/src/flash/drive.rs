@@ -3,10 +3,13 @@
 //! Such a drive has a file `INFO_UF2.TXT` that names the board, and a drive of another board is never written to: two boards of one family may
 //! be plugged in at once.
 
+use super::uf2::BLOCK_BYTES;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// The file that tells a boot drive from others.
 pub const INFO_FILE: &str = "INFO_UF2.TXT";
@@ -131,7 +134,8 @@ pub fn find(folders: &[PathBuf], board_id: &str) -> Result<Drive, DriveError> {
 /// Copies a UF2 file to a drive, to its last byte.
 ///
 /// There is no rename here: a boot drive is no file system but takes blocks as they come, and restarts the board behind the last one. So the
-/// drive may be gone before it has said that all was written.
+/// drive may be gone before it has said that all was written. That the other blocks have arrived is made sure of before the last one is
+/// sent; a drive that fails after that, and is gone within two seconds (it takes the system a moment to notice), has done its work.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -139,11 +143,41 @@ pub fn copy(uf2: &[u8], drive: &Drive, name: &str) -> Result<Copied, DriveError>
     let path = drive.folder.join(name);
     let failed = |error| DriveError::Copy { file: path.clone(), error };
     let mut file = File::create(&path).map_err(failed)?;
-    file.write_all(uf2).map_err(failed)?;
-    match file.sync_all() {
-        Ok(()) => Ok(Copied { file: path, is_gone: false }),
-        Err(_) if read_info(&drive.folder).is_err() => Ok(Copied { file: path, is_gone: true }),
-        Err(error) => Err(failed(error)),
+    let is_gone = || read_info(&drive.folder).is_err();
+    let is_gone = send(uf2, &mut file, is_gone, PATIENCE).map_err(failed)?;
+    Ok(Copied { file: path, is_gone })
+}
+
+/// How long the system may take to notice that a drive is gone.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A file whose bytes can be waited for.
+trait Sink: Write {
+    /// Waits until all that was written is where it belongs.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+impl Sink for File {
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_all()
+    }
+}
+
+/// Writes the blocks; `Ok(true)` when the drive went away at the last one.
+fn send(uf2: &[u8], file: &mut impl Sink, is_gone: impl Fn() -> bool, patience: Duration) -> io::Result<bool> {
+    let (blocks, last) = uf2.split_at(uf2.len().saturating_sub(BLOCK_BYTES));
+    file.write_all(blocks)?;
+    file.sync()?;
+    let Err(error) = file.write_all(last).and_then(|()| file.sync()) else { return Ok(false) };
+    let start = Instant::now();
+    loop {
+        if is_gone() {
+            return Ok(true);
+        }
+        if start.elapsed() >= patience {
+            return Err(error);
+        }
+        thread::sleep(patience / 20);
     }
 }
 

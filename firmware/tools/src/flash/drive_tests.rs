@@ -97,5 +97,54 @@ fn a_drive_that_is_full_is_an_error() {
     let pico = folder(root.path(), "RPI-RP2", Some(RP2040));
     std::os::unix::fs::symlink("/dev/full", pico.join("firmware.uf2")).unwrap();
     let drive = open(&pico, "RPI-RP2").unwrap();
-    assert!(matches!(copy(&[0; 512], &drive, "firmware.uf2"), Err(DriveError::Copy { .. })));
+    assert!(matches!(copy(&[0; 1024], &drive, "firmware.uf2"), Err(DriveError::Copy { .. })));
+}
+
+/// A drive that takes so many bytes, and fails behind them: when they are written, or when they are waited for.
+struct Failing {
+    takes: usize,
+    fails_at_sync: bool,
+    taken: usize,
+}
+
+impl Write for Failing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.fails_at_sync && self.taken + bytes.len() > self.takes {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        self.taken += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink for Failing {
+    fn sync(&mut self) -> io::Result<()> {
+        if self.taken > self.takes { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn a_drive_that_restarts_at_the_last_block_has_taken_all_and_one_that_goes_before_has_not() {
+    let uf2 = [7; 4 * 512];
+    let short = Duration::from_millis(20);
+    for fails_at_sync in [false, true] {
+        let drive = |takes| Failing { takes, fails_at_sync, taken: 0 };
+        assert!(!send(&uf2, &mut drive(2048), || true, short).unwrap(), "all is well");
+        // the drive is seen for a moment longer
+        let looks = std::cell::Cell::new(0);
+        let gone_after_a_while = || {
+            looks.set(looks.get() + 1);
+            looks.get() > 5
+        };
+        assert!(send(&uf2, &mut drive(3 * 512), gone_after_a_while, PATIENCE).unwrap());
+        assert_eq!(looks.get(), 6);
+        // still there: the error is one of writing
+        assert!(send(&uf2, &mut drive(3 * 512), || false, short).is_err());
+        // unplugged before the last block
+        assert!(send(&uf2, &mut drive(2 * 512), || true, short).is_err());
+    }
 }

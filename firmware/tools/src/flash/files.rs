@@ -45,6 +45,15 @@ pub enum WriteError {
     Image(#[from] ImageError),
 }
 
+/// Finds out whether images can be written into a folder, before anything is compiled for them; makes the folder where it is missing.
+///
+/// # Errors
+/// Names the folder that cannot be made or written.
+pub fn check_folder(folder: &Path) -> Result<(), WriteError> {
+    fs::create_dir_all(folder).map_err(at(folder))?;
+    NamedTempFile::new_in(folder).map(drop).map_err(at(folder))
+}
+
 /// Writes the ELF file of a board's firmware, and the images made of it that the board takes, as `folder/BOARD.elf`, `.bin`, `.hex` and
 /// `.uf2`. The folder is made where it is missing. Each file is complete or not there. Nothing is written of a firmware that does not lie in the
 /// board's flash.
@@ -76,7 +85,10 @@ pub fn write(elf: &[u8], board: &Board, folder: &Path) -> Result<Written, WriteE
         written.bin = Some((file("bin", &bin)?, address));
         written.hex = Some(file("hex", hex::encode(&image).as_bytes())?);
         if let Flashing::Uf2 { family_id, .. } = board.flashing {
-            written.uf2 = Some(file("uf2", &uf2::encode(&image, family_id))?);
+            // The models of an updatable firmware, at the flash memory's end, are not to be touched.
+            let firmware_bytes = board.updatable().map_or(board.flash_bytes, |(without, _)| without.flash_bytes);
+            let free_end = board.flash_address + firmware_bytes;
+            written.uf2 = Some(file("uf2", &uf2::encode(&image, family_id, free_end))?);
         }
     }
     Ok(written)
@@ -131,7 +143,13 @@ mod tests {
                 assert!(fs::read_to_string(hex).unwrap().ends_with(":00000001FF\n"));
             }
             if let Some(uf2) = &written.uf2 {
-                assert_eq!(fs::read(uf2).unwrap()[28..32], 0xE48B_FF59_u32.to_le_bytes(), "rp2350-arm-s");
+                let uf2 = fs::read(uf2).unwrap();
+                assert_eq!(
+                    uf2[12..16],
+                    0x101F_FF00_u32.to_le_bytes(),
+                    "before the slots, which are the second half of 4 MB"
+                );
+                assert_eq!(uf2[512..][28..32], 0xE48B_FF59_u32.to_le_bytes(), "rp2350-arm-s");
             }
         }
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 4 + 3 + 3 + 1, "and nothing else");
@@ -152,7 +170,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         fs::write(&file, "").unwrap();
+        let said = format!("cannot write {}", file.display());
         let error = write(&elf(0, &[(0, 0, b"code")]), find("qemu-m4").unwrap(), &file).unwrap_err().to_string();
-        assert!(error.contains(&format!("cannot write {}", file.display())), "{error}");
+        assert!(error.contains(&said), "{error}");
+        // and before anything is built
+        assert!(check_folder(&file).unwrap_err().to_string().contains(&said));
+        let folder = dir.path().join("a/b");
+        check_folder(&folder).unwrap();
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "nothing stays there");
     }
 }

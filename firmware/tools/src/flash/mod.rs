@@ -14,7 +14,7 @@ pub mod program;
 pub mod uf2;
 
 pub use drive::{Copied, Drive, DriveError};
-pub use files::{WriteError, Written, write};
+pub use files::{WriteError, Written, check_folder, write};
 pub use image::{FlashImage, ImageError};
 pub use onto::{FlashError, Flashed, Way, flash, watch, way};
 pub use program::{ProgramError, Programs};

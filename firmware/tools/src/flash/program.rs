@@ -2,7 +2,7 @@
 //! where they are not, the error says how to install them and what to run by hand.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
@@ -12,19 +12,24 @@ const INSTALL_PROBE_RS: &str =
 /// How to install espflash.
 const INSTALL_ESPFLASH: &str = "cargo install espflash --locked";
 
-/// The programs, by name or path.
+/// The programs, by name or path, and which of several boards they are to use. Where that is not said and there are several, they ask on a
+/// terminal, and fail elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Programs {
     /// probe-rs.
     pub probe_rs: PathBuf,
     /// espflash.
     pub espflash: PathBuf,
+    /// The debug probe, as probe-rs has it: `VID:PID` or `VID:PID:SERIAL`.
+    pub probe: Option<String>,
+    /// The serial port, for espflash.
+    pub port: Option<String>,
 }
 
 impl Default for Programs {
     /// Those on the search path.
     fn default() -> Self {
-        Self { probe_rs: "probe-rs".into(), espflash: "espflash".into() }
+        Self { probe_rs: "probe-rs".into(), espflash: "espflash".into(), probe: None, port: None }
     }
 }
 
@@ -69,10 +74,10 @@ impl Programs {
     /// # Errors
     /// When probe-rs is missing or fails.
     pub fn probe_rs_flash(&self, chip: &str, elf: &Path) -> Result<(), ProgramError> {
-        let chip = [OsStr::new("--chip"), OsStr::new(chip)];
+        let target = self.target(chip);
         // the download leaves the core halted
-        let reset = [&[OsStr::new("reset")], &chip[..]].concat();
-        let download = self.probe_rs().run(&[&[OsStr::new("download")], &chip[..], &[elf.as_os_str()]].concat());
+        let reset = [&[OsStr::new("reset")], &target[..]].concat();
+        let download = self.probe_rs().run(&[&[OsStr::new("download")], &target[..], &[elf.as_os_str()]].concat());
         if let Err(ProgramError::Missing { program, install, by_hand }) = download {
             let by_hand = format!("{by_hand}; {}", in_words(&self.probe_rs, &reset));
             return Err(ProgramError::Missing { program, install, by_hand });
@@ -86,20 +91,29 @@ impl Programs {
     /// # Errors
     /// When probe-rs is missing or fails.
     pub fn probe_rs_run(&self, chip: &str, elf: &Path) -> Result<(), ProgramError> {
-        self.probe_rs().run(&["run".as_ref(), "--chip".as_ref(), chip.as_ref(), elf.as_os_str()])
+        self.probe_rs().run(&[&[OsStr::new("run")], &self.target(chip)[..], &[elf.as_os_str()]].concat())
     }
 
-    /// Writes an ELF file to an ESP chip over its serial port; with `monitor` it shows what the chip logs until the program is ended.
+    /// Writes an ELF file to an ESP chip over its serial port and restarts it.
     ///
     /// # Errors
     /// When espflash is missing or fails.
-    pub fn espflash(&self, chip: &str, elf: &Path, monitor: bool) -> Result<(), ProgramError> {
-        let mut arguments: Vec<&OsStr> = vec!["flash".as_ref(), "--chip".as_ref(), chip.as_ref()];
-        if monitor {
-            arguments.extend(["--monitor", "--log-format", "defmt"].map(OsStr::new));
+    pub fn espflash(&self, chip: &str, elf: &Path) -> Result<(), ProgramError> {
+        let mut arguments: Vec<&OsStr> = ["flash", "--chip", chip].map(OsStr::new).to_vec();
+        if let Some(port) = &self.port {
+            arguments.extend(["--port", port].map(OsStr::new));
         }
         arguments.push(elf.as_os_str());
         Call { program: &self.espflash, install: INSTALL_ESPFLASH, list: "espflash list-ports" }.run(&arguments)
+    }
+
+    /// What tells probe-rs the chip and the probe.
+    fn target<'a>(&'a self, chip: &'a str) -> Vec<&'a OsStr> {
+        let mut arguments = ["--chip", chip].map(OsStr::new).to_vec();
+        if let Some(probe) = &self.probe {
+            arguments.extend(["--probe", probe].map(OsStr::new));
+        }
+        arguments
     }
 
     fn probe_rs(&self) -> Call<'_> {
@@ -118,7 +132,9 @@ impl Call<'_> {
     fn run(&self, arguments: &[&OsStr]) -> Result<(), ProgramError> {
         let program = self.program.display().to_string();
         let command = in_words(self.program, arguments);
-        match Command::new(self.program).args(arguments).stdin(Stdio::null()).status() {
+        // A program that has a question may ask the user; elsewhere it must not wait for an answer.
+        let input = if io::stdin().is_terminal() { Stdio::inherit() } else { Stdio::null() };
+        match Command::new(self.program).args(arguments).stdin(input).status() {
             Ok(status) if status.success() => Ok(()),
             Ok(status) => Err(ProgramError::Failed { command, status, list: self.list }),
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -166,7 +182,7 @@ mod tests {
     }
 
     fn programs(path: &Path) -> Programs {
-        Programs { probe_rs: path.to_owned(), espflash: path.to_owned() }
+        Programs { probe_rs: path.to_owned(), espflash: path.to_owned(), ..Programs::default() }
     }
 
     #[test]
@@ -176,14 +192,20 @@ mod tests {
         let elf = Path::new("/tmp/a b.elf");
         programs(&program).probe_rs_flash("RP2350", elf).unwrap();
         programs(&program).probe_rs_run("nRF52840_xxAA", elf).unwrap();
-        programs(&program).espflash("esp32c3", elf, false).unwrap();
-        programs(&program).espflash("esp32c3", elf, true).unwrap();
+        programs(&program).espflash("esp32c3", elf).unwrap();
+        let one = Programs { probe: Some("0d28:0204:1234".into()), port: Some("COM3".into()), ..programs(&program) };
+        one.probe_rs_flash("RP2350", elf).unwrap();
+        one.probe_rs_run("esp32c3", elf).unwrap();
+        one.espflash("esp32c3", elf).unwrap();
         let expected = [
             "download|--chip|RP2350|/tmp/a b.elf|",
             "reset|--chip|RP2350|",
             "run|--chip|nRF52840_xxAA|/tmp/a b.elf|",
             "flash|--chip|esp32c3|/tmp/a b.elf|",
-            "flash|--chip|esp32c3|--monitor|--log-format|defmt|/tmp/a b.elf|",
+            "download|--chip|RP2350|--probe|0d28:0204:1234|/tmp/a b.elf|",
+            "reset|--chip|RP2350|--probe|0d28:0204:1234|",
+            "run|--chip|esp32c3|--probe|0d28:0204:1234|/tmp/a b.elf|",
+            "flash|--chip|esp32c3|--port|COM3|/tmp/a b.elf|",
         ];
         assert_eq!(calls(&program), expected);
     }
@@ -204,7 +226,8 @@ mod tests {
 
     #[test]
     fn a_missing_program_is_named_with_what_to_do() {
-        let nothing = Programs { probe_rs: "no-probe-rs".into(), espflash: "no-espflash".into() };
+        let nothing =
+            Programs { probe_rs: "no-probe-rs".into(), espflash: "no-espflash".into(), ..Programs::default() };
         let error = nothing.probe_rs_flash("RP2350", Path::new("my model/a.elf")).unwrap_err().to_string();
         assert_eq!(
             error,
@@ -212,7 +235,7 @@ mod tests {
              https://probe.rs/docs/getting-started/installation); then, by hand: no-probe-rs download --chip RP2350 'my model/a.elf'; \
              no-probe-rs reset --chip RP2350"
         );
-        let error = nothing.espflash("esp32c3", Path::new("a.elf"), false).unwrap_err().to_string();
+        let error = nothing.espflash("esp32c3", Path::new("a.elf")).unwrap_err().to_string();
         assert!(
             error.ends_with("cargo install espflash --locked; then, by hand: no-espflash flash --chip esp32c3 a.elf"),
             "{error}"

@@ -27,6 +27,19 @@ pub enum PushError {
         /// How long it was waited for each time.
         timeout: Duration,
     },
+    /// Bytes came, but none that answer.
+    #[error(
+        "only noise came when the device was asked for {what} ({attempts} times, {bytes} bytes in all): are port and speed right, does another \
+         program or another device write to the line?"
+    )]
+    Noise {
+        /// What it was asked for.
+        what: &'static str,
+        /// How often.
+        attempts: u32,
+        /// Bytes that came.
+        bytes: u64,
+    },
     /// The device speaks another version of the protocol.
     #[error(
         "the device speaks version {found} of the update protocol, this program version {known}: update the older one"

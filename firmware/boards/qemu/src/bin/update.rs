@@ -69,7 +69,7 @@ impl Judge for Board {
 impl Device for Board {
     fn about(&self) -> About<'_> {
         let arena_bytes = u32::try_from(self.arena.len()).unwrap_or(u32::MAX);
-        About { board: "qemu-m4", arena_bytes, kinds: EVERY_KIND, key_id: KEY.map(Verifier::key_id) }
+        About { board: env!("OCELLI_BOARD"), arena_bytes, kinds: EVERY_KIND, key_id: KEY.map(Verifier::key_id) }
     }
 
     fn built_in(&self) -> &'static [u8] {
