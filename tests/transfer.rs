@@ -225,7 +225,7 @@ fn bases_that_cannot_be_are_refused() {
         ("torch.onnx", "--input 0x9", "'0x9' is no size"),
         ("torch.onnx", "--range 1,-1", "white must be above black"),
         ("torch.onnx", "--range 0,1 --preprocess tf", "cannot be used with"),
-        ("torch.onnx", "--preprocess keras", "not one of tf, torch, caffe"),
+        ("torch.onnx", "--preprocess keras", "possible values: tf, torch, caffe, unit, none"),
         ("open.onnx", "", "leaves the size of its input open: give --input HxW"),
         ("uint8.tflite", "", "uint8.tflite: is quantized"),
         ("qdq.onnx", "", "qdq.onnx: is quantized"),

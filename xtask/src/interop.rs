@@ -1,7 +1,7 @@
 //! `cargo xtask interop`: exported networks in the runtimes of others, which must compute what ours does.
 //!
 //! A Python of its own, in `target/interop`, gets ONNX Runtime, LiteRT and tflite-micro in fixed versions; `tools/interop.py` runs every
-//! file in them and prints how far they are from what `ocelli export --with-outputs` says.
+//! file in them and prints how far they are from what `ocelli export --with-outputs` says. Then ONNX's node tests run here.
 
 use crate::apt;
 use crate::process::{self, cargo, root};
@@ -11,6 +11,8 @@ use std::process::{Command, Stdio};
 
 /// What Python gets.
 const REQUIREMENTS: &str = "tools/interop-requirements.txt";
+/// ONNX with the node tests of its backends, which newer wheels have no longer.
+const ONNX_WITH_TESTS: &str = "onnx==1.17.0";
 /// The program that compares.
 const SCRIPT: &str = "tools/interop.py";
 /// Pictures for the networks that were trained on digits, and for those with random weights of their size.
@@ -93,7 +95,9 @@ pub fn run(args: &Args) -> Result<()> {
         export(&ocelli, CASES[0].source, of, &held, &[])?;
         export(&ocelli, CASES[0].source, "c-array", &array, &["--of", of])?;
     }
-    process::run(Command::new(&python).current_dir(root()).arg(SCRIPT).arg(&folder))
+    process::run(Command::new(&python).current_dir(root()).arg(SCRIPT).arg(&folder))?;
+    let cases = target().join("interop/onnx-tests/onnx/backend/test/data/node");
+    process::run(Command::new(&ocelli).current_dir(root()).args(["check", "--onnx-node-tests"]).arg(cases))
 }
 
 fn export(ocelli: &Path, source: &str, format: &str, out: &Path, arguments: &[&str]) -> Result<()> {
@@ -135,6 +139,9 @@ pub fn ensure_python() -> Result<PathBuf> {
     let mut install = Command::new(&python);
     install.current_dir(root()).args(["-m", "pip", "install", "--quiet", "--only-binary", ":all:", "-r", REQUIREMENTS]);
     process::run(&mut install)?;
+    let mut tests = Command::new(&python);
+    tests.args(["-m", "pip", "install", "--quiet", "--only-binary", ":all:", "--no-deps", ONNX_WITH_TESTS, "--target"]);
+    process::run(tests.arg(folder.join("onnx-tests")))?;
     std::fs::write(&done, wanted).with_context(|| done.display().to_string())?;
     Ok(python)
 }
