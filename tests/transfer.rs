@@ -262,3 +262,57 @@ fn networks_trained_here_are_bases_too() {
         assert_eq!(kept(&after.weights) + 1, before.weights.iter().count(), "{name}");
     }
 }
+
+#[test]
+fn an_import_replaces_an_import_but_no_training() {
+    let folder = workplace();
+    let at = folder.path();
+    done("import torch.onnx --out net", at);
+    // a model that was compiled of the same weights, but for other pixels
+    std::fs::write(at.join("net/model.ocelli"), "compiled").unwrap();
+    done("import torch.onnx --preprocess tf --out net", at);
+    assert!(!at.join("net/model.ocelli").exists(), "the model of other pixels is gone");
+    assert_eq!(Trained::open(&at.join("net")).unwrap().network.input.mean, [0.5; 3]);
+    std::fs::write(at.join("net/history.csv"), "epoch").unwrap();
+    let before = std::fs::read(at.join("net/net.toml")).unwrap();
+    for file in ["torch.onnx", "qdq.onnx"] {
+        std::fs::copy(repository("tests/models/ort_qdq_small.onnx"), at.join("qdq.onnx")).unwrap();
+        assert!(refused(&format!("import {file} --out net"), at).contains("holds a training"), "{file}");
+    }
+    assert_eq!(std::fs::read(at.join("net/net.toml")).unwrap(), before);
+    done("import qdq.onnx --out net --overwrite", at);
+    let files = |name: &str| at.join("net").join(name).exists();
+    assert!(
+        files("model.ocelli") && !files("net.toml") && !files("history.csv"),
+        "nothing of the other network is left"
+    );
+}
+
+#[test]
+fn files_that_would_take_all_memory_or_give_no_numbers_are_refused() {
+    let folder = workplace();
+    let at = folder.path();
+    let model = read_onnx(&at.join("torch.onnx")).unwrap();
+    let mut huge = model.clone();
+    let node = huge.graph.as_mut().unwrap().node.iter_mut().find(|node| node.op_type == "Conv").unwrap();
+    node.attribute.iter_mut().find(|attribute| attribute.name == "pads").unwrap().ints = vec![1 << 40; 4];
+    std::fs::write(at.join("huge.onnx"), huge.encode_to_vec()).unwrap();
+    let mut damaged = model.clone();
+    damaged.graph.as_mut().unwrap().output[0].name = "nothing".to_owned();
+    std::fs::write(at.join("damaged.onnx"), damaged.encode_to_vec()).unwrap();
+    let mut endless = model;
+    for tensor in &mut endless.graph.as_mut().unwrap().initializer {
+        if tensor.dims.len() == 1 && tensor.data_type == 1 {
+            tensor.raw_data = tensor.raw_data.chunks(4).flat_map(|_| f32::NAN.to_le_bytes()).collect();
+        }
+    }
+    std::fs::write(at.join("endless.onnx"), endless.encode_to_vec()).unwrap();
+    for (file, expected) in
+        [("huge.onnx", "1024 is the most that is taken"), ("damaged.onnx", "tract"), ("endless.onnx", "are no numbers")]
+    {
+        let error =
+            refused(&format!("predict --model {file} {}", repository("tests/data/photos/chelsea.png").display()), at);
+        assert!(error.contains(expected), "{file}: {error}");
+    }
+    refused("import huge.onnx --out huge", at);
+}

@@ -136,6 +136,12 @@ impl RunFolder {
         [names::WEIGHTS, names::CHECKPOINTS].iter().any(|name| self.file(name).exists())
     }
 
+    /// Whether the folder's network was trained here, and not only imported.
+    #[must_use]
+    pub fn holds_training(&self) -> bool {
+        [names::HISTORY, names::CHECKPOINTS].iter().any(|name| self.file(name).exists())
+    }
+
     /// Removes the files of a run; others stay.
     ///
     /// # Errors

@@ -10,6 +10,29 @@ use tract_onnx::pb::type_proto;
 use tract_onnx::pb::{GraphProto, ModelProto, ValueInfoProto};
 use tract_onnx::prelude::*;
 
+/// The most that a window reaches beyond a picture, or over it.
+const MAX_WINDOW: i64 = 1 << 10;
+
+/// Refuses windows that no classifier has: tract, which trusts the file, would take memory for what they reach over until there is none left.
+///
+/// # Errors
+/// Names the node.
+pub fn check_windows(model: &ModelProto) -> anyhow::Result<()> {
+    for node in model.graph.iter().flat_map(|graph| &graph.node) {
+        for attribute in &node.attribute {
+            let is_window = matches!(attribute.name.as_str(), "pads" | "kernel_shape" | "strides" | "dilations");
+            let largest = attribute.ints.iter().copied().max().unwrap_or(0);
+            ensure!(
+                !is_window || largest <= MAX_WINDOW,
+                "node '{}' has {} of {largest}: {MAX_WINDOW} is the most that is taken",
+                node.name,
+                attribute.name
+            );
+        }
+    }
+    Ok(())
+}
+
 /// A model that tract runs, for one image at a time.
 #[derive(Clone, Debug)]
 pub struct TractModel {

@@ -280,6 +280,11 @@ fn run_onnx_nodes(folder: &Path, json: bool) -> anyhow::Result<Verdict> {
         let rows = rows.into_iter().map(|(what, count)| vec![what.to_owned(), count.to_string()]);
         println!("{}", table(&["ONNX node tests", "cases"], rows, 2));
     }
+    ensure!(
+        passed > 0,
+        "no case of {} could be run: is that the folder of ONNX's node tests (data/node)?",
+        folder.display()
+    );
     Ok(if failed == 0 { Verdict::Done } else { Verdict::Differs })
 }
 

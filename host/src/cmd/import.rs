@@ -60,6 +60,9 @@ pub struct Args {
     /// or torchvision's.
     #[arg(long)]
     network: Option<String>,
+    /// Replace the run that is in the folder.
+    #[arg(long)]
+    overwrite: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -187,14 +190,17 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         (import.imported, import.labels, import.notes)
     } else {
         let imported = tflite::import(&file, &options).with_context(|| args.file.display().to_string())?;
-        (imported, options.labels.clone(), Vec::new())
+        let says_nothing = args.preprocess.is_none() && args.range.is_none() && matches!(imported, Imported::Float(_));
+        let note = "how it wants its pictures is not in the file: black and white are taken as 0 and 1 (--preprocess tf for networks of \
+                    TensorFlow's, torch, caffe or none; or --range BLACK,WHITE)";
+        (imported, options.labels.clone(), says_nothing.then(|| note.to_owned()).into_iter().collect())
     };
     notes.iter().for_each(|note| eprintln!("note: {note}"));
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from(stem));
     match imported {
         Imported::Quantized(mut network) => {
             network.picture = network.picture.map(styled).transpose()?;
-            quantized(&network, &Chip::find(&args.board, &args.limits)?, &out, args.json)
+            quantized(&network, &Chip::find(&args.board, &args.limits)?, &out, args)
         }
         Imported::Float(parts) => {
             let (mut network, weights) = *parts;
@@ -234,6 +240,18 @@ fn weights_of(network: &str, args: &Args, options: ImportOptions) -> anyhow::Res
     float(&network, &weights, options.labels, &out, args)
 }
 
+/// The folder to write to, without what an earlier import left there. That of a training is refused unless it may be replaced.
+fn emptied(out: &Path, args: &Args) -> anyhow::Result<RunFolder> {
+    let folder = RunFolder::create(out)?;
+    ensure!(
+        args.overwrite || !folder.holds_training(),
+        "{} holds a training: give another folder with --out, or replace it by --overwrite",
+        out.display()
+    );
+    folder.clear()?;
+    Ok(folder)
+}
+
 /// Writes the run folder of a float network.
 fn float(
     network: &Network,
@@ -245,7 +263,7 @@ fn float(
     let classes = network.classes()?;
     let numbers = || (0..classes).map(|class| class.to_string()).collect();
     let labels = if labels.is_empty() { numbers() } else { fitted(labels, classes)? };
-    let folder = RunFolder::create(out)?;
+    let folder = emptied(out, args)?;
     let mut config = Config::default();
     config.target.board.clone_from(&args.board);
     config.quantization.equalize = Equalization::Auto;
@@ -260,18 +278,18 @@ fn float(
     Ok(Verdict::Done)
 }
 
-fn quantized(network: &QuantizedNetwork, chip: &Chip, out: &Path, json: bool) -> anyhow::Result<Verdict> {
+fn quantized(network: &QuantizedNetwork, chip: &Chip, out: &Path, args: &Args) -> anyhow::Result<Verdict> {
     let (bytes, plan) = fitting(network, chip)?;
     let path = if out.extension().is_some_and(|extension| extension == "ocelli") {
         write_atomically(out, &bytes)?;
         out.to_owned()
     } else {
-        let folder = RunFolder::create(out)?;
+        let folder = emptied(out, args)?;
         write_atomically(&folder.file(names::MODEL), &bytes)?;
         folder.file(names::MODEL)
     };
     let (flash, ram) = (bytes.len() as u64, u64::from(plan.file.arena_bytes));
-    if json {
+    if args.json {
         println!(
             "{}",
             serde_json::json!({ "model": path, "board": chip.name, "flash_bytes": flash, "ram_bytes": ram })

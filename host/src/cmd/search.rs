@@ -33,6 +33,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     ensure!((0.0..=1.0).contains(&args.min_score), "--min-score must be from 0 to 1, it is {}", args.min_score);
+    ensure!(args.top != Some(0), "--top must be at least 1");
     let folder = &args.folder;
     ensure!(folder.is_dir(), "there is no folder {}: give the one that the photos are in", folder.display());
     let shown = folder.display();

@@ -52,7 +52,11 @@ impl FloatModel {
             // tract 0.23.9 optimizes what lies between a dequantization and a quantization wrongly: see check/tract.rs
             if quantized { model.into_typed()?.into_runnable() } else { model.into_optimized()?.into_runnable() }
         };
-        let plan = build().map_err(|error| anyhow!("tract cannot run this network: {error:#}"))?;
+        crate::check::tract::check_windows(proto)?;
+        // tract trusts the file to be whole
+        let plan = std::panic::catch_unwind(std::panic::AssertUnwindSafe(build))
+            .map_err(|_| anyhow!("tract cannot run this network: the file is damaged"))?
+            .map_err(|error| anyhow!("tract cannot run this network: {error:#}"))?;
         let mut model = Self { plan, dims, channels_first, shape, end: end(graph), classes: 0 };
         model.classes = model.outputs(&vec![0.0; shape.elements().unwrap_or(0) as usize])?.len();
         ensure!(model.classes >= 2, "its output has {} value: a classifier has one a class", model.classes);
@@ -89,6 +93,10 @@ impl FloatModel {
     /// When there are more or fewer values, or tract fails.
     pub fn probabilities(&self, values: &[f32]) -> anyhow::Result<Vec<f32>> {
         let outputs = self.outputs(values)?;
+        ensure!(
+            outputs.iter().all(|value| value.is_finite()),
+            "the network's outputs are no numbers: its weights are damaged, or it wants other pixels (--preprocess)"
+        );
         Ok(match self.end {
             End::Probabilities => outputs,
             End::LogProbabilities => outputs.iter().map(|v| v.exp()).collect(),

@@ -58,6 +58,9 @@ pub fn advice(model: &ModelProto) -> &'static str {
 
 /// Whether tract takes the model for a batch of one.
 fn tract_runs(model: &ModelProto) -> bool {
+    if crate::check::tract::check_windows(model).is_err() {
+        return false;
+    }
     let mut model = model.clone();
     for input in model.graph.iter_mut().flat_map(|graph| &mut graph.input) {
         super::graph::set_batch_of_one(input);
