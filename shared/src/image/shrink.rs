@@ -13,12 +13,16 @@ pub(super) fn shrink<const C: usize>(n: u32, line: &mut [u32], mut pixels: impl 
     let out = u32::try_from(line.len() / C).unwrap_or(0);
     // from where an output before the first one would have its centre
     let mut walk = Walk { pitch: 2 * n, step: 2 * out, d: n + out, left: n };
-    let mut before = walk.stretch(&mut pixels).next;
-    for output in line.chunks_exact_mut(C) {
+    let mut before = Part { sums: [0; C], weights: 0 };
+    let mut outputs = line.chunks_exact_mut(C);
+    for number in 0..=out {
         let here = walk.stretch(&mut pixels);
-        let total = (before.weights + here.previous.weights).max(1);
-        for ((out, a), b) in output.iter_mut().zip(before.sums).zip(here.previous.sums) {
-            *out = (a + b + total / 2) / total;
+        if number > 0 {
+            let total = (before.weights + here.previous.weights).max(1);
+            let sums = before.sums.into_iter().zip(here.previous.sums);
+            for (out, (a, b)) in outputs.next().into_iter().flatten().zip(sums) {
+                *out = (a + b + total / 2) / total;
+            }
         }
         before = here.next;
     }
