@@ -1,8 +1,8 @@
 //! ONNX in: float classifiers become a network to train and quantize, those with QuantizeLinear and DequantizeLinear a quantized one.
 //!
 //! A file is read in one pass. Every value is either a constant, which is computed at once, or a view of a tensor of ours
-//! ([`view`]): which axis of ours each of its dimensions is. Transposes, reshapes and flattens are changes of view; weights are turned
-//! where a layer gets them. [`patterns`] joins what exporters write in several nodes. What cannot be imported is listed in one go.
+//! (`view`): which axis of ours each of its dimensions is. Transposes, reshapes and flattens are changes of view; weights are turned
+//! where a layer gets them. `patterns` joins what exporters write in several nodes. What cannot be imported is listed in one go.
 //!
 //! # Source
 //! ONNX's operator specifications, operator sets 7 to 24.
