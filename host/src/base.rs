@@ -1,15 +1,15 @@
 //! A trained network as the base of another: a run folder, or a float network from elsewhere.
 
-use crate::check::tract::read_onnx;
 use crate::config::Config;
 use crate::imagenet::Style;
-use crate::interchange::onnx_import;
 use crate::interchange::tflite::{self, ImportOptions, Imported};
+use crate::interchange::{PICTURES_UNKNOWN, onnx_import};
 use crate::network::{Network, Weights};
 use crate::run::Trained;
 use crate::train::FinetuneConfig;
 use anyhow::{Context, bail, ensure};
-use ocelli::image::{InputSpec, Resize};
+use ocelli::image::Resize;
+use prost::Message;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use tract_onnx::pb::ModelProto;
@@ -117,11 +117,8 @@ impl Base {
 
 /// A network of a file.
 fn from_file(path: &Path, plan: &FinetuneConfig) -> anyhow::Result<Base> {
-    let mut head = [0; 8];
-    let mut file = std::fs::File::open(path).context("cannot be read")?;
-    // a file that is shorter is none of ours
-    let is_tflite =
-        std::io::Read::read_exact(&mut file, &mut head).is_ok() && head[4..] == *tflite::schema::IDENTIFIER.as_bytes();
+    let file = std::fs::read(path).context("cannot be read")?;
+    let is_tflite = tflite::is_file(&file);
     let picture = &plan.picture;
     let mut options = ImportOptions {
         name: path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("base").to_owned(),
@@ -129,9 +126,9 @@ fn from_file(path: &Path, plan: &FinetuneConfig) -> anyhow::Result<Base> {
         ..ImportOptions::default()
     };
     let (imported, mut notes) = if is_tflite {
-        (tflite::import(&std::fs::read(path).context("cannot be read")?, &options)?, Vec::new())
+        (tflite::import(&file, &options)?, Vec::new())
     } else {
-        let model = read_onnx(path)?;
+        let model = ModelProto::decode(file.as_slice()).context("is not an ONNX file")?;
         if leaves_size_open(&model) {
             options.size = plan.input;
             ensure!(options.size.is_some(), "leaves the size of its input open: give --input HxW");
@@ -143,23 +140,14 @@ fn from_file(path: &Path, plan: &FinetuneConfig) -> anyhow::Result<Base> {
         Imported::Float(parts) => *parts,
         Imported::Quantized(_) => bail!("is quantized, its numbers cannot be trained: give the float network"),
     };
-    // what the importer says of the file's end and of its pictures is said better here, or is not true of a base
-    notes.retain(|note| !note.contains("softmax") && !note.contains("--range"));
+    // what the importer says of the file's end is not true of a base
+    notes.retain(|note| !note.contains("softmax"));
     if let Some(preprocess) = picture.preprocess {
         network.input = preprocess.apply(network.input).map_err(anyhow::Error::msg)?;
-    } else if picture.range.is_none() && says_nothing(&network.input) {
-        notes.push(
-            "how it wants its pictures is not in the file: black and white are taken as 0 and 1 (else: --preprocess tf, torch or caffe, \
-             or --range BLACK,WHITE)"
-                .to_owned(),
-        );
+    } else if is_tflite && picture.range.is_none() {
+        notes.push(PICTURES_UNKNOWN.to_owned());
     }
     Ok(Base { network, weights, config: Config::default(), notes })
-}
-
-/// Whether pixels from 0 to 1 are taken as they are: what an import assumes where a file does not say anything.
-fn says_nothing(input: &InputSpec) -> bool {
-    input.mean == [0.0; 3] && input.std == [1.0; 3]
 }
 
 /// Whether an ONNX file leaves rows or columns of its input open.

@@ -168,8 +168,8 @@ impl RunFolder {
         self.write_config(config)
     }
 
-    /// Writes network, weights, configuration and ONNX of a trained network; compiled files of other weights go, because they would not
-    /// be this network's.
+    /// Writes network, weights, configuration and ONNX of a trained network; compiled files of other weights, pictures or labels go,
+    /// because they would not be this network's.
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -180,13 +180,13 @@ impl RunFolder {
         labels: &[String],
         config: &Config,
     ) -> anyhow::Result<()> {
-        let path = self.file(names::WEIGHTS);
-        let before = std::fs::read(&path).ok();
+        // weights, pictures and labels: all that a compiled model has
+        let onnx = onnx::export(network, weights, labels)?.encode_to_vec();
+        let is_same = std::fs::read(self.file(names::ONNX)).is_ok_and(|before| before == onnx);
         self.write_begun(network, labels, config)?;
-        weights.write(&path)?;
-        let onnx = onnx::export(network, weights, labels)?;
-        write_atomically(&self.file(names::ONNX), &onnx.encode_to_vec())?;
-        if before.is_some() && before == std::fs::read(&path).ok() {
+        weights.write(&self.file(names::WEIGHTS))?;
+        write_atomically(&self.file(names::ONNX), &onnx)?;
+        if is_same {
             return Ok(());
         }
         let stale = [names::MODEL, names::QDQ, names::RANGES, names::ADJUSTMENTS].map(|name| self.file(name));
@@ -372,4 +372,34 @@ fn required(folder: &Path, name: &str, advice: &str) -> anyhow::Result<PathBuf> 
     let path = folder.join(name);
     ensure!(path.is_file(), "{} is missing: {advice}", path.display());
     Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    #[test]
+    fn a_compiled_model_stays_only_with_its_weights_pictures_and_labels() {
+        let mut network = Network::open("mnist-cnn").unwrap();
+        let mut weights = Weights::initial(&network, &mut ChaCha8Rng::seed_from_u64(1)).unwrap();
+        let mut labels: Vec<String> = (0..10).map(|class| class.to_string()).collect();
+        let at = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(at.path()).unwrap();
+        let stays = |network: &Network, weights: &Weights, labels: &[String]| {
+            std::fs::write(folder.file(names::MODEL), "compiled").unwrap();
+            folder.write_trained(network, weights, labels, &Config::default()).unwrap();
+            folder.file(names::MODEL).exists()
+        };
+        assert!(!stays(&network, &weights, &labels), "a folder without a network");
+        assert!(stays(&network, &weights, &labels));
+        network.input.mean[0] += 0.5;
+        assert!(!stays(&network, &weights, &labels), "other pictures");
+        labels[3] = "three".to_owned();
+        assert!(!stays(&network, &weights, &labels), "other labels");
+        weights = Weights::initial(&network, &mut ChaCha8Rng::seed_from_u64(2)).unwrap();
+        assert!(!stays(&network, &weights, &labels), "other weights");
+        assert!(stays(&network, &weights, &labels));
+    }
 }

@@ -148,18 +148,7 @@ pub fn build(
     model: &Path,
     target_dir: Option<&Path>,
 ) -> Result<Firmware, BuildError> {
-    let program = Program {
-        board,
-        toolchain,
-        name: None,
-        model: Some(model),
-        optimize: None,
-        log: Level::Info,
-        key: None,
-        updates: None,
-        rest: None,
-        target_dir,
-    };
+    let program = Program { model: Some(model), ..Program::new(board, toolchain, target_dir) };
     build_with_model(&program, model, ModelNeeds::check)
 }
 
@@ -176,18 +165,8 @@ pub fn build_updatable(
     target_dir: Option<&Path>,
 ) -> Result<Firmware, BuildError> {
     let (_, updates) = board.updatable()?;
-    let program = Program {
-        board,
-        toolchain,
-        name: None,
-        model: Some(model),
-        optimize: None,
-        log: Level::Info,
-        key,
-        updates: Some(updates),
-        rest: None,
-        target_dir,
-    };
+    let program =
+        Program { model: Some(model), key, updates: Some(updates), ..Program::new(board, toolchain, target_dir) };
     build_with_model(&program, model, |needs, board| needs.for_updates(updates).check(board))
 }
 
@@ -203,18 +182,7 @@ pub fn build_sleeping(
     target_dir: Option<&Path>,
 ) -> Result<Firmware, BuildError> {
     board.check_sleeps()?;
-    let program = Program {
-        board,
-        toolchain,
-        name: None,
-        model: Some(model),
-        optimize: None,
-        log: Level::Info,
-        key: None,
-        updates: None,
-        rest: Some(rest),
-        target_dir,
-    };
+    let program = Program { model: Some(model), rest: Some(rest), ..Program::new(board, toolchain, target_dir) };
     build_with_model(&program, model, ModelNeeds::check)
 }
 
@@ -229,18 +197,7 @@ pub fn build_chatty(
     target_dir: Option<&Path>,
 ) -> Result<Firmware, BuildError> {
     let log = Level::Debug;
-    let program = Program {
-        board,
-        toolchain,
-        name: None,
-        model: Some(model),
-        optimize: None,
-        log,
-        key: None,
-        updates: None,
-        rest: None,
-        target_dir,
-    };
+    let program = Program { model: Some(model), log, ..Program::new(board, toolchain, target_dir) };
     build_with_model(&program, model, ModelNeeds::check)
 }
 
@@ -254,16 +211,10 @@ pub(crate) fn build_bench(
     target_dir: Option<&Path>,
 ) -> Result<Firmware, BuildError> {
     let program = Program {
-        board,
-        toolchain,
         name: Some(name),
         model: Some(model),
         optimize: Some(optimize),
-        log: Level::Info,
-        key: None,
-        updates: None,
-        rest: None,
-        target_dir,
+        ..Program::new(board, toolchain, target_dir)
     };
     build_with_model(&program, model, ModelNeeds::check_bare)
 }
@@ -277,18 +228,7 @@ pub(crate) fn build_update(
     key: Option<&[u8; 32]>,
     target_dir: Option<&Path>,
 ) -> Result<Firmware, BuildError> {
-    let program = Program {
-        board,
-        toolchain,
-        name: Some(UPDATE),
-        model: Some(model),
-        optimize: None,
-        log: Level::Info,
-        key,
-        updates: None,
-        rest: None,
-        target_dir,
-    };
+    let program = Program { name: Some(UPDATE), model: Some(model), key, ..Program::new(board, toolchain, target_dir) };
     build_with_model(&program, model, ModelNeeds::check_bare)
 }
 
@@ -341,18 +281,7 @@ pub(crate) fn build_program(
     toolchain: &Toolchain,
     target_dir: Option<&Path>,
 ) -> Result<Image, BuildError> {
-    let program = Program {
-        board,
-        toolchain,
-        name: Some(name),
-        model: None,
-        optimize: None,
-        log: Level::Info,
-        key: None,
-        updates: None,
-        rest: None,
-        target_dir,
-    };
+    let program = Program { name: Some(name), ..Program::new(board, toolchain, target_dir) };
     let (path, elf) = program.compile()?;
     let image = Image::new(&elf, &path)?;
     fit::check_image(board, &image.sizes)?;
@@ -370,7 +299,23 @@ fn rustflags(board: &Board, sources: &Path) -> String {
     flags.join("\u{1f}") // cargo's separator
 }
 
-impl Program<'_> {
+impl<'p> Program<'p> {
+    /// A program that is as the board's table has it.
+    const fn new(board: &'static Board, toolchain: &'p Toolchain, target_dir: Option<&'p Path>) -> Self {
+        Self {
+            board,
+            toolchain,
+            name: None,
+            model: None,
+            optimize: None,
+            log: Level::Info,
+            key: None,
+            updates: None,
+            rest: None,
+            target_dir,
+        }
+    }
+
     /// The board with the memory that the program may take.
     fn memory(&self) -> Board {
         let slots = self.updates.map_or(0, |updates| 2 * updates.slot_bytes);
@@ -544,18 +489,7 @@ mod tests {
     fn a_firmware_that_takes_models_ends_before_their_slots() {
         let board = find("pico").unwrap();
         let toolchain = Toolchain::Installed;
-        let program = Program {
-            board,
-            toolchain: &toolchain,
-            name: None,
-            model: None,
-            optimize: None,
-            log: Level::Info,
-            key: None,
-            updates: board.updates,
-            rest: None,
-            target_dir: None,
-        };
+        let program = Program { updates: board.updates, ..Program::new(board, &toolchain, None) };
         let sizes = |flash_bytes| Sizes { flash_bytes, ..Sizes::default() };
         assert_eq!(fit::check_image(&program.memory(), &sizes(1 << 20)), Ok(()));
         // what the linker says of an image that reaches into them

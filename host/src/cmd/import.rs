@@ -11,8 +11,8 @@ use ocelli_host::files::write_atomically;
 use ocelli_host::imagenet::Style;
 use ocelli_host::imagenet::labels::{self, fitted};
 use ocelli_host::interchange::named::{self, NamedWeights};
-use ocelli_host::interchange::onnx_import;
 use ocelli_host::interchange::tflite::{self, ImportOptions, Imported};
+use ocelli_host::interchange::{PICTURES_UNKNOWN, onnx_import};
 use ocelli_host::network::{Network, Weights};
 use ocelli_host::quantize::{BiasCorrection, Equalization, QuantizedNetwork};
 use ocelli_host::run::{RunFolder, names};
@@ -182,7 +182,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         (None, false) => {}
     }
     let file = std::fs::read(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
-    let is_tflite = file.get(4..8) == Some(tflite::schema::IDENTIFIER.as_bytes());
+    let is_tflite = tflite::is_file(&file);
     let is_onnx = !is_tflite && args.file.extension().is_none_or(|extension| extension != "tflite");
     let (imported, stated, notes) = if is_onnx {
         let import = onnx_import::import(&file, args.file.parent(), &options);
@@ -191,9 +191,8 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     } else {
         let imported = tflite::import(&file, &options).with_context(|| args.file.display().to_string())?;
         let says_nothing = args.preprocess.is_none() && args.range.is_none() && matches!(imported, Imported::Float(_));
-        let note = "how it wants its pictures is not in the file: black and white are taken as 0 and 1 (--preprocess tf for networks of \
-                    TensorFlow's, torch, caffe or none; or --range BLACK,WHITE)";
-        (imported, options.labels.clone(), says_nothing.then(|| note.to_owned()).into_iter().collect())
+        let notes = says_nothing.then(|| PICTURES_UNKNOWN.to_owned()).into_iter().collect();
+        (imported, options.labels.clone(), notes)
     };
     notes.iter().for_each(|note| eprintln!("note: {note}"));
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from(stem));

@@ -5,7 +5,6 @@ use super::{Crop, End, FloatModel, Style, USUAL_SHARE, is_imagenet, labels};
 use crate::compile::{Options, Target, compile};
 use crate::interchange::onnx;
 use crate::interchange::onnx_import;
-use crate::interchange::tflite::schema;
 use crate::interchange::tflite::{self, ImportOptions, Imported};
 use crate::model::ModelBytes;
 use crate::network::{Network, Weights};
@@ -71,7 +70,7 @@ impl Classifier {
     /// When the file is broken or cannot be run; the error names it.
     pub fn open(path: &Path, request: &Request) -> anyhow::Result<Self> {
         let file = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let is_tflite = file.get(4..8) == Some(schema::IDENTIFIER.as_bytes());
+        let is_tflite = tflite::is_file(&file);
         let opened = if is_tflite { of_tflite(&file, path, request) } else { of_onnx(file, path, request) };
         opened.with_context(|| path.display().to_string())
     }

@@ -1,5 +1,6 @@
 //! From layers to a network: its input as a picture, its end as a softmax over classes, its labels.
 
+use super::super::PICTURES_UNKNOWN;
 use super::super::tflite::{ImportOptions, Imported};
 use super::build::{Draft, Value};
 use super::graph::{self, Given, Lowered, dimensions, is_float};
@@ -262,11 +263,7 @@ fn picture(
             Some([-128, 127].map(|q| (f64::from(params.scale) * f64::from(q - params.zero_point)) as f32))
         }
         (None, None, None) => {
-            notes.push(
-                "how it wants its pictures is not in the file: black and white are taken as 0 and 1 (--range BLACK,WHITE, \
-                 or edit mean and std in net.toml)"
-                    .to_owned(),
-            );
+            notes.push(PICTURES_UNKNOWN.to_owned());
             Some([0.0, 1.0])
         }
     };

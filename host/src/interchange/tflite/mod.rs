@@ -142,14 +142,20 @@ impl<'a> TfliteModel<'a> {
     }
 }
 
+/// Whether a file's beginning is that of a .tflite file.
+#[must_use]
+pub fn is_file(file: &[u8]) -> bool {
+    file.get(4..8) == Some(schema::IDENTIFIER.as_bytes())
+}
+
 /// Reads a .tflite file. Time and memory grow with the file's size, whatever is in it. Only the first subgraph is read; a note says
 /// so when there are others.
 ///
 /// # Errors
 /// When `file` is no .tflite file or contradicts itself; the message names the tensor or layer.
 pub fn read(file: &[u8]) -> Result<TfliteModel<'_>, TfliteError> {
-    let identifier = file.get(4..8).unwrap_or_default();
-    if identifier != schema::IDENTIFIER.as_bytes() {
+    if !is_file(file) {
+        let identifier = file.get(4..8).unwrap_or_default();
         return Err(TfliteError::NotTflite { found: identifier.escape_ascii().to_string() });
     }
     let reader = Reader::new(file);
