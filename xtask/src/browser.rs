@@ -1,19 +1,17 @@
 //! `cargo xtask browser`: the report page in headless Chromium, at the width of a phone and of a desktop.
 //!
-//! A page of ours holds the report in frames of both widths and writes what it measures into its own document, which Chromium prints.
+//! A page of ours holds the report in frames of several widths and sends what it measures.
 
 use crate::apt;
 use crate::process::{self, cargo};
 use anyhow::{Context, Result, bail, ensure};
+use ocelli_browser::Visit;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 const MODEL: &str = "models/mnist-cnn";
 const DATA: &str = "data/mnist-10k";
 /// Debian's package.
 const PACKAGE: &str = "chromium";
-/// Names under which the program is installed.
-const PROGRAMS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 /// Widths of the window in CSS pixels: a phone's, a tablet's, a desktop's.
 const WIDTHS: [u32; 3] = [390, 768, 1280];
 /// Parts that the page must have.
@@ -32,7 +30,7 @@ pub struct Args {
 
 /// Installs Chromium where apt can.
 pub fn ensure_installed() -> Result<()> {
-    if chromium().is_none() && apt::is_available() {
+    if ocelli_browser::chromium()?.is_none() && apt::is_available() {
         println!("setup: installs {PACKAGE} for the test of the report page");
         apt::update()?;
         apt::install(&[PACKAGE.to_owned()])?;
@@ -42,11 +40,7 @@ pub fn ensure_installed() -> Result<()> {
 
 /// Makes the report of the shipped model and looks at it in a browser.
 pub fn run(args: &Args) -> Result<()> {
-    let Some(chromium) = chromium() else {
-        println!("browser: NOT RUN: there is no Chromium here; on Debian: apt-get install {PACKAGE}");
-        bail!("the report page was not tested: Chromium is missing");
-    };
-    let temporary = tempfile::Builder::new().prefix("ocelli-browser-").tempdir()?;
+    let temporary = tempfile::Builder::new().prefix("ocelli-report-").tempdir()?;
     let folder = args.keep.as_deref().unwrap_or(temporary.path());
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let folder = folder.canonicalize()?;
@@ -55,33 +49,29 @@ pub fn run(args: &Args) -> Result<()> {
     report.args(["run", "--release", "--quiet", "--package", "ocelli-host", "--", "report", MODEL, DATA, "--out"]);
     process::run(report.arg(&page))?;
     let html = std::fs::read_to_string(&page).with_context(|| page.display().to_string())?;
-    let probe = folder.join("probe.html");
-    std::fs::write(&probe, probe_page(&html))?;
-    let dump = Browser { chromium, profile: temporary.path().join("profile") }.dump(&probe)?;
-    let found = measured(&dump)?;
+    let Some(visit) = ocelli_browser::visit(&[("/", &probe_page(&html))])? else {
+        println!("browser: NOT RUN: there is no Chromium here; on Debian: apt-get install {PACKAGE}");
+        bail!("the report page was not tested: Chromium is missing");
+    };
+    let found = measured(&visit)?;
     println!("{found}");
     judge(&found)?;
     if args.keep.is_some() {
-        let browser = Browser { chromium, profile: temporary.path().join("profile") };
         for (name, width, dark) in
             [("phone", 500, false), ("phone-dark", 500, true), ("desktop", 1280, false), ("desktop-dark", 1280, true)]
         {
-            browser.picture(&page, &folder.join(format!("{name}.png")), width, dark)?;
+            picture(&page, &folder.join(format!("{name}.png")), width, dark)?;
         }
     }
     println!("browser: the report page fits windows of {WIDTHS:?} pixels");
     Ok(())
 }
 
-fn chromium() -> Option<&'static str> {
-    PROGRAMS.into_iter().find(|program| process::is_installed(program))
-}
-
-/// A page with the report in a frame of each width. It waits until all are loaded, then writes what it sees as JSON.
+/// A page with the report in a frame of each width. It waits until all are loaded, then sends what it sees as JSON.
 fn probe_page(report: &str) -> String {
     let report = serde_json::Value::from(report).to_string().replace('<', "\\u003c");
     format!(
-        r#"<!doctype html><meta charset="utf-8"><title>probe</title><body><pre id="found"></pre><script>
+        r#"<!doctype html><meta charset="utf-8"><title>probe</title><body><script>
 const report = {report}, widths = {WIDTHS:?};
 const errors = [];
 window.addEventListener("error", e => errors.push(String(e.message)));
@@ -113,77 +103,27 @@ Promise.all(frames).then(async frames => {{
       font: Math.min(...[...page.querySelectorAll("td, p, th")].map(e => parseFloat(page.defaultView.getComputedStyle(e).fontSize))),
     }});
   }}
-  document.getElementById("found").textContent = JSON.stringify({{ errors, found }});
-}});
+  return found;
+}}).catch(error => {{ errors.push(String(error)); return []; }})
+  .then(found => fetch("/found", {{ method: "POST", body: JSON.stringify({{ errors, found }}) }}));
 </script>"#
     )
 }
 
-/// Chromium without a window.
-struct Browser {
-    chromium: &'static str,
-    profile: PathBuf,
+/// A picture of a page, light or dark.
+fn picture(page: &Path, path: &Path, width: u32, dark: bool) -> Result<()> {
+    let (mut command, _profile) = ocelli_browser::chromium()?.context("Chromium is missing")?;
+    command.arg(format!("--window-size={width},4600")).arg(format!("--screenshot={}", path.display()));
+    command.arg(format!("--blink-settings=preferredColorScheme={}", if dark { 0 } else { 1 }));
+    let output = command.arg(format!("file://{}", page.display())).output().context("cannot start Chromium")?;
+    ensure!(path.is_file(), "Chromium made no picture: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
 }
 
-/// What Chromium printed.
-struct Dump {
-    document: String,
-    /// Lines of the page's console.
-    console: Vec<String>,
-}
-
-impl Browser {
-    fn command(&self) -> Command {
-        let mut command = Command::new(self.chromium);
-        command.args([
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--no-first-run",
-            "--hide-scrollbars",
-        ]);
-        command.arg(format!("--user-data-dir={}", self.profile.display()));
-        // a page that needs the network must fail here
-        command.args(["--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr", "--v=0"]);
-        command.stdin(Stdio::null());
-        command
-    }
-
-    /// The document of a page after its scripts have run, and what they logged.
-    fn dump(&self, page: &Path) -> Result<Dump> {
-        let mut command = self.command();
-        command.args(["--virtual-time-budget=20000", "--window-size=1400,1000", "--dump-dom"]);
-        let output = command.arg(address(page)).output().context("cannot start Chromium")?;
-        ensure!(output.status.success(), "Chromium failed: {}", String::from_utf8_lossy(&output.stderr));
-        let log = String::from_utf8_lossy(&output.stderr);
-        Ok(Dump {
-            document: String::from_utf8_lossy(&output.stdout).into_owned(),
-            console: log.lines().filter(|line| line.contains(":CONSOLE")).map(str::to_owned).collect(),
-        })
-    }
-
-    /// A picture of a page, light or dark.
-    fn picture(&self, page: &Path, path: &Path, width: u32, dark: bool) -> Result<()> {
-        let mut command = self.command();
-        command.arg(format!("--window-size={width},4600")).arg(format!("--screenshot={}", path.display()));
-        command.arg(format!("--blink-settings=preferredColorScheme={}", if dark { 0 } else { 1 }));
-        let output = command.arg(address(page)).output().context("cannot start Chromium")?;
-        ensure!(path.is_file(), "Chromium made no picture: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(())
-    }
-}
-
-fn address(page: &Path) -> String {
-    format!("file://{}", page.display())
-}
-
-/// What the probe wrote into its document.
-fn measured(dump: &Dump) -> Result<serde_json::Value> {
-    ensure!(dump.console.is_empty(), "the page's console is not empty:\n{}", dump.console.join("\n"));
-    let text = dump.document.split("<pre id=\"found\">").nth(1).and_then(|rest| rest.split("</pre>").next());
-    let text = text.filter(|text| !text.is_empty()).context("the probe page wrote nothing: its script did not end")?;
-    serde_json::from_str(text).with_context(|| format!("the probe page wrote: {text}"))
+/// What the probe sent.
+fn measured(visit: &Visit) -> Result<serde_json::Value> {
+    ensure!(visit.console.is_empty(), "the page's console is not empty:\n{}", visit.console.join("\n"));
+    serde_json::from_str(&visit.found).with_context(|| format!("the probe page sent: {}", visit.found))
 }
 
 /// Refuses a page that does not fit, or lacks something.
@@ -250,15 +190,14 @@ mod tests {
     }
 
     #[test]
-    fn an_error_on_the_console_and_a_script_that_does_not_end_are_failures() {
-        let document = |text: &str| format!("<pre id=\"found\">{text}</pre>");
-        let dump = |text: &str, console: &[&str]| Dump {
-            document: document(text),
+    fn a_line_on_the_console_is_a_failure() {
+        let visit = |found: &str, console: &[&str]| Visit {
+            found: found.to_owned(),
             console: console.iter().map(|line| (*line).to_owned()).collect(),
         };
-        assert!(measured(&dump("{}", &[])).is_ok());
-        assert!(measured(&dump("", &[])).is_err());
-        assert!(measured(&dump("{}", &["[1:INFO:CONSOLE(1)] \"Refused to load\""])).is_err());
+        assert!(measured(&visit("{}", &[])).is_ok());
+        assert!(measured(&visit("", &[])).is_err());
+        assert!(measured(&visit("{}", &["[1:INFO:CONSOLE(1)] \"Refused to load\""])).is_err());
     }
 
     #[test]

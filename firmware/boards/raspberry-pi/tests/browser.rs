@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+use ocelli_browser::Browser;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,8 +15,6 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 const TOKEN: &str = "a-token-for-the-test";
-/// Names under which Chromium is installed.
-const PROGRAMS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 
 /// Opens the page at one width after another (a browser has six connections to a host, and the page keeps two).
 const PROBE: &str = r#"<!doctype html><meta charset="utf-8"><title>probe</title><body><script>
@@ -146,27 +145,13 @@ fn answer(mut stream: TcpStream, upstream: SocketAddr, found: &Sender<String>) -
     std::io::copy(&mut program, &mut stream).map(drop)
 }
 
-fn browser(address: &str, profile: &Path) -> Option<Running> {
-    for program in PROGRAMS {
-        let mut command = Command::new(program);
-        command.args([
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--no-first-run",
-            "--hide-scrollbars",
-        ]);
-        // a page that needs the network must fail here
-        command.args(["--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1", "--window-size=1400,1000"]);
-        command.arg(format!("--user-data-dir={}", profile.display())).arg(address);
-        if let Ok(child) = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn() {
-            return Some(Running(child));
-        }
+fn browser(address: &str) -> Option<Browser> {
+    let browser = Browser::open(address).unwrap();
+    if browser.is_none() {
+        assert!(std::env::var_os("OCELLI_REQUIRE_BROWSER").is_none(), "there is no Chromium: apt-get install chromium");
+        eprintln!("the page in a browser: NOT RUN: there is no Chromium; on Debian: apt-get install chromium");
     }
-    assert!(std::env::var_os("OCELLI_REQUIRE_BROWSER").is_none(), "there is no Chromium: apt-get install chromium");
-    eprintln!("the page in a browser: NOT RUN: there is no Chromium; on Debian: apt-get install chromium");
-    None
+    browser
 }
 
 #[test]
@@ -183,7 +168,7 @@ fn the_page_shows_the_run_and_keeps_a_frame() {
             std::thread::spawn(move || answer(stream, upstream, &sender));
         }
     });
-    let Some(_browser) = browser(&address, &folder.path().join("profile")) else { return };
+    let Some(_browser) = browser(&address) else { return };
     let report = receiver.recv_timeout(Duration::from_secs(300)).expect("the browser sends what it found");
     let report: Value = serde_json::from_str(&report).unwrap();
     assert!(report["error"].is_null(), "{report}");
