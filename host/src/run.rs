@@ -26,6 +26,8 @@ pub mod names {
     pub const RANGES: &str = "ranges.toml";
     /// What was done to the weights before they were quantized.
     pub const ADJUSTMENTS: &str = "adjustments.toml";
+    /// Weights that were trained on in int8 after that.
+    pub const TUNED: &str = "tuned.safetensors";
     /// The float network for others.
     pub const ONNX: &str = "model.onnx";
     /// The quantized network for others; what tract judges the model file by.
@@ -66,13 +68,14 @@ pub mod names {
     pub const PAGE: &str = "report.html";
 
     /// All files.
-    pub(super) const ALL: [&str; 18] = [
+    pub(super) const ALL: [&str; 19] = [
         NETWORK,
         CONFIG,
         LABELS,
         WEIGHTS,
         RANGES,
         ADJUSTMENTS,
+        TUNED,
         ONNX,
         QDQ,
         MODEL,
@@ -189,7 +192,8 @@ impl RunFolder {
         if is_same {
             return Ok(());
         }
-        let stale = [names::MODEL, names::QDQ, names::RANGES, names::ADJUSTMENTS].map(|name| self.file(name));
+        let stale =
+            [names::MODEL, names::QDQ, names::RANGES, names::ADJUSTMENTS, names::TUNED].map(|name| self.file(name));
         for stale in stale.iter().filter(|path| path.exists()) {
             std::fs::remove_file(stale).with_context(|| format!("cannot remove the outdated {}", stale.display()))?;
         }
@@ -334,7 +338,7 @@ impl Bundle {
             names::NETWORK,
             network.input.shape
         );
-        let adjustments = Adjustments::read(&folder.join(names::ADJUSTMENTS), &network, &weights)?;
+        let adjustments = Adjustments::read(&folder, &network, &weights)?;
         Ok(Self { path, model: bytes, network, weights, onnx, qdq, adjustments })
     }
 }

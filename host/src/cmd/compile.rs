@@ -2,7 +2,7 @@
 
 use super::Verdict;
 use super::qat::in_words;
-use super::ui::{TrainingSets, load_any, load_training, percent, spinner, table, thousands, write_page};
+use super::ui::{TrainingSets, bar, load_any, load_training, percent, spinner, table, thousands, write_page};
 use anyhow::ensure;
 use ocelli::model::records::{packed_nibbles, padded};
 use ocelli_firmware_tools::boards::find;
@@ -14,12 +14,12 @@ use ocelli_host::config::HOST;
 use ocelli_host::data::{DataSource, Dataset, ImageSet, ImageSource};
 use ocelli_host::network::{Network, Weights};
 use ocelli_host::quantize::{
-    Adjustments, BiasCorrection, Calibration, Calibrator, Equalization, Int4, LARGE_WEIGHTS, Observation,
-    QuantizationConfig, QuantizedNetwork, quantize, quantize_int4,
+    Adjustments, BiasCorrection, Calibration, Calibrator, Equalization, Int4, LARGE_WEIGHTS, Observation, Prepared,
+    QuantizationConfig, QuantizedNetwork, Recipe, quantize, quantize_int4,
 };
 use ocelli_host::report::quantization::{QuantizationError, quantization_error};
 use ocelli_host::run::{Bundle, RunFolder, Trained, names};
-use ocelli_host::train::{device, evaluate, int8_score};
+use ocelli_host::train::{DistillStep, Distillation, device, evaluate, int8_score};
 use std::path::PathBuf;
 
 /// Quantize and compile a trained network to model.ocelli
@@ -61,9 +61,13 @@ pub struct Args {
     /// network auto]. Kept in config.toml.
     #[arg(long, value_parser = |text: &str| one_of(text, &BiasCorrection::ALL))]
     bias_correction: Option<BiasCorrection>,
+    /// Then train the int8 network towards its float self so many times over the calibration images, whose classes do not matter: it takes
+    /// back most of what quantization lost, in minutes [default: 0]. Kept in config.toml.
+    #[arg(long, value_name = "EPOCHS", conflicts_with = "int4")]
+    distill: Option<usize>,
     /// Instead: quantize in every way (calibrator, equalization, bias correction) and print how near each comes to the float network on so
     /// many validation images; nothing is written.
-    #[arg(long, value_name = "IMAGES", conflicts_with_all = ["calibrator", "equalize", "bias_correction", "int4"])]
+    #[arg(long, value_name = "IMAGES", conflicts_with_all = ["calibrator", "equalize", "bias_correction", "int4", "distill"])]
     compare: Option<usize>,
     /// Weights of four bits for this dense layer, or for all large ones (more than 65,536 weights): half their flash. Prints what it
     /// costs. May be given several times. Kept in config.toml; none takes it back.
@@ -90,6 +94,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     }
     config.quantization.equalize = args.equalize.unwrap_or(config.quantization.equalize);
     config.quantization.bias_correction = args.bias_correction.unwrap_or(config.quantization.bias_correction);
+    config.quantization.distill_epochs = args.distill.unwrap_or(config.quantization.distill_epochs);
     match args.int4.as_slice() {
         [] => {}
         [none] if none == "none" => config.quantization.int4 = Int4::default(),
@@ -120,6 +125,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         return compare_all(&trained, training, &validation.take(images, config.quantization.seed)?, args.json);
     }
     let asked = args.calibrator.is_some() || args.equalize.is_some() || args.bias_correction.is_some();
+    let asked = asked || config.quantization.distill_epochs > 0;
     let ranges = trained.ranges.as_ref().filter(|_| !asked);
     let made = match ranges {
         Some(ranges) => Made {
@@ -289,7 +295,8 @@ pub fn quantize_with(
     let spinner = spinner("calibrating");
     let images = training.take(config.calibration_images, config.seed)?;
     let judged = training.take(JUDGED, config.seed.wrapping_add(1))?;
-    let needs_judge = leaves_open(network, config)? || !config.int4.is_empty();
+    let distillation = config.distillation();
+    let needs_judge = leaves_open(network, config)? || !config.int4.is_empty() || distillation.is_some();
     let judge = if needs_judge { Some(Judge::new(network, weights, &judged)?) } else { None };
     let chosen = quantize_best(network, weights, &images, config, judge.as_ref());
     spinner.finish_and_clear();
@@ -297,11 +304,52 @@ pub fn quantize_with(
     for trial in &trials {
         print_trial(trial, trial.recipe == recipe);
     }
+    if let (Some(settings), Some(judge)) = (distillation, &judge) {
+        let before = judge.judge(&int8)?;
+        let (quantized, tuned) = distilled(network, weights, &images, recipe, &settings)?;
+        let after = judge.judge(&quantized)?;
+        let better = after.divergence < before.divergence;
+        for (what, Judgement { divergence, agreement, .. }, taken) in
+            [("as it was", before, !better), ("distilled", after, better)]
+        {
+            let mark = if taken { " (taken)" } else { "" };
+            eprintln!("{what}: divergence {divergence:.5} nats, same class {}{mark}", percent(agreement));
+        }
+        if better {
+            return Ok(Made { quantized, adjustments: tuned });
+        }
+        eprintln!(
+            "warning: the epochs in int8 made it no better: lower distill_rate ({}) in config.toml",
+            settings.rate
+        );
+    }
     let Some(int4) = int4 else { return Ok(Made { quantized: int8, adjustments }) };
     if let Some(judge) = judge {
         print_int4(&int4, &config.int4, judge.images(), &[judge.judge(&int8)?, judge.judge(&int4)?]);
     }
     Ok(Made { quantized: int4, adjustments })
+}
+
+/// Trains the int8 network towards its float self, with a bar.
+fn distilled(
+    network: &Network,
+    weights: &Weights,
+    images: &Dataset,
+    recipe: Recipe,
+    settings: &Distillation,
+) -> anyhow::Result<(QuantizedNetwork, Adjustments)> {
+    let device = device("flex")?;
+    let Recipe { calibrator, equalize, bias_correction } = recipe;
+    let bar = bar("distilling", 0);
+    let mut epoch = |step: DistillStep| {
+        bar.set_length(step.of as u64);
+        bar.set_position(step.steps as u64);
+        bar.set_message(format!("distilling: divergence {:.5} nats", step.divergence));
+    };
+    let prepared = Prepared::new(network, weights, equalize, images, &device)?;
+    let made = prepared.distill(calibrator, bias_correction, settings, &mut epoch);
+    bar.finish_and_clear();
+    made
 }
 
 /// Says what became of a way to quantize.
@@ -486,7 +534,7 @@ pub fn fitting(quantized: &QuantizedNetwork, chip: &Chip) -> anyhow::Result<(Vec
 /// Writes the compiled model, unless the chip cannot hold it.
 pub fn write_checked(folder: &RunFolder, made: &Made, chip: &Chip) -> anyhow::Result<Planned> {
     let (file, plan) = fitting(&made.quantized, chip)?;
-    made.adjustments.write(&folder.file(names::ADJUSTMENTS))?;
+    made.adjustments.write(folder.path())?;
     folder.write_compiled(&made.quantized, &file)?;
     Ok(plan)
 }

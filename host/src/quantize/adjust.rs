@@ -1,76 +1,106 @@
-//! `adjustments.toml`: what was done to a network's float weights before they were quantized, so that every int8 weight can be traced to
-//! its float one.
+//! `adjustments.toml` and `tuned.safetensors`: what was done to a network's float weights before they were quantized, so that every int8
+//! weight can be traced to a float one.
 
 use super::bias::{Corrections, corrected};
+use super::double::{Doubles, doubled};
 use super::equalize::{Factors, equalized, plain};
 use crate::files::write_atomically;
 use crate::network::{Network, Weights, in_words};
+use crate::run::names;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// Factors between layers and corrections of biases.
+/// Factors between layers, doubled channels, corrections of biases, weights that were trained on.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Adjustments {
     /// What each channel of a layer's output is divided by.
     #[serde(skip_serializing_if = "Factors::is_empty")]
     pub factors: Factors,
+    /// Dead channels that carry copies of live ones, after that.
+    #[serde(skip_serializing_if = "Doubles::is_empty")]
+    pub doubles: Doubles,
     /// What is added to each bias, after that.
     #[serde(skip_serializing_if = "Corrections::is_empty")]
     pub biases: Corrections,
+    /// Weights that take the place of all: trained in int8 towards the float network, which they started from.
+    #[serde(skip)]
+    pub tuned: Option<Weights>,
 }
 
 impl Adjustments {
     /// Whether nothing is changed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.factors.is_empty() && self.biases.is_empty()
+        self.says_nothing() && self.tuned.is_none()
     }
 
-    /// The network without batch norms, and its weights with the factors: the same function in float.
+    /// Whether there is nothing for `adjustments.toml`.
+    fn says_nothing(&self) -> bool {
+        self.factors.is_empty() && self.doubles.is_empty() && self.biases.is_empty()
+    }
+
+    /// The network without batch norms, and its weights with the factors and the doubled channels: the same function in float.
     ///
     /// # Errors
-    /// When the factors are not those of this network.
+    /// When factors or doubles are not those of this network.
     pub fn equalized(&self, network: &Network, weights: &Weights) -> anyhow::Result<(Network, Weights)> {
-        Ok((plain(network)?, equalized(network, weights, &self.factors)?))
+        let plain = plain(network)?;
+        let weights = doubled(&plain, &equalized(network, weights, &self.factors)?, &self.doubles)?;
+        Ok((plain, weights))
     }
 
-    /// The weights that are quantized, batch norms folded: with the factors, and the biases corrected.
+    /// The weights that are quantized, batch norms folded: with the factors, channels doubled, and the biases corrected; or those that were trained on.
     ///
     /// # Errors
     /// When the adjustments are not those of this network.
     pub fn apply(&self, network: &Network, weights: &Weights) -> anyhow::Result<Weights> {
-        corrected(&equalized(network, weights, &self.factors)?, &self.biases)
+        let adjusted = corrected(&self.equalized(network, weights)?.1, &self.biases)?;
+        Ok(self.tuned.clone().unwrap_or(adjusted))
     }
 
-    /// Reads `adjustments.toml`; nothing is adjusted where there is none.
+    /// Reads `adjustments.toml` and `tuned.safetensors` of a folder; nothing is adjusted where there are none.
     ///
     /// # Errors
-    /// When the file cannot be read, has an unknown key, or does not fit the network.
-    pub fn read(path: &Path, network: &Network, weights: &Weights) -> anyhow::Result<Self> {
-        if !path.exists() {
-            return Ok(Self::default());
+    /// When a file cannot be read, has an unknown key, or does not fit the network.
+    pub fn read(folder: &Path, network: &Network, weights: &Weights) -> anyhow::Result<Self> {
+        let (path, tuned) = (folder.join(names::ADJUSTMENTS), folder.join(names::TUNED));
+        let mut read = Self::default();
+        if path.exists() {
+            let shown = path.display();
+            let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {shown}"))?;
+            read = toml::from_str(&text).map_err(|e| anyhow::anyhow!("{shown}: {}", in_words(&e)))?;
+            read.apply(network, weights)
+                .with_context(|| format!("{shown} is not of this network: compile it again"))?;
         }
-        let shown = path.display();
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
-        let read: Self = toml::from_str(&text).map_err(|e| anyhow::anyhow!("{shown}: {}", in_words(&e)))?;
-        read.apply(network, weights).with_context(|| format!("{shown} is not of this network: compile it again"))?;
+        if tuned.exists() {
+            let other = || format!("{} is not of this network: compile it again", tuned.display());
+            read.tuned = Some(Weights::read(&tuned, &plain(network)?).with_context(other)?);
+        }
         Ok(read)
     }
 
-    /// Writes `adjustments.toml`, through a temporary file; one that is there goes when nothing is adjusted.
+    /// Writes both files into a folder, each through a temporary one; one that is there goes when it has nothing to say.
     ///
     /// # Errors
-    /// When the file cannot be written or removed.
-    pub fn write(&self, path: &Path) -> anyhow::Result<()> {
-        if !self.is_empty() {
-            return write_atomically(path, toml::to_string(self)?.as_bytes());
+    /// When a file cannot be written or removed.
+    pub fn write(&self, folder: &Path) -> anyhow::Result<()> {
+        let (path, tuned) = (folder.join(names::ADJUSTMENTS), folder.join(names::TUNED));
+        let remove = |path: &Path| match path.exists() {
+            true => {
+                std::fs::remove_file(path).with_context(|| format!("cannot remove the outdated {}", path.display()))
+            }
+            false => Ok(()),
+        };
+        match &self.tuned {
+            Some(weights) => weights.write(&tuned)?,
+            None => remove(&tuned)?,
         }
-        if path.exists() {
-            std::fs::remove_file(path).with_context(|| format!("cannot remove the outdated {}", path.display()))?;
+        match self.says_nothing() {
+            true => remove(&path),
+            false => write_atomically(&path, toml::to_string(self)?.as_bytes()),
         }
-        Ok(())
     }
 }
 
@@ -93,8 +123,8 @@ mod tests {
         let mut adjustments = Adjustments::default();
         adjustments.factors.insert(first.name.clone(), vec![1.0 / 3.0; first.output.c as usize]);
         adjustments.biases.insert(first.name.clone(), vec![-0.1_f32.sqrt(); first.output.c as usize]);
-        adjustments.write(&path).unwrap();
-        assert_eq!(Adjustments::read(&path, &network, &weights).unwrap(), adjustments);
+        adjustments.write(folder.path()).unwrap();
+        assert_eq!(Adjustments::read(folder.path(), &network, &weights).unwrap(), adjustments);
         let text = std::fs::read_to_string(&path).unwrap();
         for (from, to, expected) in [
             ("[0.333", "[-0.333", "above 0"),
@@ -106,11 +136,24 @@ mod tests {
             let broken = text.replacen(from, to, 1);
             assert_ne!(broken, text, "{from}: {text}");
             std::fs::write(&path, broken).unwrap();
-            let error = format!("{:#}", Adjustments::read(&path, &network, &weights).unwrap_err());
+            let error = format!("{:#}", Adjustments::read(folder.path(), &network, &weights).unwrap_err());
             assert!(error.contains(expected) && error.contains("adjustments.toml"), "{error}");
         }
-        Adjustments::default().write(&path).unwrap();
+        let mut tuned = weights.folded(&network).unwrap();
+        let mut layer = tuned.layer(&first.name).unwrap().clone();
+        layer.kernel[0] += 0.125;
+        tuned.insert(&first.name, layer);
+        let with_tuned = Adjustments { tuned: Some(tuned.clone()), ..Adjustments::default() };
+        with_tuned.write(folder.path()).unwrap();
+        assert!(!path.exists(), "what has nothing to say goes");
+        assert_eq!(Adjustments::read(folder.path(), &network, &weights).unwrap(), with_tuned);
+        assert_eq!(with_tuned.apply(&network, &weights).unwrap(), tuned);
+        let other = Network::open("cifar-cnn").unwrap();
+        let others = Weights::initial(&other, &mut ChaCha8Rng::seed_from_u64(1)).unwrap();
+        let error = format!("{:#}", Adjustments::read(folder.path(), &other, &others).unwrap_err());
+        assert!(error.contains("tuned.safetensors") && error.contains("compile it again"), "{error}");
+        Adjustments::default().write(folder.path()).unwrap();
         assert!(!path.exists());
-        assert!(Adjustments::read(&path, &network, &weights).unwrap().is_empty());
+        assert!(Adjustments::read(folder.path(), &network, &weights).unwrap().is_empty());
     }
 }

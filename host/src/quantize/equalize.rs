@@ -344,4 +344,4 @@ fn scaled(
 
 #[cfg(test)]
 #[path = "equalize_tests.rs"]
-mod tests;
+pub(super) mod tests;

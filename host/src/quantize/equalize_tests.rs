@@ -65,13 +65,13 @@ activation = "softmax"
 
 const SEED: u64 = 7;
 
-fn network(activation: &str) -> Network {
+pub(in crate::quantize) fn network(activation: &str) -> Network {
     Network::from_toml(&NET.replace("ACTIVATION", activation), "net.toml").unwrap()
 }
 
 /// Weights whose channels are of very unlike sizes: each output channel is up to a hundred times the next one's, and what reads it makes
 /// up for that, as trained depthwise networks have it.
-fn unlike_weights(network: &Network, rng: &mut ChaCha8Rng) -> Weights {
+pub(in crate::quantize) fn unlike_weights(network: &Network, rng: &mut ChaCha8Rng) -> Weights {
     let mut weights = Weights::initial(network, rng).unwrap();
     let channels: Vec<f32> = (0..8).map(|c| 10.0_f32.powf(c as f32 / 3.5 - 1.5)).collect();
     let mut first = weights.layer("first").unwrap().clone();
@@ -95,7 +95,7 @@ fn unlike_weights(network: &Network, rng: &mut ChaCha8Rng) -> Weights {
     weights
 }
 
-fn images(network: &Network, count: usize, rng: &mut ChaCha8Rng) -> Dataset {
+pub(in crate::quantize) fn images(network: &Network, count: usize, rng: &mut ChaCha8Rng) -> Dataset {
     let size = network.input.shape.elements().unwrap() as usize;
     Dataset {
         labels: ["a", "b", "c"].map(str::to_owned).to_vec(),
@@ -108,7 +108,7 @@ fn images(network: &Network, count: usize, rng: &mut ChaCha8Rng) -> Dataset {
 }
 
 /// The logits in tract, image after image.
-fn in_tract(network: &Network, weights: &Weights, images: &Dataset) -> Vec<f32> {
+pub(in crate::quantize) fn in_tract(network: &Network, weights: &Weights, images: &Dataset) -> Vec<f32> {
     let model = onnx::export(network, weights, &images.labels).unwrap();
     let tract = TractModel::new(&model, INPUT, "end").unwrap();
     let normalized = |i: usize| -> Vec<f32> {

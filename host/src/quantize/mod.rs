@@ -3,6 +3,7 @@
 mod adjust;
 mod bias;
 mod calibrate;
+mod double;
 mod equalize;
 mod histogram;
 mod int4;
@@ -13,6 +14,7 @@ mod ranges;
 pub use adjust::Adjustments;
 pub use bias::{Corrections, corrected, corrections};
 pub use calibrate::{Calibration, Calibrator, Observation, Range};
+pub use double::{Double, Doubles, double_values, doubled, doubled_outputs, doubles};
 pub use equalize::{Equalize, Factors, Peaks, equalized, factors, peaks, plain, scaled_outputs};
 pub use int4::{Int4, LARGE_WEIGHTS};
 pub use network::{INT4_MAX, QuantParams, QuantizedLayer, QuantizedNetwork, QuantizedWeights, pixel_lut};
@@ -20,6 +22,7 @@ pub use prepare::{BiasCorrection, Equalization, Prepared, Recipe};
 pub use ranges::{Accuracies, TrainedRanges};
 
 use crate::network::{Network, NetworkError, Node, Weights, channel_of};
+use crate::train::Distillation;
 use anyhow::ensure;
 use ocelli::image::InputSpec;
 use ocelli::ir::{Op, Unary};
@@ -67,6 +70,12 @@ pub struct QuantizationConfig {
     /// Dense layers whose weights get four bits.
     #[serde(skip_serializing_if = "Int4::is_empty")]
     pub int4: Int4,
+    /// Passes over the calibration images in which the int8 network is trained towards its float self.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub distill_epochs: usize,
+    /// Their learning rate: how far a step moves a weight, in steps of int8; it falls along half a cosine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distill_rate: Option<f64>,
     /// Seed of their choice.
     pub seed: u64,
     /// `"ptq"`, or `"qat"` for quantization-aware training.
@@ -91,8 +100,30 @@ impl QuantizationConfig {
         if let Some(rate) = self.qat_learning_rate {
             ensure!(rate.is_finite() && rate > 0.0, "[quantization] qat_learning_rate = {rate} must be above 0");
         }
+        if let Some(rate) = self.distill_rate {
+            ensure!(rate.is_finite() && rate > 0.0, "[quantization] distill_rate = {rate} must be above 0");
+        }
+        ensure!(
+            self.distill_epochs == 0 || self.int4.is_empty(),
+            "[quantization] distill_epochs trains weights of eight bits, int4 asks for four: take one of them out"
+        );
         Ok(())
     }
+
+    /// The training towards the float network, where one is wanted.
+    #[must_use]
+    pub fn distillation(&self) -> Option<Distillation> {
+        let Self { distill_epochs: epochs, distill_rate, seed, .. } = *self;
+        (epochs > 0).then(|| Distillation { epochs, rate: distill_rate.unwrap_or(DISTILL_RATE), seed })
+    }
+}
+
+/// Learning rate of a distillation where none is given.
+const DISTILL_RATE: f64 = 0.005;
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl Default for QuantizationConfig {
@@ -103,6 +134,8 @@ impl Default for QuantizationConfig {
             equalize: Equalization::Off,
             bias_correction: BiasCorrection::Off,
             int4: Int4::default(),
+            distill_epochs: 0,
+            distill_rate: None,
             seed: 1,
             quantize: Method::Ptq,
             qat_epochs: 2,

@@ -1,10 +1,12 @@
 //! The ways to quantize a network after its training: which channels are equalized, how intervals are made, whether biases are corrected.
 
 use super::bias::{Corrections, corrected, corrections};
-use super::equalize::{Equalize, Factors, equalized, factors, peaks, plain};
-use super::{Adjustments, Calibrator, Int4, Observation, QuantizedNetwork, quantize_int4};
+use super::double::{Doubles, doubled};
+use super::equalize::{Equalize, Factors, Peaks, equalized, factors, peaks, plain};
+use super::{Adjustments, Calibrator, Int4, Observation, QuantizedNetwork, quantize, quantize_int4};
 use crate::data::Dataset;
 use crate::network::{Network, Weights};
+use crate::train::{DistillStep, Distillation, distill};
 use burn::tensor::Device;
 use ocelli::ir::Op;
 use serde::{Deserialize, Serialize};
@@ -116,6 +118,7 @@ pub struct Prepared<'a> {
     network: Network,
     weights: Weights,
     factors: Factors,
+    doubles: Doubles,
     observation: Observation,
     images: &'a Dataset,
     device: &'a Device,
@@ -133,13 +136,16 @@ impl<'a> Prepared<'a> {
         images: &'a Dataset,
         device: &'a Device,
     ) -> anyhow::Result<Self> {
-        let factors = match equalize {
-            Equalize::Off => Factors::new(),
-            by => factors(network, weights, &peaks(network, weights, images, device)?, by)?,
-        };
-        let (network, weights) = (plain(network)?, equalized(network, weights, &factors)?);
+        let peaks = if equalize == Equalize::Off { Peaks::new() } else { peaks(network, weights, images, device)? };
+        let factors = factors(network, weights, &peaks, equalize)?;
+        let (network, mut weights) = (plain(network)?, equalized(network, weights, &factors)?);
+        let mut doubles = Doubles::new();
+        if equalize == Equalize::Activations {
+            doubles = super::doubles(&network, &weights, &peaks, images, device)?;
+            weights = doubled(&network, &weights, &doubles)?;
+        }
         let observation = Observation::collect(&network, &weights, images, device)?;
-        Ok(Self { network, weights, factors, observation, images, device })
+        Ok(Self { network, weights, factors, doubles, observation, images, device })
     }
 
     /// Quantizes it, with weights of four bits for some dense layers; what was done to the weights before.
@@ -160,6 +166,33 @@ impl<'a> Prepared<'a> {
             Corrections::new()
         };
         let quantized = quantize_int4(network, &corrected(weights, &biases)?, &calibration, &images.labels, int4)?;
-        Ok((quantized, Adjustments { factors: self.factors.clone(), biases }))
+        Ok((
+            quantized,
+            Adjustments { factors: self.factors.clone(), doubles: self.doubles.clone(), biases, tuned: None },
+        ))
+    }
+
+    /// Quantizes it, after its weights and intervals were trained in int8 towards the float network on the images.
+    ///
+    /// # Errors
+    /// As [`quantize`] and [`distill`].
+    pub fn distill(
+        &self,
+        calibrator: Calibrator,
+        bias_correction: bool,
+        settings: &Distillation,
+        done: &mut dyn FnMut(DistillStep),
+    ) -> anyhow::Result<(QuantizedNetwork, Adjustments)> {
+        let Self { network, weights, images, device, .. } = self;
+        let calibration = self.observation.calibration(calibrator);
+        let start = if bias_correction {
+            corrected(weights, &corrections(network, weights, &calibration, &Int4::default(), images, device)?)?
+        } else {
+            weights.clone()
+        };
+        let (tuned, calibration) = distill(network, weights, &start, &calibration, images, settings, done)?;
+        let quantized = quantize(network, &tuned, &calibration, &images.labels)?;
+        let (factors, doubles) = (self.factors.clone(), self.doubles.clone());
+        Ok((quantized, Adjustments { factors, doubles, biases: Corrections::new(), tuned: Some(tuned) }))
     }
 }

@@ -6,7 +6,7 @@ use crate::check::{OBSERVED_IMAGES, observe};
 use crate::data::Dataset;
 use crate::interchange::qdq;
 use crate::network::Node;
-use crate::quantize::{QuantParams, scaled_outputs};
+use crate::quantize::{QuantParams, double_values, doubled_outputs, scaled_outputs};
 use crate::run::Bundle;
 use crate::train::{Batches, Classifier, device, input_tensor};
 use ocelli::ir::Op;
@@ -70,6 +70,7 @@ pub fn quantization_error(bundle: &Bundle, data: &Dataset, on: String) -> anyhow
     let frames = observe(bundle, &network, &data)?;
     let float = float_outputs(bundle, &data)?;
     let factors = scaled_outputs(&bundle.network, &bundle.adjustments.factors)?;
+    let doubles = doubled_outputs(&bundle.network, &bundle.adjustments.doubles)?;
     let mut layers = Vec::new();
     for (index, layer) in network.layers.iter().enumerate() {
         let int8: Vec<i8> =
@@ -81,10 +82,17 @@ pub fn quantization_error(bundle: &Bundle, data: &Dataset, on: String) -> anyhow
         } else {
             of_node(&layer.node)
         };
-        if let Some(reference) = reference.filter(|reference| reference.len() == int8.len() && !int8.is_empty()) {
+        if let Some(mut reference) = reference.filter(|reference| reference.len() == int8.len() && !int8.is_empty()) {
             // equalized channels stand for the float ones divided by a factor
-            let factors = factors.get(&layer.node.name).map_or(&[1.0][..], Vec::as_slice);
-            layers.push(layer_error(&layer.node.name, &int8, (layer.output, factors), &reference));
+            let name = &layer.node.name;
+            let factors = factors.get(name).map_or(&[1.0][..], Vec::as_slice);
+            if let Some(doubles) = doubles.get(name) {
+                let factors = || factors.iter().cycle();
+                reference.iter_mut().zip(factors()).for_each(|(value, factor)| *value /= factor);
+                double_values(&mut reference, layer.node.output.c as usize, doubles);
+                reference.iter_mut().zip(factors()).for_each(|(value, factor)| *value *= factor);
+            }
+            layers.push(layer_error(name, &int8, (layer.output, factors), &reference));
         }
     }
     Ok(QuantizationError { on, images: data.len(), layers })

@@ -42,7 +42,7 @@ pub use module::{Classifier, LayerOutput};
 pub use monitor::{EarlyStopping, Keep, Monitor};
 pub use observer::Observer;
 pub use place::{Place, Token};
-pub use qat::{Aware, AwareStart, aware_phase, int8_score, quantize_aware};
+pub use qat::{Aware, AwareStart, DistillStep, Distillation, aware_phase, distill, int8_score, quantize_aware};
 pub use schedule::{Plateau, StepDecay};
 pub use source::{Batch, Epoch, Inputs, Source};
 pub use worker::{new_token, serve};

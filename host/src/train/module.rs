@@ -272,7 +272,7 @@ impl Classifier {
     /// # Shapes
     /// `x`: `[n, c, h, w]`; result: `[n, classes]`.
     #[must_use]
-    pub(super) fn forward_from(&self, x: Tensor<4>, first: usize) -> Tensor<2> {
+    pub(crate) fn forward_from(&self, x: Tensor<4>, first: usize) -> Tensor<2> {
         let logits = self.run(x, first..self.output, None);
         let [n, c, h, w] = logits.dims();
         logits.reshape([n, c * h * w])
@@ -283,7 +283,7 @@ impl Classifier {
     /// # Shapes
     /// `x` and result: `[n, c, h, w]`.
     #[must_use]
-    pub(super) fn features(&self, x: Tensor<4>, end: usize) -> Tensor<4> {
+    pub(crate) fn features(&self, x: Tensor<4>, end: usize) -> Tensor<4> {
         self.run(x, 0..end, None)
     }
 

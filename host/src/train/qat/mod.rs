@@ -4,6 +4,7 @@
 //! runtime, so that what is trained is what the chip computes. Batch norms are folded into the weights with their running statistics,
 //! which stay as they are; gain and offset are still trained, through the fold. Dropout is gone.
 
+mod distill;
 mod exact;
 mod operator;
 mod rounding;
@@ -12,6 +13,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub use self::distill::{DistillStep, Distillation, distill};
 pub(super) use self::state::IntervalState;
 
 use self::simulate::{SharedSeen, Simulation};

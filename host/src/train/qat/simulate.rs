@@ -65,6 +65,11 @@ impl<'a> Simulation<'a> {
         Ok(Self { nodes, quantized, file, device: device.clone(), intervals, seen: Arc::default() })
     }
 
+    /// The network as it is run.
+    pub const fn quantized(&self) -> &QuantizedNetwork {
+        &self.quantized
+    }
+
     /// Pixels `[n, h, w, c]` as the table of the model file turns them into the input.
     fn input(&self, pixels: &[u8]) -> anyhow::Result<Tensor<4>> {
         let spec = self.quantized.picture.context("the input is no picture")?;

@@ -322,7 +322,7 @@ fn the_slope_of_an_interval_is_that_of_the_loss() {
 }
 
 /// A trained network whose first channel is large, the same everywhere and of no use: int8 has few steps left for the others.
-fn crowded(seed: u64) -> (Network, Weights, Dataset, Dataset) {
+pub(super) fn crowded(seed: u64) -> (Network, Weights, Dataset, Dataset) {
     let network = Network::from_toml(SMALL, "net.toml").unwrap();
     let config = TrainingConfig { epochs: 12, batch_size: 8, learning_rate: 0.01, seed, ..TrainingConfig::default() };
     let (training, validation) = (halves(120, 1), halves(150, 2));
