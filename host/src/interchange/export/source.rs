@@ -1,12 +1,12 @@
 //! What is exported: a run folder, a model file, a network of others, or one with random weights.
 
-use super::super::onnx_import;
 use super::super::qdq;
-use super::super::tflite::{self, ImportOptions, Imported};
+use super::super::tflite::{ImportOptions, Imported};
 use super::{Format, qdq_bytes, tflite_bytes};
 use crate::check::tract::read_onnx;
 use crate::compile::{Options, Target, compile};
 use crate::data::Dataset;
+use crate::imagenet::Opened;
 use crate::interchange::onnx;
 use crate::model::ModelBytes;
 use crate::network::{Network, NormWeights, Weights};
@@ -73,16 +73,12 @@ impl Source {
         }
         let file = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
         let options = ImportOptions { name: name(path), ..ImportOptions::default() };
-        let (imported, labels) = if extension == "onnx" {
-            let import = onnx_import::import(&file, path.parent(), &options).with_context(|| shown.to_string())?;
-            import.notes.iter().for_each(|note| eprintln!("note: {note}"));
-            (import.imported, import.labels)
-        } else {
-            (tflite::import(&file, &options).with_context(|| shown.to_string())?, Vec::new())
-        };
-        let origin = match imported {
+        let opened = Opened::new(&file, path, &options, None).with_context(|| shown.to_string())?;
+        let pictures = opened.pictures("take the file in with `ocelli import`, then export its folder");
+        opened.notes.iter().chain(&pictures).for_each(|note| eprintln!("note: {note}"));
+        let origin = match opened.imported {
             Imported::Quantized(network) => Origin::Quantized(network),
-            Imported::Float(parts) => Origin::Float(Box::new((parts.0, parts.1, labels))),
+            Imported::Float(parts) => Origin::Float(Box::new((parts.0, parts.1, opened.labels))),
         };
         Ok(Self { name: options.name, origin })
     }
