@@ -133,7 +133,7 @@ fn from_file(path: &Path, plan: &FinetuneConfig) -> anyhow::Result<Base> {
         resize: picture.resize.map(Resize::from),
         ..ImportOptions::default()
     };
-    let opened = if tflite::is_file(&file) {
+    let mut opened = if tflite::is_file(&file) {
         Opened::new(&file, path, &options, picture.preprocess)?
     } else {
         let model = ModelProto::decode(file.as_slice()).context("is not an ONNX file")?;
@@ -143,7 +143,11 @@ fn from_file(path: &Path, plan: &FinetuneConfig) -> anyhow::Result<Base> {
         }
         Opened::of_onnx(&model, path, &options, picture.preprocess)?
     };
-    let note = opened.pictures("--preprocess, --range, --resize");
+    if let (Imported::Float(parts), false, None) = (&mut opened.imported, opened.says_resize, picture.resize) {
+        // ImageNet's crop is a matter of its own pictures: of others all is shown
+        parts.0.input.resize = Resize::Stretch;
+    }
+    let note = opened.pictures("--preprocess tf, torch or caffe, --range BLACK,WHITE, --resize");
     let Opened { imported, mut notes, .. } = opened;
     let (network, weights) = match imported {
         Imported::Float(parts) => *parts,

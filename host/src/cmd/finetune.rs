@@ -194,7 +194,7 @@ impl Args {
         if self.preprocess.is_some() || self.range.is_some() {
             (picture.preprocess, picture.range) = (self.preprocess.map(Into::into), self.range.map(|range| range.0));
         }
-        picture.resize = self.resize.map(Into::into).or(picture.resize);
+        picture.resize = self.resize.or(picture.resize);
         plan.validate()?;
         Ok(plan)
     }

@@ -12,7 +12,7 @@ use ocelli_host::imagenet::labels::{self, fitted};
 use ocelli_host::imagenet::{Opened, Style, usual_resize};
 use ocelli_host::interchange::named::{self, NamedWeights};
 use ocelli_host::interchange::tflite::{ImportOptions, Imported};
-use ocelli_host::network::{Network, Weights};
+use ocelli_host::network::{Network, Weights, zoo};
 use ocelli_host::quantize::{BiasCorrection, Equalization, QuantizedNetwork};
 use ocelli_host::run::{RunFolder, names};
 use std::path::Path;
@@ -152,7 +152,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let opened = Opened::new(&file, &args.file, &options, args.preprocess.map(Style::from));
     let opened = opened.with_context(|| args.file.display().to_string())?;
     drop(file); // it may be large
-    let pictures = opened.pictures("--preprocess, --range, --resize");
+    let pictures = opened.pictures("--preprocess tf, torch or caffe, --range BLACK,WHITE, --resize");
     opened.notes.iter().chain(&pictures).for_each(|note| eprintln!("note: {note}"));
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from(stem));
     match opened.imported {
@@ -163,7 +163,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
 
 /// Weights alone, for a network that is built in or described by a `net.toml`.
 fn weights_of(network: &str, args: &Args, options: ImportOptions) -> anyhow::Result<Verdict> {
-    let is_file = Path::new(network).exists();
+    let is_built_in = zoo::find(network).is_some();
     let mut network = Network::open(network)?;
     if let Some([height, width]) = options.size {
         network = network.with_input(height, width)?;
@@ -173,7 +173,7 @@ fn weights_of(network: &str, args: &Args, options: ImportOptions) -> anyhow::Res
     drop(file); // it may be large
     let NamedWeights { mut network, weights, notes } = read;
     notes.iter().for_each(|note| eprintln!("note: {note}"));
-    let (classes, is_built_in) = (network.classes()?, !is_file);
+    let classes = network.classes()?;
     let input = &mut network.input;
     // a net.toml says it, a built-in network is what ImageNet's weights make it
     let stated = if is_built_in { usual_resize(input.color, classes) } else { input.resize };

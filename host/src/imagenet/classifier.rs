@@ -196,7 +196,7 @@ fn of_onnx(file: Vec<u8>, path: &Path, request: &Request) -> anyhow::Result<Clas
 
 /// A network of ours, ready to run.
 fn drafted(opened: Opened) -> anyhow::Result<Draft> {
-    let Opened { imported, labels: own, pixels, notes } = opened;
+    let Opened { imported, labels: own, pixels, notes, .. } = opened;
     let (engine, spec) = match imported {
         Imported::Float(parts) => {
             let (network, weights) = *parts;

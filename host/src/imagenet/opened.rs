@@ -21,6 +21,8 @@ pub struct Opened {
     pub labels: Vec<String>,
     /// Where its pixels are known from; `None` for a network that takes no pictures.
     pub pixels: Option<Pixels>,
+    /// Whether the file says what becomes of a picture of another shape.
+    pub says_resize: bool,
     /// What was added, left out or assumed, to tell the user.
     pub notes: Vec<String>,
 }
@@ -91,7 +93,7 @@ impl Opened {
         if let Imported::Quantized(network) = &mut imported {
             network.labels.clone_from(&found);
         }
-        Ok(Self { imported, labels: found, pixels: is_picture.then_some(pixels), notes })
+        Ok(Self { imported, labels: found, pixels: is_picture.then_some(pixels), says_resize, notes })
     }
 
     /// The input, where the network takes pictures.
@@ -142,7 +144,9 @@ fn of_onnx(model: &ModelProto, path: &Path, options: &ImportOptions) -> anyhow::
     let import = onnx_import::import_model(model, super::folder(path), options)?;
     let (mut imported, mut notes) = (import.imported, import.notes);
     // both are said later, of pictures as they are taken and of labels that do not fit
-    notes.retain(|note| note != PICTURES_UNKNOWN && !(note.starts_with("the file names ") && note.contains(" labels for ")));
+    notes.retain(|note| {
+        note != PICTURES_UNKNOWN && !(note.starts_with("the file names ") && note.contains(" labels for "))
+    });
     let says_resize = metadata(model, "resize").and_then(resize_of_name);
     let input = match &mut imported {
         Imported::Quantized(network) => network.picture.as_mut(),
@@ -160,6 +164,7 @@ fn of_onnx(model: &ModelProto, path: &Path, options: &ImportOptions) -> anyhow::
             stated(model, graph, parts.0.input.shape, channels_first, parts.0.classes()?).pixels
         }
     };
-    let own_labels = metadata(model, "labels").map(|text| text.lines().map(str::to_owned).collect()).unwrap_or_default();
+    let own_labels =
+        metadata(model, "labels").map(|text| text.lines().map(str::to_owned).collect()).unwrap_or_default();
     Ok(Read { imported, own_labels, notes, pixels, says_resize: says_resize.is_some() })
 }

@@ -1,7 +1,7 @@
 //! What an .onnx file says, or lets guess, about the pictures that it takes.
 
-use super::usual::{Kind, Pixels, usual_resize};
 use super::Style;
+use super::usual::{Kind, Pixels, usual_resize};
 use crate::network::resize_of_name;
 use ocelli::image::{ColorOrder, InputSpec};
 use ocelli::ir::Shape;

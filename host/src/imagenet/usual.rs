@@ -110,13 +110,8 @@ mod tests {
     #[test]
     fn a_note_names_the_range() {
         let shape = Shape::new(4, 6, 3);
-        let spec = InputSpec {
-            shape,
-            color: ColorOrder::Rgb,
-            resize: Resize::ImagenetCrop,
-            mean: [0.5; 3],
-            std: [0.5; 3],
-        };
+        let spec =
+            InputSpec { shape, color: ColorOrder::Rgb, resize: Resize::ImagenetCrop, mean: [0.5; 3], std: [0.5; 3] };
         let note = Pixels::SCALE.note(&spec, Crop::AsStated, "--range");
         assert_eq!(
             note,

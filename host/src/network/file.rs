@@ -148,9 +148,8 @@ impl InputTable {
             .into_iter()
             .find(|&color| color_name(color) == self.color)
             .ok_or_else(|| format!("color = \"{}\" is not one of gray, rgb, bgr", self.color))?;
-        let resize = resize_of_name(&self.resize).ok_or_else(|| {
-            format!("resize = \"{}\" is not one of stretch, center-crop, imagenet-crop", self.resize)
-        })?;
+        let resize = resize_of_name(&self.resize)
+            .ok_or_else(|| format!("resize = \"{}\" is not one of stretch, center-crop, imagenet-crop", self.resize))?;
         let triple = |key: &str, values: &[f32]| match *values {
             [v] => Ok([v; 3]),
             [a, b, c] => Ok([a, b, c]),

@@ -9,7 +9,7 @@ use crate::data::Dataset;
 use crate::imagenet::Opened;
 use crate::interchange::onnx;
 use crate::model::ModelBytes;
-use crate::network::{Network, NormWeights, Weights};
+use crate::network::{Network, NormWeights, Weights, zoo};
 use crate::quantize::{Calibration, QuantizedNetwork, quantize};
 use crate::run::{Trained, model_path, names, read_labels};
 use crate::train::device;
@@ -54,6 +54,11 @@ impl Source {
     /// When it is none of these, or cannot be read.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
+        ensure!(
+            path.exists() || zoo::find(&shown.to_string()).is_none(),
+            "{shown} is a built-in network, which has no weights: --random-weights exports it with random ones; yours are taken in by \
+             `ocelli import WEIGHTS.safetensors --network {shown}`, or by a training"
+        );
         ensure!(
             path.exists(),
             "there is no {shown}: export takes a run folder, a model.ocelli, an .onnx or a .tflite file"

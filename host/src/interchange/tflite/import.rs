@@ -3,7 +3,9 @@
 use super::convert::{Converted, Draft, convert, params, shape};
 use super::layers::{check, is_quantized, quantized_layer};
 use super::{TfliteModel, TfliteOperator, report, unsupported};
-use crate::network::{Layer, LayerKind, LayerOptions, LayerWeights, Network, Node, Weights, color_name, resize_of_name};
+use crate::network::{
+    Layer, LayerKind, LayerOptions, LayerWeights, Network, Node, Weights, color_name, resize_of_name,
+};
 use crate::quantize::QuantizedNetwork;
 use anyhow::{Context, bail, ensure};
 use ocelli::image::{ColorOrder, InputSpec, Resize};

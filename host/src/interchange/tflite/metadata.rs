@@ -39,10 +39,7 @@ pub(super) fn own(reader: &Reader<'_>, root: Table<'_, '_>) -> Result<Vec<(Strin
 ///
 /// # Source
 /// `tensorflow/lite/schema/metadata_schema.fbs`, `NormalizationOptions`.
-pub(super) fn normalization(
-    reader: &Reader<'_>,
-    root: Table<'_, '_>,
-) -> Result<Option<[Vec<f32>; 2]>, TfliteError> {
+pub(super) fn normalization(reader: &Reader<'_>, root: Table<'_, '_>) -> Result<Option<[Vec<f32>; 2]>, TfliteError> {
     for (name, bytes) in entries(root)? {
         if name == schema::TENSORFLOW_METADATA {
             reader.charge(bytes.len())?; // it is read again
