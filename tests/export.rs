@@ -3,11 +3,13 @@
 
 use crate::graphs::quantized_every_layer;
 use crate::support::{digits, every_operator, quantized_network, repository, shipped_model, write_run};
+use ocelli::image::Resize;
 use ocelli::ir::{Activation, Op, Padding, Shape, Unary, Window};
 use ocelli::model::crc32;
 use ocelli_host::check::{self, Status};
 use ocelli_host::compile::{Options, Target, compile};
 use ocelli_host::data::Split;
+use ocelli_host::imagenet::{Classifier, Request};
 use ocelli_host::interchange::export::{Format, Outputs, Source, c_array, qdq_bytes, tflite_bytes};
 use ocelli_host::interchange::onnx_import;
 use ocelli_host::interchange::tflite::{self, ImportOptions, Imported, OpCode};
@@ -291,6 +293,26 @@ fn the_command_writes_every_format() {
 }
 
 #[test]
+fn a_tflite_file_of_ours_is_predicted_with_its_own_labels_and_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ours.tflite");
+    let mut network = Source::open(&repository("models/mnist-cnn")).unwrap().quantized().unwrap();
+    let labels: Vec<String> = (0..network.layers.last().unwrap().node.output.c).map(|n| format!("kind {n}")).collect();
+    let picture = network.picture.as_mut().unwrap();
+    (picture.resize, picture.mean) = (Resize::CenterCrop, [0.25; 3]);
+    let spec = *picture;
+    network.labels.clone_from(&labels);
+    std::fs::write(&path, tflite_bytes(&network).unwrap()).unwrap();
+    let opened = Classifier::open(&path, &Request::default()).unwrap();
+    assert_eq!((opened.spec, &opened.labels), (spec, &labels));
+    assert!(opened.notes.iter().any(|note| note.contains("(as the file says); the middle, at")), "{:?}", opened.notes);
+    // and a network of uint8 is said to round otherwise in ONNX
+    let theirs = repository("tests/models/mobile_uint8.tflite").display().to_string();
+    let (code, text) = ocelli(&["export", &theirs, "--format", "onnx-qdq"], folder.path());
+    assert!(code == Some(0) && text.contains("off by a step") && text.contains("by the scale of its input"), "{text}");
+}
+
+#[test]
 fn the_command_says_what_it_cannot_do() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path();
@@ -303,6 +325,7 @@ fn the_command_says_what_it_cannot_do() {
     for (arguments, expected) in [
         (vec!["alone.ocelli", "--format", "tflite"], "alone.ocelli is a compiled model by itself"),
         (vec!["empty", "--format", "tflite"], "empty is no run folder: net.toml is missing"),
+        (vec!["resnet50", "--format", "onnx"], "--random-weights exports it with random ones"),
         (vec!["nowhere", "--format", "onnx"], "there is no nowhere: export takes a run folder"),
         (vec![&cats, "--format", "tflite"], "holds no quantized network yet: ocelli compile"),
         (vec![&cats, "--format", "onnx"], "holds no float network"),

@@ -4,10 +4,12 @@
 use crate::commands::{done, json, ocelli, refused};
 use crate::onnx_build::{Attribute, Graph, run_tract};
 use crate::support::{repository, shipped_model};
+use crate::tflite_build::normalization;
+use crate::transfer::tflite;
 use ocelli::image::{ColorOrder, InputSpec, Resize};
 use ocelli::ir::{Op, Shape};
 use ocelli_host::check::tract::TractModel;
-use ocelli_host::imagenet::{Classifier, Crop, End, Engine, FloatModel, Request, Style};
+use ocelli_host::imagenet::{Classifier, Crop, End, Engine, FloatModel, Opened, Request, Style};
 use ocelli_host::interchange::onnx::{self, INPUT};
 use ocelli_host::interchange::onnx_import;
 use ocelli_host::interchange::tflite::{ImportOptions, Imported};
@@ -213,11 +215,17 @@ fn numbers(value: &serde_json::Value) -> Vec<f32> {
 }
 
 /// A convolution, a pool and a softmax over the channels, written to a file; `around` stands before it.
-fn write_onnx(path: &Path, dims: &[i64], producer: &str, around: impl FnOnce(&mut Graph, &str) -> String) {
+fn write_onnx(
+    path: &Path,
+    dims: &[i64],
+    classes: i64,
+    producer: &str,
+    around: impl FnOnce(&mut Graph, &str) -> String,
+) {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let mut graph = Graph::new(dims);
     let x = around(&mut graph, "x");
-    let weights = graph.random(&[4, 3, 3, 3], &mut rng);
+    let weights = graph.random(&[classes, 3, 3, 3], &mut rng);
     let x = graph.node("Conv", &[&x, &weights], &[]);
     let x = graph.node("GlobalAveragePool", &[&x], &[]);
     let x = graph.node("Softmax", &[&x], &[("axis", Attribute::Int(1))]);
@@ -234,15 +242,16 @@ fn what_a_file_takes_its_pictures_as_is_read_or_guessed() {
     let to_nchw =
         |graph: &mut Graph, x: &str| graph.node("Transpose", &[x], &[("perm", Attribute::Ints(&[0, 3, 1, 2]))]);
     let plain = |_: &mut Graph, x: &str| x.to_owned();
-    write_onnx(&at("torch.onnx"), &[1, 3, 9, 8], "pytorch", plain);
-    write_onnx(&at("tf.onnx"), &[1, 9, 8, 3], "", to_nchw);
-    write_onnx(&at("tf2onnx.onnx"), &[1, 3, 9, 8], "tf2onnx", plain);
-    write_onnx(&at("scaled.onnx"), &[1, 9, 8, 3], "", |graph, x| {
+    write_onnx(&at("torch.onnx"), &[1, 3, 9, 8], 1000, "pytorch", plain);
+    write_onnx(&at("tf.onnx"), &[1, 9, 8, 3], 1001, "", to_nchw);
+    write_onnx(&at("tf2onnx.onnx"), &[1, 3, 9, 8], 1000, "tf2onnx", plain);
+    write_onnx(&at("few.onnx"), &[1, 9, 8, 3], 4, "tf2onnx", to_nchw);
+    write_onnx(&at("scaled.onnx"), &[1, 9, 8, 3], 4, "", |graph, x| {
         let x = to_nchw(graph, x);
         let factor = graph.floats(&[1], &[1.0 / 127.5]);
         graph.node("Mul", &[&x, &factor], &[])
     });
-    write_onnx(&at("normalized.onnx"), &[1, 3, 9, 8], "pytorch", |graph, x| {
+    write_onnx(&at("normalized.onnx"), &[1, 3, 9, 8], 4, "pytorch", |graph, x| {
         let mean = graph.floats(&[1, 3, 1, 1], &[0.485, 0.456, 0.406]);
         graph.node("Sub", &[x, &mean], &[])
     });
@@ -258,17 +267,36 @@ fn what_a_file_takes_its_pictures_as_is_read_or_guessed() {
         ("torch.onnx", Style::Torch),
         ("tf.onnx", Style::Tf),
         ("tf2onnx.onnx", Style::Tf),
+        ("few.onnx", Style::Unit),
         ("scaled.onnx", Style::None),
         ("normalized.onnx", Style::Unit),
     ] {
         let opened = open(name, Request::default());
-        assert_eq!(opened.spec, style.apply(unit).unwrap(), "{name}");
-        assert_eq!(opened.crop, Crop::AsStated, "no classifier of ImageNet");
+        let is_imagenet = opened.classes() >= 1000;
+        let resize = if is_imagenet { Resize::ImagenetCrop } else { Resize::Stretch };
+        let expected = InputSpec { resize, ..style.apply(unit).unwrap() };
+        assert_eq!((opened.spec, opened.crop), (expected, Crop::AsStated), "{name}");
         assert!(opened.notes.iter().any(|note| note.contains(&format!(": {style}, "))), "{name}: {:?}", opened.notes);
         assert!(!opened.notes.iter().any(|note| note.contains("logits")), "{:?}", opened.notes);
     }
     let asked = open("torch.onnx", Request { style: Some(Style::Caffe), resize_to: Some(16), ..Request::default() });
     assert_eq!((asked.spec.color, asked.crop), (ColorOrder::Bgr, Crop::Middle(0.5)));
+
+    // an import takes the same pictures
+    for name in ["torch.onnx", "tf.onnx", "tf2onnx.onnx", "few.onnx", "scaled.onnx", "normalized.onnx"] {
+        let file = std::fs::read(at(name)).unwrap();
+        let taken = Opened::new(&file, &at(name), &ImportOptions::default(), None).unwrap();
+        let direct = open(name, Request::default());
+        let words = |notes: &[String]| {
+            let note = notes.iter().find(|note| note.starts_with("pictures: ")).unwrap();
+            note.split(" (others").next().unwrap().to_owned()
+        };
+        let note = taken.pictures("none").unwrap();
+        assert_eq!(words(&direct.notes), words(&[note]), "{name}");
+        if !["scaled.onnx", "normalized.onnx"].contains(&name) {
+            assert_eq!(taken.input(), Some(&direct.spec), "{name}"); // those normalize in the graph
+        }
+    }
 
     // the values that reach the file, in its own order
     let values: Vec<f32> = (0..9 * 8 * 3).map(|v| v as f32 / 100.0).collect();
@@ -279,10 +307,10 @@ fn what_a_file_takes_its_pictures_as_is_read_or_guessed() {
 
     // labels beside the file, and a list that is not its own
     std::fs::write(at("labels.txt"), "a\nb\nc\nd\n").unwrap();
-    assert_eq!(open("tf.onnx", Request::default()).labels, ["a", "b", "c", "d"]);
+    assert_eq!(open("few.onnx", Request::default()).labels, ["a", "b", "c", "d"]);
     std::fs::write(at("five.txt"), "a\nb\nc\nd\ne\n").unwrap();
     let wrong = Request { labels: Some(at("five.txt")), ..Request::default() };
-    let error = format!("{:#}", Classifier::open(&at("tf.onnx"), &wrong).unwrap_err());
+    let error = format!("{:#}", Classifier::open(&at("few.onnx"), &wrong).unwrap_err());
     assert!(error.contains("five.txt") && error.contains("5 labels for a network of 4"), "{error}");
 }
 
@@ -333,4 +361,88 @@ fn summary_takes_keras_names_sizes_and_classes() {
     assert_eq!(summary["parameters"], 3_538_984 - 990 * 1281);
     assert_eq!(summary["input_shape"], serde_json::json!([96, 96, 3]));
     refused(&["summary"], folder.path());
+}
+
+/// A list of labels as .tflite files with metadata hold it: a stored entry of a zip archive at the end.
+fn with_labels(mut file: Vec<u8>, text: &str) -> Vec<u8> {
+    let name = "labels.txt";
+    let bytes = u32::try_from(text.len()).unwrap().to_le_bytes();
+    let names = u32::try_from(name.len()).unwrap().to_le_bytes();
+    let head = [[0; 4], bytes, bytes, names].concat(); // its checksum is not looked at
+    let local = [b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0".as_slice(), &head, name.as_bytes(), text.as_bytes()].concat();
+    let made = b"PK\x01\x02\x14\0\x14\0\0\0\0\0\0\0\0\0".as_slice();
+    let central = [made, &head, &[0; 14], name.as_bytes()].concat();
+    let sizes = [&central, &local].map(|part| u32::try_from(part.len()).unwrap().to_le_bytes()).concat();
+    let end = [b"PK\x05\x06\0\0\0\0\x01\0\x01\0".as_slice(), &sizes, &[0; 2]].concat();
+    file.extend([local, central, end].concat());
+    file
+}
+
+/// Top labels of a photo, by a model of any kind, and the notes.
+fn top(model: &[&str], at: &Path) -> (Vec<(String, f64)>, String) {
+    let photo = repository("tests/data/photos/chelsea.png");
+    let arguments = [&["predict", "--top", "5", "--json", photo.to_str().unwrap(), "--model"], model].concat();
+    let output = ocelli(&arguments, at);
+    let notes = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{notes}");
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let guess = |guess: &serde_json::Value| {
+        (guess["label"].as_str().unwrap().to_owned(), guess["probability"].as_f64().unwrap())
+    };
+    (found[0]["top"].as_array().unwrap().iter().map(guess).collect(), notes)
+}
+
+/// The same classes, as probable.
+fn assert_same(a: &[(String, f64)], b: &[(String, f64)], what: &str) {
+    for (a, b) in a.iter().zip(b) {
+        assert!(a.0 == b.0 && (a.1 - b.1).abs() < 1e-5, "{what}: {a:?}, {b:?}");
+    }
+    assert_eq!((a.len(), b.len()), (a.len(), a.len()), "{what}");
+}
+
+#[test]
+fn a_file_its_import_and_its_export_see_the_same_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let mut stating = tflite();
+    stating.metadata = vec![("TFLITE_METADATA", normalization(&[127.5], &[63.75]))];
+    std::fs::write(at.join("stating.tflite"), with_labels(stating.file(), "ant\nbee\ncow\ndog\n")).unwrap();
+    std::fs::write(at.join("silent.tflite"), tflite().file()).unwrap();
+    write_onnx(&at.join("imagenet.onnx"), &[1, 3, 9, 8], 1000, "pytorch", |_, x| x.to_owned());
+    for (file, said) in [
+        ("stating.tflite", "pixels of -2 to 2 (as the file says); the whole picture, at 12x12"),
+        ("silent.tflite", "unit, pixels of 0 to 1 (a guess, the file does not say it); the whole picture, at 12x12"),
+        (
+            "imagenet.onnx",
+            "(a guess, the usual for ImageNet's networks in .onnx files); the middle, 87.5 % of the shorter side",
+        ),
+    ] {
+        let (direct, notes) = top(&[file], at);
+        assert!(notes.contains(said), "{file}: {notes}");
+        let output = ocelli(&["import", file, "--out", "run", "--overwrite"], at);
+        let notes = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(0) && notes.contains(said), "{file}: {notes}");
+        assert_same(&direct, &top(&["run", "--float"], at).0, file);
+        let output = ocelli(&["export", file, "--format", "onnx", "--out", "out.onnx"], at);
+        let notes = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(0) && notes.contains(said), "{file}: {notes}");
+        assert_same(&direct, &top(&["out.onnx"], at).0, file);
+        let other = top(&[file, "--preprocess", "none", "--resize", "center-crop"], at).0;
+        assert!(other.iter().zip(&direct).any(|(a, b)| (a.1 - b.1).abs() > 1e-4), "{file}: pixels matter: {other:?}");
+    }
+    let labels = std::fs::read_to_string(at.join("run/labels.txt")).unwrap();
+    assert_eq!(labels.lines().count(), 1000);
+    let named = top(&["stating.tflite"], at).0;
+    assert!(named.iter().all(|(label, _)| ["ant", "bee", "cow", "dog"].contains(&label.as_str())), "{named:?}");
+    // what the user says goes before
+    done(&["import", "stating.tflite", "--range", "0,1", "--resize", "center-crop", "--out", "other"], at);
+    let network = Network::open(&at.join("other/net.toml").display().to_string()).unwrap();
+    assert_eq!((network.input.mean, network.input.std, network.input.resize), ([0.0; 3], [1.0; 3], Resize::CenterCrop));
+    assert!(refused(&["import", "silent.tflite", "--size", "9x9"], at).contains("12x12: --size cannot change it"));
+    assert!(refused(&["tag", ".", "--model", "silent.tflite"], at).contains("ocelli import silent.tflite"));
+    // broken metadata are as none
+    let mut broken = tflite();
+    broken.metadata = vec![("TFLITE_METADATA", vec![255; 40])];
+    std::fs::write(at.join("broken.tflite"), broken.file()).unwrap();
+    assert_same(&top(&["broken.tflite"], at).0, &top(&["silent.tflite"], at).0, "broken metadata");
 }

@@ -1,9 +1,8 @@
 //! A trained network as the base of another: a run folder, or a float network from elsewhere.
 
 use crate::config::Config;
-use crate::imagenet::Style;
+use crate::imagenet::{Opened, Style};
 use crate::interchange::tflite::{self, ImportOptions, Imported};
-use crate::interchange::{PICTURES_UNKNOWN, onnx_import};
 use crate::network::{Network, Weights};
 use crate::run::Trained;
 use crate::train::FinetuneConfig;
@@ -45,13 +44,25 @@ pub struct PictureConfig {
 }
 
 /// What becomes of a picture that is not of the input's shape.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum ResizeRule {
-    /// It is stretched.
+    /// The whole picture, its aspect changed where it must be.
     Stretch,
-    /// Its middle is taken.
+    /// The largest part in the middle that has the input's aspect.
     CenterCrop,
+    /// Of that part the middle, 87.5 % of each side: what classifiers of ImageNet are judged on.
+    ImagenetCrop,
+}
+
+impl From<ResizeRule> for Resize {
+    fn from(rule: ResizeRule) -> Self {
+        match rule {
+            ResizeRule::Stretch => Self::Stretch,
+            ResizeRule::CenterCrop => Self::CenterCrop,
+            ResizeRule::ImagenetCrop => Self::ImagenetCrop,
+        }
+    }
 }
 
 impl PictureConfig {
@@ -106,10 +117,7 @@ impl Base {
             Self { network, weights, config, notes: Vec::new() }
         };
         if let Some(rule) = plan.picture.resize {
-            base.network.input.resize = match rule {
-                ResizeRule::Stretch => Resize::Stretch,
-                ResizeRule::CenterCrop => Resize::CenterCrop,
-            };
+            base.network.input.resize = rule.into();
         }
         Ok(base)
     }
@@ -118,34 +126,38 @@ impl Base {
 /// A network of a file.
 fn from_file(path: &Path, plan: &FinetuneConfig) -> anyhow::Result<Base> {
     let file = std::fs::read(path).context("cannot be read")?;
-    let is_tflite = tflite::is_file(&file);
     let picture = &plan.picture;
     let mut options = ImportOptions {
         name: path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("base").to_owned(),
-        range: if picture.preprocess.is_some() { Some([0.0, 1.0]) } else { picture.range },
+        range: picture.range,
+        resize: picture.resize.map(Resize::from),
         ..ImportOptions::default()
     };
-    let (imported, mut notes) = if is_tflite {
-        (tflite::import(&file, &options)?, Vec::new())
+    let mut opened = if tflite::is_file(&file) {
+        Opened::new(&file, path, &options, picture.preprocess)?
     } else {
         let model = ModelProto::decode(file.as_slice()).context("is not an ONNX file")?;
         if leaves_size_open(&model) {
             options.size = plan.input;
             ensure!(options.size.is_some(), "leaves the size of its input open: give --input HxW");
         }
-        let import = onnx_import::import_model(&model, path.parent(), &options)?;
-        (import.imported, import.notes)
+        Opened::of_onnx(&model, path, &options, picture.preprocess)?
     };
-    let (mut network, weights) = match imported {
+    if let (Imported::Float(parts), false, None) = (&mut opened.imported, opened.says_resize, picture.resize) {
+        // ImageNet's crop is a matter of its own pictures: of others all is shown
+        parts.0.input.resize = Resize::Stretch;
+    }
+    let note = opened.pictures("--preprocess tf, torch or caffe, --range BLACK,WHITE, --resize");
+    let Opened { imported, mut notes, .. } = opened;
+    let (network, weights) = match imported {
         Imported::Float(parts) => *parts,
         Imported::Quantized(_) => bail!("is quantized, its numbers cannot be trained: give the float network"),
     };
-    // what the importer says of the file's end is not true of a base
-    notes.retain(|note| !note.contains("softmax"));
-    if let Some(preprocess) = picture.preprocess {
-        network.input = preprocess.apply(network.input).map_err(anyhow::Error::msg)?;
-    } else if is_tflite && picture.range.is_none() {
-        notes.push(PICTURES_UNKNOWN.to_owned());
+    // what is said of the file's end and its classes is not true of a base
+    let is_of_classes = |note: &str| note.starts_with("labels are") || note.starts_with("the file's own list");
+    notes.retain(|note| !note.contains("softmax") && !is_of_classes(note));
+    if picture.preprocess.is_none() && picture.range.is_none() {
+        notes.extend(note);
     }
     Ok(Base { network, weights, config: Config::default(), notes })
 }

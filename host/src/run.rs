@@ -364,6 +364,14 @@ pub fn model_path(argument: &Path) -> anyhow::Result<PathBuf> {
         return Ok(path);
     }
     let path = argument.to_owned();
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    ensure!(
+        !matches!(extension, "onnx" | "tflite"),
+        "{shown} is no compiled model: take it in with `ocelli import {shown} --board host --out {name}` and give the folder {name} (a float \
+         network is quantized first, by `ocelli compile {name} --data PICTURES`)",
+        shown = path.display(),
+        name = path.file_stem().map_or_else(|| "net".into(), |stem| stem.to_string_lossy())
+    );
     ensure!(
         path.is_file(),
         "there is no model file {}: compile one with `ocelli compile RUN`, RUN being the folder of a training",

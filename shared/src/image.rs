@@ -61,15 +61,21 @@ pub enum Resize {
     Stretch,
     /// The largest centred part that has the network's aspect.
     CenterCrop,
+    /// Of that part the middle, seven eighths of each side: what classifiers of ImageNet are judged on, 224 pixels of a side of 256.
+    ImagenetCrop,
 }
 
 impl Resize {
+    /// All rules.
+    pub const ALL: [Self; 3] = [Self::Stretch, Self::CenterCrop, Self::ImagenetCrop];
+
     /// The code in a model file.
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {
             Self::Stretch => 0,
             Self::CenterCrop => 1,
+            Self::ImagenetCrop => 2,
         }
     }
 
@@ -79,6 +85,7 @@ impl Resize {
         match code {
             0 => Some(Self::Stretch),
             1 => Some(Self::CenterCrop),
+            2 => Some(Self::ImagenetCrop),
             _ => None,
         }
     }

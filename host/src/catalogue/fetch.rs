@@ -61,8 +61,23 @@ pub fn fetch(
     from: Option<&Path>,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> anyhow::Result<PathBuf> {
+    let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
     std::fs::create_dir_all(folder)
         .with_context(|| format!("cannot make the folder {}: choose another with --out", folder.display()))?;
+    let fetched = into_folder(entry, folder, from, progress);
+    if fetched.is_err() {
+        // only empty ones: what a cut transfer brought stays
+        let _ = missing.iter().try_for_each(std::fs::remove_dir);
+    }
+    fetched
+}
+
+fn into_folder(
+    entry: &Entry,
+    folder: &Path,
+    from: Option<&Path>,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> anyhow::Result<PathBuf> {
     for file in &entry.files {
         let path = folder.join(&file.name);
         if path.exists() {

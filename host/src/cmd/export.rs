@@ -90,6 +90,13 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         ensure!(args.array.is_none(), "--array is for --format c-array");
         source.bytes(format)?
     };
+    let holds_qdq = format == Format::OnnxQdq || (format == Format::CArray && of == Format::OnnxQdq);
+    if holds_qdq && source.quantized()?.layers.iter().any(|layer| layer.unsigned) {
+        eprintln!(
+            "note: this network came as uint8 and rounds as TensorFlow Lite's uint8 kernels do: runtimes of ONNX round otherwise, and are \
+             off by a step here and there"
+        );
+    }
     let outputs = args.with_outputs.map(|count| outputs(args, &source, format, count)).transpose()?;
     write_atomically(&out, &bytes)?;
     let beside = outputs

@@ -2,13 +2,13 @@
 
 use super::Verdict;
 use super::flags::{Flags, Resumed, set};
-use super::import::{Preprocess, Range, ResizeRule, range};
+use super::import::{Preprocess, Range, range};
 use super::qat::{self, Place};
 use super::train::{finish, stop_on_ctrl_c};
 use super::ui::{TrainingBar, TrainingSets, announce, feed, load_training, thousands};
 use anyhow::Context;
 use ocelli_host::augment::AugmentationConfig;
-use ocelli_host::base::{Base, PictureConfig};
+use ocelli_host::base::{Base, PictureConfig, ResizeRule};
 use ocelli_host::config::{Config, DatasetConfig};
 use ocelli_host::data::{ImageSet, ImageSource};
 use ocelli_host::quantize::Method;
@@ -194,7 +194,7 @@ impl Args {
         if self.preprocess.is_some() || self.range.is_some() {
             (picture.preprocess, picture.range) = (self.preprocess.map(Into::into), self.range.map(|range| range.0));
         }
-        picture.resize = self.resize.map(Into::into).or(picture.resize);
+        picture.resize = self.resize.or(picture.resize);
         plan.validate()?;
         Ok(plan)
     }

@@ -5,15 +5,14 @@ use super::compile::{Chip, Limits, fitting};
 use super::ui::thousands;
 use anyhow::{Context, bail, ensure};
 use ocelli::image::{ColorOrder, InputSpec, Resize};
-use ocelli_host::base;
+use ocelli_host::base::ResizeRule;
 use ocelli_host::config::Config;
 use ocelli_host::files::write_atomically;
-use ocelli_host::imagenet::Style;
 use ocelli_host::imagenet::labels::{self, fitted};
+use ocelli_host::imagenet::{Opened, Style, usual_resize};
 use ocelli_host::interchange::named::{self, NamedWeights};
-use ocelli_host::interchange::tflite::{self, ImportOptions, Imported};
-use ocelli_host::interchange::{PICTURES_UNKNOWN, onnx_import};
-use ocelli_host::network::{Network, Weights};
+use ocelli_host::interchange::tflite::{ImportOptions, Imported};
+use ocelli_host::network::{Network, Weights, zoo};
 use ocelli_host::quantize::{BiasCorrection, Equalization, QuantizedNetwork};
 use ocelli_host::run::{RunFolder, names};
 use std::path::Path;
@@ -38,22 +37,24 @@ pub struct Args {
     board: String,
     #[command(flatten)]
     limits: Limits,
-    /// Text file with one label a line, in the order of the scores (default: those in an .onnx file, else numbers).
+    /// Text file with one label a line, in the order of the scores (default: those in the file, or labels.txt beside it, else numbers).
     #[arg(long)]
     labels: Option<PathBuf>,
     /// Order of the colours of the network's input (default: gray or rgb, by its channels).
     #[arg(long)]
     color: Option<Color>,
-    /// What becomes of a picture that is not of the input's shape.
+    /// What becomes of a picture that is not of the input's shape (default: what the file says; for ImageNet's networks imagenet-crop, else
+    /// stretch).
     #[arg(long)]
     resize: Option<ResizeRule>,
-    /// What the network takes for black and white, for instance -1,1 (default: the ends of the input's range; of a float network 0,1).
+    /// What the network takes for black and white, for instance -1,1 (default: what the file says, the ends of a quantized input's range, else as
+    /// --preprocess).
     #[arg(long, value_name = "BLACK,WHITE", value_parser = range, allow_hyphen_values = true)]
     range: Option<Range>,
     /// Size of the input, for instance 224x224, where an .onnx file leaves it open.
     #[arg(long, value_name = "HEIGHTxWIDTH", value_parser = size)]
     size: Option<[u32; 2]>,
-    /// What the network takes pixels as, where the file does not say it or says something else.
+    /// What the network takes pixels as (default: what the file says; for ImageNet's networks tf of .tflite, torch of .onnx; else 0 to 1).
     #[arg(long, value_name = "STYLE", conflicts_with = "range")]
     preprocess: Option<Preprocess>,
     /// Whose weights a .safetensors file holds: a built-in network, such as resnet50, or a net.toml. Its tensors have Ocelli's names, Keras'
@@ -73,24 +74,6 @@ enum Color {
     Gray,
     Rgb,
     Bgr,
-}
-
-/// What becomes of a picture of another shape.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub enum ResizeRule {
-    /// The whole picture, its aspect changed where it must be.
-    Stretch,
-    /// The largest part in the middle that has the input's aspect.
-    CenterCrop,
-}
-
-impl From<ResizeRule> for Resize {
-    fn from(rule: ResizeRule) -> Self {
-        match rule {
-            ResizeRule::Stretch => Self::Stretch,
-            ResizeRule::CenterCrop => Self::CenterCrop,
-        }
-    }
 }
 
 /// What a network takes pixels as.
@@ -116,15 +99,6 @@ impl From<Preprocess> for Style {
             Preprocess::Caffe => Self::Caffe,
             Preprocess::Unit => Self::Unit,
             Preprocess::None => Self::None,
-        }
-    }
-}
-
-impl From<ResizeRule> for base::ResizeRule {
-    fn from(rule: ResizeRule) -> Self {
-        match rule {
-            ResizeRule::Stretch => Self::Stretch,
-            ResizeRule::CenterCrop => Self::CenterCrop,
         }
     }
 }
@@ -159,14 +133,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         }),
         resize: args.resize.map(Resize::from),
         size: args.size,
-        range: match (args.preprocess, &args.range) {
-            (Some(_), _) => Some([0.0, 1.0]), // what a style begins with
-            (None, range) => range.map(|range| range.0),
-        },
-    };
-    let styled = |spec: InputSpec| match args.preprocess {
-        Some(style) => Style::from(style).apply(spec).map_err(anyhow::Error::msg),
-        None => Ok(spec),
+        range: args.range.map(|range| range.0),
     };
     let is_weights = args.file.extension().is_some_and(|extension| extension == "safetensors");
     match (&args.network, is_weights) {
@@ -182,35 +149,21 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         (None, false) => {}
     }
     let file = std::fs::read(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
-    let is_tflite = tflite::is_file(&file);
-    let is_onnx = !is_tflite && args.file.extension().is_none_or(|extension| extension != "tflite");
-    let (imported, stated, notes) = if is_onnx {
-        let import = onnx_import::import(&file, args.file.parent(), &options);
-        let import = import.with_context(|| args.file.display().to_string())?;
-        (import.imported, import.labels, import.notes)
-    } else {
-        let imported = tflite::import(&file, &options).with_context(|| args.file.display().to_string())?;
-        let says_nothing = args.preprocess.is_none() && args.range.is_none() && matches!(imported, Imported::Float(_));
-        let notes = says_nothing.then(|| PICTURES_UNKNOWN.to_owned()).into_iter().collect();
-        (imported, options.labels.clone(), notes)
-    };
-    notes.iter().for_each(|note| eprintln!("note: {note}"));
+    let opened = Opened::new(&file, &args.file, &options, args.preprocess.map(Style::from));
+    let opened = opened.with_context(|| args.file.display().to_string())?;
+    drop(file); // it may be large
+    let pictures = opened.pictures("--preprocess tf, torch or caffe, --range BLACK,WHITE, --resize");
+    opened.notes.iter().chain(&pictures).for_each(|note| eprintln!("note: {note}"));
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from(stem));
-    match imported {
-        Imported::Quantized(mut network) => {
-            network.picture = network.picture.map(styled).transpose()?;
-            quantized(&network, &Chip::find(&args.board, &args.limits)?, &out, args)
-        }
-        Imported::Float(parts) => {
-            let (mut network, weights) = *parts;
-            network.input = styled(network.input)?;
-            float(&network, &weights, stated, &out, args)
-        }
+    match opened.imported {
+        Imported::Quantized(network) => quantized(&network, &Chip::find(&args.board, &args.limits)?, &out, args),
+        Imported::Float(parts) => float(&parts.0, &parts.1, opened.labels, &out, args),
     }
 }
 
 /// Weights alone, for a network that is built in or described by a `net.toml`.
 fn weights_of(network: &str, args: &Args, options: ImportOptions) -> anyhow::Result<Verdict> {
+    let is_built_in = zoo::find(network).is_some();
     let mut network = Network::open(network)?;
     if let Some([height, width]) = options.size {
         network = network.with_input(height, width)?;
@@ -220,8 +173,11 @@ fn weights_of(network: &str, args: &Args, options: ImportOptions) -> anyhow::Res
     drop(file); // it may be large
     let NamedWeights { mut network, weights, notes } = read;
     notes.iter().for_each(|note| eprintln!("note: {note}"));
+    let classes = network.classes()?;
     let input = &mut network.input;
-    input.resize = options.resize.unwrap_or(input.resize);
+    // a net.toml says it, a built-in network is what ImageNet's weights make it
+    let stated = if is_built_in { usual_resize(input.color, classes) } else { input.resize };
+    input.resize = options.resize.unwrap_or(stated);
     if let Some(color) = options.color {
         ensure!(color.channels() == input.shape.c, "the input has {} channels: not those of --color", input.shape.c);
         input.color = color;

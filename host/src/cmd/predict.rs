@@ -1,12 +1,13 @@
 //! `ocelli predict`
 
 use super::Verdict;
-use super::import::{Preprocess, ResizeRule, size};
+use super::import::{Preprocess, size};
 use super::ui::{percent, table};
 use anyhow::{Context, ensure};
 use ocelli::image::{InputSpec, Resize};
 use ocelli::kernels::blocked::Level;
 use ocelli::runtime::threads::with_threads;
+use ocelli_host::base::ResizeRule;
 use ocelli_host::data::RawImage;
 use ocelli_host::imagenet::{Classifier, Crop, Engine, Request, Style, labels, prepare, softmax};
 use ocelli_host::model::{ModelBytes, probabilities, quantize_pixels};
@@ -40,10 +41,12 @@ pub struct Args {
     /// Labels, one a line, or Keras' imagenet_class_index.json (default: those of the model, or labels.txt beside the file).
     #[arg(long)]
     labels: Option<PathBuf>,
-    /// What the network of an .onnx or .tflite file takes pixels as (default: what the file says; tf for .tflite, torch for .onnx).
+    /// What the network of an .onnx or .tflite file takes pixels as (default: what the file says; for ImageNet's networks tf
+    /// of .tflite, torch of .onnx; else 0 to 1).
     #[arg(long, value_name = "STYLE")]
     preprocess: Option<Preprocess>,
-    /// What becomes of a picture that is not of the input's shape, all of it or its largest middle being taken.
+    /// What becomes of a picture that is not of the input's shape (default: what the file says; for ImageNet's networks imagenet-crop, else
+    /// stretch).
     #[arg(long)]
     resize: Option<ResizeRule>,
     /// Bring a picture's shorter side to this many pixels, then cut the input's size out of the middle, for instance 256 for 224.

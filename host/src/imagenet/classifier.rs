@@ -1,17 +1,18 @@
 //! A network file, opened to classify pictures.
 
+use super::opened::Opened;
 use super::stated::{metadata, stated};
-use super::{Crop, End, FloatModel, Style, USUAL_SHARE, is_imagenet, labels};
+use super::usual::Pixels;
+use super::{Crop, End, FloatModel, Style, folder, is_imagenet, labels};
 use crate::compile::{Options, Target, compile};
 use crate::interchange::onnx;
-use crate::interchange::onnx_import;
 use crate::interchange::tflite::{self, ImportOptions, Imported};
 use crate::model::ModelBytes;
 use crate::network::{Network, Weights};
 use crate::quantize::{QuantParams, QuantizedNetwork};
 use crate::run::Trained;
 use anyhow::{Context, ensure};
-use ocelli::image::{ColorOrder, InputSpec, Resize};
+use ocelli::image::{InputSpec, Resize};
 use ocelli::ir::Op;
 use prost::Message;
 use std::path::{Path, PathBuf};
@@ -88,9 +89,7 @@ impl Classifier {
         let Trained { network, weights, labels, .. } = Trained::open(folder)?;
         let spec = network.input;
         let engine = Engine::Float(float(network, weights)?);
-        let draft =
-            Draft { engine, spec, style: None, reason: "", resize: true, embedded: Some(labels), notes: vec![] };
-        draft.finish(folder, request)
+        Draft { engine, spec, pixels: None, own: labels, notes: vec![] }.finish(folder, request)
     }
 
     /// Number of classes.
@@ -113,101 +112,52 @@ impl Engine {
 struct Draft {
     engine: Engine,
     spec: InputSpec,
-    style: Option<Style>,
-    reason: &'static str,
-    /// Whether the file says what becomes of pictures of other sizes.
-    resize: bool,
-    embedded: Option<Vec<String>>,
+    /// Where its pixels are known from, where that is told.
+    pixels: Option<Pixels>,
+    /// The labels in the file, or those that were found already.
+    own: Vec<String>,
     notes: Vec<String>,
 }
 
 impl Draft {
     fn finish(self, path: &Path, request: &Request) -> anyhow::Result<Classifier> {
-        let Self { engine, mut spec, style, reason, resize, embedded, mut notes } = self;
+        let Self { engine, mut spec, pixels, own, mut notes } = self;
         let classes = engine.classes();
-        let crop = match (request.resize_to, request.resize) {
-            (Some(resize_to), _) => Crop::from_resize(resize_to, &spec)?,
-            (None, Some(rule)) => {
-                spec.resize = rule;
-                Crop::AsStated
-            }
-            (None, None) if !resize && is_imagenet(spec.color, classes) => Crop::Middle(USUAL_SHARE),
-            (None, None) => Crop::AsStated,
+        let crop = match request.resize_to {
+            Some(resize_to) => Crop::from_resize(resize_to, &spec)?,
+            None => Crop::AsStated,
         };
-        if !reason.is_empty() {
-            let style = style.map_or_else(String::new, |style| format!(": {style}, {}", style.in_words()));
-            let part = match crop {
-                Crop::Middle(share) => format!("the middle, {:.1} % of the shorter side", 100.0 * share),
-                Crop::AsStated if spec.resize == Resize::CenterCrop => "the middle".to_owned(),
-                Crop::AsStated => "the whole picture".to_owned(),
-            };
-            notes.push(format!(
-                "pictures{style} ({reason}); {part}, at {}x{} (others: --preprocess, --resize, --resize-to)",
-                spec.shape.h, spec.shape.w
-            ));
+        spec.resize = request.resize.unwrap_or(spec.resize);
+        if let Some(pixels) = pixels {
+            notes.push(pixels.note(&spec, crop, "--preprocess, --resize, --resize-to"));
         }
-        let mut found = Vec::new();
-        if let Some(file) = &request.labels {
-            let fitted = labels::fitted(labels::read(file)?, classes);
-            found = fitted.with_context(|| format!("{} is not the list of this network", file.display()))?;
-        } else if let Some(own) = embedded.filter(|labels| !labels.is_empty()) {
-            match labels::fitted(own, classes) {
-                Ok(labels) => found = labels,
-                Err(error) => notes.push(format!("the file's own list is left out: {error}")),
-            }
-        }
+        let asked = asked(request)?;
+        let (found, note) = labels::found(&asked, own, path, classes).with_context(|| {
+            let file = request.labels.as_ref().map_or_else(String::new, |file| file.display().to_string());
+            format!("{file} is not the list of this network")
+        })?;
+        notes.extend(note);
         if found.is_empty() {
-            match labels::beside(path, classes) {
-                Some((name, labels)) => {
-                    notes.push(format!("labels are those of {name}, which lies beside it"));
-                    found = labels;
+            notes.push(format!(
+                "nothing names the {classes} classes, they are numbers: give --labels FILE, one label a line{}",
+                if is_imagenet(spec.color, classes) {
+                    " (ImageNet's 1,000, or Keras' imagenet_class_index.json)"
+                } else {
+                    ""
                 }
-                None => notes.push(format!(
-                    "nothing names the {classes} classes, they are numbers: give --labels FILE, one label a line{}",
-                    if is_imagenet(spec.color, classes) {
-                        " (ImageNet's 1,000, or Keras' imagenet_class_index.json)"
-                    } else {
-                        ""
-                    }
-                )),
-            }
+            ));
         }
         Ok(Classifier { engine, spec, crop, labels: found, notes })
     }
 }
 
+/// The labels that the user names.
+fn asked(request: &Request) -> anyhow::Result<Vec<String>> {
+    Ok(request.labels.as_deref().map(labels::read).transpose()?.unwrap_or_default())
+}
+
 fn of_tflite(file: &[u8], path: &Path, request: &Request) -> anyhow::Result<Classifier> {
-    let embedded = labels::of_tflite(file);
-    let options = options(path, request);
-    let imported = tflite::import(file, &options)?;
-    let shape = match &imported {
-        Imported::Quantized(network) => network.input_shape,
-        Imported::Float(parts) => parts.0.input.shape,
-    };
-    ensure!(
-        request.size.is_none_or(|size| size == [shape.h, shape.w]),
-        "the file is for pictures of {}x{}: --size cannot change it",
-        shape.h,
-        shape.w
-    );
-    match imported {
-        Imported::Quantized(network) => quantized(*network, embedded, request, vec![])?.finish(path, request),
-        Imported::Float(parts) => {
-            let (mut network, weights) = *parts;
-            let usual = if network.input.color == ColorOrder::Gray { Style::Unit } else { Style::Tf };
-            let style = request.style.unwrap_or(usual);
-            let reason = match request.style {
-                Some(_) => "as asked for",
-                None if usual == Style::Tf => "the usual for .tflite",
-                None => "the usual for gray pictures",
-            };
-            network.input = style.apply(network.input).map_err(anyhow::Error::msg)?;
-            let spec = network.input;
-            let engine = Engine::Float(float(network, weights)?);
-            let draft = Draft { engine, spec, style: Some(style), reason, resize: false, embedded, notes: vec![] };
-            draft.finish(path, request)
-        }
-    }
+    drafted(Opened::new(file, path, &options(path, request), request.style)?)?.finish(path, request)
 }
 
 fn of_onnx(file: Vec<u8>, path: &Path, request: &Request) -> anyhow::Result<Classifier> {
@@ -215,19 +165,13 @@ fn of_onnx(file: Vec<u8>, path: &Path, request: &Request) -> anyhow::Result<Clas
     let model = model.context("this is neither an .onnx nor a .tflite file, or it was not copied completely")?;
     drop(file); // it may be large
     let graph = model.graph.as_ref().context("this ONNX file has no graph")?;
-    let embedded = metadata(&model, "labels").map(|text| text.lines().map(str::to_owned).collect());
-    let folder = path.parent().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
     let mut notes = Vec::new();
     if graph.node.iter().any(|node| node.op_type == "DequantizeLinear") {
-        match onnx_import::import_model(&model, folder, &options(path, request)) {
-            Ok(import) => match import.imported {
-                Imported::Quantized(network) => {
-                    let mut draft = quantized(*network, embedded, request, import.notes)?;
-                    draft.resize = metadata(&model, "resize").is_some();
-                    return draft.finish(path, request);
-                }
-                Imported::Float(_) => {}
-            },
+        match Opened::of_onnx(&model, path, &options(path, request), request.style) {
+            Ok(opened) if matches!(opened.imported, Imported::Quantized(_)) => {
+                return drafted(opened)?.finish(path, request);
+            }
+            Ok(_) => {}
             Err(error) => {
                 let reason = format!("{error:#}");
                 let reason = reason.lines().take(2).collect::<Vec<_>>().join(" ");
@@ -235,52 +179,47 @@ fn of_onnx(file: Vec<u8>, path: &Path, request: &Request) -> anyhow::Result<Clas
             }
         }
     }
-    let float = FloatModel::new(&model, folder, request.size)?;
-    let own = stated(&model, graph, float.shape(), float.channels_first());
-    let (mut spec, mut style, mut reason) = (own.spec, own.style, own.reason);
+    let float = FloatModel::new(&model, folder(path), request.size)?;
+    let own = stated(&model, graph, float.shape(), float.channels_first(), float.classes());
+    let (mut spec, mut pixels) = (own.spec, own.pixels);
     if let Some(asked) = request.style {
         let plain = InputSpec { mean: [0.0; 3], std: [1.0; 3], ..spec };
         spec = asked.apply(plain).map_err(anyhow::Error::msg)?;
-        (style, reason) = (Some(asked), "as asked for");
+        pixels = Pixels { style: Some(asked), reason: Pixels::ASKED };
     }
     if float.end() == End::Logits {
         notes.push("it ends in logits: their softmax is shown".to_owned());
     }
-    let engine = Engine::Float(float);
-    Draft { engine, spec, style, reason, resize: own.resize, embedded, notes }.finish(path, request)
+    let own = metadata(&model, "labels").map(|text| text.lines().map(str::to_owned).collect()).unwrap_or_default();
+    Draft { engine: Engine::Float(float), spec, pixels: Some(pixels), own, notes }.finish(path, request)
+}
+
+/// A network of ours, ready to run.
+fn drafted(opened: Opened) -> anyhow::Result<Draft> {
+    let Opened { imported, labels: own, pixels, notes, .. } = opened;
+    let (engine, spec) = match imported {
+        Imported::Float(parts) => {
+            let (network, weights) = *parts;
+            let spec = network.input;
+            (Engine::Float(float(network, weights)?), spec)
+        }
+        Imported::Quantized(network) => quantized(*network)?,
+    };
+    Ok(Draft { engine, spec, pixels, own, notes })
 }
 
 /// A quantized network, compiled for this computer.
-fn quantized(
-    mut network: QuantizedNetwork,
-    embedded: Option<Vec<String>>,
-    request: &Request,
-    notes: Vec<String>,
-) -> anyhow::Result<Draft> {
-    let mut picture = network
+fn quantized(mut network: QuantizedNetwork) -> anyhow::Result<(Engine, InputSpec)> {
+    let picture = network
         .picture
         .with_context(|| format!("the network takes {}: pictures have 1 or 3 channels", network.input_shape))?;
-    if let Some(style) = request.style {
-        let plain = InputSpec { mean: [0.0; 3], std: [1.0; 3], ..picture };
-        picture = style.apply(plain).map_err(anyhow::Error::msg)?;
-        network.picture = Some(picture);
-    }
-    network.labels.clear(); // kept apart: they may be others
+    network.labels.clear(); // kept apart
     let last = network.layers.last().context("the network has no layers")?;
     let logits = (last.node.op != Op::Softmax).then_some(last.output);
     let classes = last.node.output.c as usize;
     let model = ModelBytes::new(&compile(&network, Options::for_target(Target::HOST))?);
     model.model()?;
-    let reason = if request.style.is_some() { "as asked for" } else { "by the scale of its input" };
-    Ok(Draft {
-        engine: Engine::Int8 { model, logits, classes },
-        spec: picture,
-        style: request.style,
-        reason,
-        resize: false,
-        embedded,
-        notes,
-    })
+    Ok((Engine::Int8 { model, logits, classes }, picture))
 }
 
 /// A network of ours in tract.

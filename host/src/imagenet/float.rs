@@ -131,6 +131,11 @@ pub fn softmax(logits: &[f32]) -> Vec<f32> {
     all.iter().map(|v| (v / sum) as f32).collect()
 }
 
+/// Whether channels come before rows and columns; `None` where the input is no picture.
+pub(super) fn channels_first(graph: &GraphProto, size: Option<[u32; 2]>) -> Option<bool> {
+    input(graph, size).ok().map(|(_, channels_first)| channels_first)
+}
+
 /// Dimensions of the input for one picture, and whether channels come first.
 fn input(graph: &GraphProto, size: Option<[u32; 2]>) -> anyhow::Result<(Vec<usize>, bool)> {
     let is_constant = |name: &str| graph.initializer.iter().any(|tensor| tensor.name == name);

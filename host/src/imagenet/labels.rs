@@ -83,6 +83,33 @@ pub fn beside(file: &Path, classes: usize) -> Option<(String, Vec<String>)> {
     })
 }
 
+/// The labels of a network: those that are asked for, else the file's `own`, else a list beside it. Empty where there is none; the note
+/// says what was taken or left out.
+///
+/// # Errors
+/// When the list that is asked for is of other classes.
+pub fn found(
+    asked: &[String],
+    own: Vec<String>,
+    path: &Path,
+    classes: usize,
+) -> anyhow::Result<(Vec<String>, Option<String>)> {
+    if !asked.is_empty() {
+        return Ok((fitted(asked.to_vec(), classes)?, None));
+    }
+    let mut note = None;
+    if !own.is_empty() {
+        match fitted(own, classes) {
+            Ok(labels) => return Ok((labels, None)),
+            Err(error) => note = Some(format!("the file's own list is left out: {error}")),
+        }
+    }
+    Ok(match beside(path, classes) {
+        Some((name, labels)) => (labels, Some(format!("labels are those of {name}, which lies beside it"))),
+        None => (Vec::new(), note),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,9 @@
 //! What an .onnx file says, or lets guess, about the pictures that it takes.
 
 use super::Style;
-use ocelli::image::{ColorOrder, InputSpec, Resize};
+use super::usual::{Kind, Pixels, usual_resize};
+use crate::network::resize_of_name;
+use ocelli::image::{ColorOrder, InputSpec};
 use ocelli::ir::Shape;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
@@ -10,12 +12,8 @@ use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
 pub(super) struct Stated {
     /// The input; its normalization is that of `style`, or the file's own where there is none.
     pub spec: InputSpec,
-    /// The style that was guessed.
-    pub style: Option<Style>,
-    /// Why.
-    pub reason: &'static str,
-    /// Whether the file says what becomes of a picture of another size.
-    pub resize: bool,
+    /// Where that is known from.
+    pub pixels: Pixels,
 }
 
 /// An entry of the file's metadata.
@@ -24,15 +22,21 @@ pub(super) fn metadata<'m>(model: &'m ModelProto, key: &str) -> Option<&'m str> 
 }
 
 /// Reads the metadata that our own files have; for others guesses by what the graph begins with, and by who wrote it.
-pub(super) fn stated(model: &ModelProto, graph: &GraphProto, shape: Shape, channels_first: bool) -> Stated {
+pub(super) fn stated(
+    model: &ModelProto,
+    graph: &GraphProto,
+    shape: Shape,
+    channels_first: bool,
+    classes: usize,
+) -> Stated {
     let color = match (metadata(model, "color"), shape.c) {
         (_, 1) => ColorOrder::Gray,
         (Some("bgr"), _) => ColorOrder::Bgr,
         _ => ColorOrder::Rgb,
     };
-    let resize = metadata(model, "resize");
-    let rule = if resize == Some("center-crop") { Resize::CenterCrop } else { Resize::Stretch };
-    let plain = InputSpec { shape, color, resize: rule, mean: [0.0; 3], std: [1.0; 3] };
+    let rule = metadata(model, "resize").and_then(resize_of_name);
+    let resize = rule.unwrap_or_else(|| usual_resize(color, classes));
+    let plain = InputSpec { shape, color, resize, mean: [0.0; 3], std: [1.0; 3] };
     let list = |key: &str| -> Option<[f32; 3]> {
         let values: Vec<f32> = metadata(model, key)?.split(',').map(str::parse).collect::<Result<_, _>>().ok()?;
         let usable = values.len() == shape.c as usize && values.iter().all(|v| v.is_finite());
@@ -42,18 +46,17 @@ pub(super) fn stated(model: &ModelProto, graph: &GraphProto, shape: Shape, chann
     let own = list("mean").zip(list("std")).filter(|(_, std)| std.iter().all(|&v| v > 0.0));
     if let Some((mean, std)) = own {
         let spec = InputSpec { mean, std, ..plain };
-        return Stated { spec, style: None, reason: "as the file says", resize: resize.is_some() };
+        return Stated { spec, pixels: Pixels::STATED };
     }
     let from_tensorflow = ["tf2onnx", "keras"].iter().any(|name| model.producer_name.to_lowercase().contains(name));
-    let (style, reason) = match head(graph) {
-        Some(style) => (style, "the file normalizes them itself"),
-        None if color == ColorOrder::Gray => (Style::Unit, "the usual for gray pictures"),
-        None if from_tensorflow || !channels_first => (Style::Tf, "the usual for TensorFlow"),
-        None => (Style::Torch, "the usual for .onnx"),
+    let kind = if from_tensorflow || !channels_first { Kind::OnnxOfTensorflow } else { Kind::Onnx };
+    let pixels = match head(graph) {
+        style @ Some(_) => Pixels { style, reason: "the file normalizes them itself" },
+        None => Pixels::guessed(kind, color, classes),
     };
     // the styles fit: only colours get torch
-    let spec = style.apply(plain).unwrap_or(plain);
-    Stated { spec, style: Some(style), reason, resize: resize.is_some() }
+    let spec = pixels.style.and_then(|style| style.apply(plain).ok()).unwrap_or(plain);
+    Stated { spec, pixels }
 }
 
 /// The scale of pixels that a graph's own normalization is for, where it begins with one: a subtraction or division by constants.

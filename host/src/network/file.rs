@@ -1,7 +1,7 @@
 //! `net.toml`: the text form of a network.
 
 use super::layer_table::{LayerTable, op_name};
-use super::{INPUT, Layer, LayerKind, LayerOptions, Network, NetworkError, color_name, resize_name};
+use super::{INPUT, Layer, LayerKind, LayerOptions, Network, NetworkError, color_name, resize_name, resize_of_name};
 use ocelli::image::{ColorOrder, InputSpec, Resize};
 use ocelli::ir::Shape;
 use serde::{Deserialize, Serialize};
@@ -148,10 +148,8 @@ impl InputTable {
             .into_iter()
             .find(|&color| color_name(color) == self.color)
             .ok_or_else(|| format!("color = \"{}\" is not one of gray, rgb, bgr", self.color))?;
-        let resize = [Resize::Stretch, Resize::CenterCrop]
-            .into_iter()
-            .find(|&resize| resize_name(resize) == self.resize)
-            .ok_or_else(|| format!("resize = \"{}\" is not one of stretch, center-crop", self.resize))?;
+        let resize = resize_of_name(&self.resize)
+            .ok_or_else(|| format!("resize = \"{}\" is not one of stretch, center-crop, imagenet-crop", self.resize))?;
         let triple = |key: &str, values: &[f32]| match *values {
             [v] => Ok([v; 3]),
             [a, b, c] => Ok([a, b, c]),

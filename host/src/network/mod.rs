@@ -345,5 +345,12 @@ pub const fn resize_name(resize: Resize) -> &'static str {
     match resize {
         Resize::Stretch => "stretch",
         Resize::CenterCrop => "center-crop",
+        Resize::ImagenetCrop => "imagenet-crop",
     }
+}
+
+/// The resize rule of a name in `net.toml` or in a file's metadata.
+#[must_use]
+pub fn resize_of_name(name: &str) -> Option<Resize> {
+    Resize::ALL.into_iter().find(|&rule| resize_name(rule) == name)
 }

@@ -85,6 +85,15 @@ impl Grafted {
             }
             None => own_head(base)?,
         };
+        if let Some(at) = base.layers[..end].iter().position(|layer| layer.kind == LayerKind::Op(Op::Softmax)) {
+            let nearest = own_head(base).ok().and_then(|end| base.layers.get(end.checked_sub(1)?));
+            bail!(
+                "--cut {}: the softmax '{}' over the base's own classes would stand before the head: cut before it{}",
+                cut.unwrap_or_default(),
+                base.layers[at].name,
+                nearest.map_or_else(String::new, |layer| format!(", for instance with --cut {}", layer.name))
+            );
+        }
         let layers = needed(base, end)?;
         let base_layers = layers.len();
         let prefix = (1..)
@@ -404,6 +413,7 @@ mod tests {
     #[test]
     fn heads_that_cannot_be_are_refused() {
         let base = Network::open("mnist-cnn").unwrap();
+        let softmax = base.layers.last().unwrap().name.clone();
         for (cut, head, expected) in [
             (None, "gap, dense 64 relu", "last part must be dense N"),
             (None, "gap, dense N relu", "last part must be dense N"),
@@ -414,6 +424,11 @@ mod tests {
             (None, "gap, dense 8 gelu, dense N", "gelu"),
             (None, "dense N", "flatten"),
             (Some("nothing"), "gap, dense N", "--cut nothing: the base has no such layer; it has conv2d"),
+            (
+                Some(softmax.as_str()),
+                "dense N",
+                "over the base's own classes would stand before the head: cut before it, for",
+            ),
         ] {
             let message = format!("{:#}", Grafted::new(&base, cut, head, 5, None).unwrap_err());
             assert!(message.contains(expected), "{head}: {message}");

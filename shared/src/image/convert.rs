@@ -281,13 +281,19 @@ fn crop_rectangle(spec: &InputSpec, [width, height]: [u32; 2]) -> [u32; 4] {
     let Shape { h, w, .. } = spec.shape;
     match spec.resize {
         Resize::Stretch => [0, 0, width, height],
-        Resize::CenterCrop => {
+        Resize::CenterCrop | Resize::ImagenetCrop => {
             let scaled = |side: u32, numerator: u32, denominator: u32| {
                 let exact = u64::from(side) * u64::from(numerator) / u64::from(denominator);
                 u32::try_from(exact).unwrap_or(u32::MAX).max(1)
             };
             let crop_w = width.min(scaled(height, w, h));
             let crop_h = height.min(scaled(width, h, w));
+            let part = |side: u32| match spec.resize {
+                // rounded; at least a pixel of a pixel
+                Resize::ImagenetCrop => side - side / 8 - u32::from(side % 8 > 4),
+                _ => side,
+            };
+            let (crop_w, crop_h) = (part(crop_w), part(crop_h));
             [(width - crop_w) / 2, (height - crop_h) / 2, crop_w, crop_h]
         }
     }
@@ -413,6 +419,20 @@ mod tests {
         let frame: Vec<u8> = (0..4 * 8).map(|i| (i % 8) as u8).collect();
         let out = convert(&spec(4, 4, ColorOrder::Gray, Resize::CenterCrop), PixelFormat::Gray8, [8, 4], &frame);
         assert_eq!(out[..4], [2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn a_classifier_of_imagenet_sees_seven_eighths_of_the_middle() {
+        // the middle 16 columns of 20 are 2 to 17, of these the middle 14 are 3 to 16; of 16 rows 1 to 14
+        let frame: Vec<u8> = (0..16 * 20).map(|i| (i % 20 + 10 * (i / 20)) as u8).collect();
+        let spec = spec(14, 14, ColorOrder::Gray, Resize::ImagenetCrop);
+        let out = convert(&spec, PixelFormat::Gray8, [20, 16], &frame);
+        assert_eq!((out[0], out[13], out[14 * 13]), (13, 26, 143));
+        for side in 1..40 {
+            let [left, top, width, height] = crop_rectangle(&spec, [side, side]);
+            assert_eq!(width, (f64::from(side) * 0.875).round() as u32, "{side}");
+            assert_eq!(([left, top], height), ([(side - width) / 2; 2], width));
+        }
     }
 
     #[test]

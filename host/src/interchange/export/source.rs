@@ -1,15 +1,15 @@
 //! What is exported: a run folder, a model file, a network of others, or one with random weights.
 
-use super::super::onnx_import;
 use super::super::qdq;
-use super::super::tflite::{self, ImportOptions, Imported};
+use super::super::tflite::{ImportOptions, Imported};
 use super::{Format, qdq_bytes, tflite_bytes};
 use crate::check::tract::read_onnx;
 use crate::compile::{Options, Target, compile};
 use crate::data::Dataset;
+use crate::imagenet::Opened;
 use crate::interchange::onnx;
 use crate::model::ModelBytes;
-use crate::network::{Network, NormWeights, Weights};
+use crate::network::{Network, NormWeights, Weights, zoo};
 use crate::quantize::{Calibration, QuantizedNetwork, quantize};
 use crate::run::{Trained, model_path, names, read_labels};
 use crate::train::device;
@@ -55,6 +55,11 @@ impl Source {
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
         ensure!(
+            path.exists() || zoo::find(&shown.to_string()).is_none(),
+            "{shown} is a built-in network, which has no weights: --random-weights exports it with random ones; yours are taken in by \
+             `ocelli import WEIGHTS.safetensors --network {shown}`, or by a training"
+        );
+        ensure!(
             path.exists(),
             "there is no {shown}: export takes a run folder, a model.ocelli, an .onnx or a .tflite file"
         );
@@ -73,16 +78,12 @@ impl Source {
         }
         let file = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
         let options = ImportOptions { name: name(path), ..ImportOptions::default() };
-        let (imported, labels) = if extension == "onnx" {
-            let import = onnx_import::import(&file, path.parent(), &options).with_context(|| shown.to_string())?;
-            import.notes.iter().for_each(|note| eprintln!("note: {note}"));
-            (import.imported, import.labels)
-        } else {
-            (tflite::import(&file, &options).with_context(|| shown.to_string())?, Vec::new())
-        };
-        let origin = match imported {
+        let opened = Opened::new(&file, path, &options, None).with_context(|| shown.to_string())?;
+        let pictures = opened.pictures("take the file in with `ocelli import`, then export its folder");
+        opened.notes.iter().chain(&pictures).for_each(|note| eprintln!("note: {note}"));
+        let origin = match opened.imported {
             Imported::Quantized(network) => Origin::Quantized(network),
-            Imported::Float(parts) => Origin::Float(Box::new((parts.0, parts.1, labels))),
+            Imported::Float(parts) => Origin::Float(Box::new((parts.0, parts.1, opened.labels))),
         };
         Ok(Self { name: options.name, origin })
     }

@@ -3,7 +3,9 @@
 use super::convert::{Converted, Draft, convert, params, shape};
 use super::layers::{check, is_quantized, quantized_layer};
 use super::{TfliteModel, TfliteOperator, report, unsupported};
-use crate::network::{Layer, LayerKind, LayerOptions, LayerWeights, Network, Node, Weights, color_name, resize_name};
+use crate::network::{
+    Layer, LayerKind, LayerOptions, LayerWeights, Network, Node, Weights, color_name, resize_of_name,
+};
 use crate::quantize::QuantizedNetwork;
 use anyhow::{Context, bail, ensure};
 use ocelli::image::{ColorOrder, InputSpec, Resize};
@@ -17,6 +19,19 @@ pub enum Imported {
     Quantized(Box<QuantizedNetwork>),
     /// A network in float32, to be quantized here.
     Float(Box<(Network, Weights)>),
+}
+
+/// What became of a file, and what it says beside its network.
+#[derive(Clone, Debug)]
+pub struct Import {
+    /// The network.
+    pub imported: Imported,
+    /// Its labels, from the options or a file of ours; empty where there are none.
+    pub labels: Vec<String>,
+    /// Whether the file says what pixels are: in its metadata, or by the scale of a quantized input.
+    pub says_pixels: bool,
+    /// Whether the file says what becomes of a picture of another shape.
+    pub says_resize: bool,
 }
 
 /// What is not in the file.
@@ -44,6 +59,14 @@ const MAX_OPERATORS: usize = 1 << 14;
 /// # Errors
 /// When the file is broken, or holds operators or types that are not supported: all of them are listed, with the layers' names.
 pub fn import(file: &[u8], options: &ImportOptions) -> anyhow::Result<Imported> {
+    Ok(import_all(file, options)?.imported)
+}
+
+/// As [`import`], with what the file says beside its network.
+///
+/// # Errors
+/// As [`import`].
+pub fn import_all(file: &[u8], options: &ImportOptions) -> anyhow::Result<Import> {
     let mut model = super::read(file)?;
     model.simplify()?;
     let options = &with_metadata(options, &model);
@@ -70,11 +93,14 @@ pub fn import(file: &[u8], options: &ImportOptions) -> anyhow::Result<Imported> 
     );
     ensure!(last > 0, "the network has no layers");
     unique_names(&mut builder.drafts);
-    if integer {
-        builder.quantized(input, options).map(|network| Imported::Quantized(Box::new(network)))
+    let stated = stated_picture(&model, shape(&model.tensors[input])?, options);
+    let imported = if integer {
+        Imported::Quantized(Box::new(builder.quantized(input, stated, options)?))
     } else {
-        builder.float(input, options).map(|parts| Imported::Float(Box::new(parts)))
-    }
+        Imported::Float(Box::new(builder.float(input, stated, options)?))
+    };
+    let says_resize = stated.is_some() && metadata(&model, "resize").is_some();
+    Ok(Import { imported, labels: options.labels.clone(), says_pixels: integer || stated.is_some(), says_resize })
 }
 
 /// Gives layers of one name numbers, and names the characters that a `net.toml` allows.
@@ -145,7 +171,12 @@ impl Builder<'_> {
         Ok(nodes)
     }
 
-    fn quantized(&self, input: usize, options: &ImportOptions) -> anyhow::Result<QuantizedNetwork> {
+    fn quantized(
+        &self,
+        input: usize,
+        stated: Option<InputSpec>,
+        options: &ImportOptions,
+    ) -> anyhow::Result<QuantizedNetwork> {
         let nodes = self.nodes(input)?;
         let input_params = params(&self.model.tensors[self.place(input)?.1]).context("the input")?;
         let input_shape = shape(&self.model.tensors[input])?;
@@ -155,7 +186,8 @@ impl Builder<'_> {
         let layers = self.drafts.iter().zip(nodes).map(|(draft, node)| {
             quantized_layer(self.model, draft, node).with_context(|| format!("layer '{}'", draft.name))
         });
-        let stated = if options.range.is_none() { stated_picture(self.model, input_shape, options) } else { None };
+        // TensorFlow's metadata are of the float network: of a quantized one the scale says it
+        let stated = stated.filter(|_| metadata(self.model, "mean").is_some());
         Ok(QuantizedNetwork {
             picture: stated.map_or_else(|| picture(input_shape, range, options), |stated| Ok(Some(stated)))?,
             input_shape,
@@ -165,11 +197,16 @@ impl Builder<'_> {
         })
     }
 
-    fn float(&self, input: usize, options: &ImportOptions) -> anyhow::Result<(Network, Weights)> {
+    fn float(
+        &self,
+        input: usize,
+        stated: Option<InputSpec>,
+        options: &ImportOptions,
+    ) -> anyhow::Result<(Network, Weights)> {
         let nodes = self.nodes(input)?;
         let input_shape = shape(&self.model.tensors[input])?;
         let range = options.range.unwrap_or([0.0, 1.0]);
-        let picture = picture(input_shape, range, options)?.with_context(|| {
+        let picture = picture(input_shape, range, options)?.map(|usual| stated.unwrap_or(usual)).with_context(|| {
             format!("the network takes {input_shape}: a float network that is to be quantized here takes pictures (1 or 3 channels)")
         })?;
         let mut weights = Weights::default();
@@ -219,27 +256,38 @@ fn metadata<'m>(model: &'m TfliteModel<'_>, key: &str) -> Option<&'m str> {
     model.metadata.iter().find(|(name, _)| name == key).map(|(_, text)| text.as_str())
 }
 
-/// How a picture becomes the input, as a file of ours says it; `None` for other files.
+/// How a picture becomes the input, as a file of ours says it, or as TensorFlow's metadata do; `None` for other files, and where the
+/// options say it.
 fn stated_picture(model: &TfliteModel<'_>, shape: Shape, options: &ImportOptions) -> Option<InputSpec> {
-    let colors = [ColorOrder::Gray, ColorOrder::Rgb, ColorOrder::Bgr];
-    let color = colors.into_iter().find(|&color| metadata(model, "color") == Some(color_name(color)))?;
-    let resizes = [Resize::Stretch, Resize::CenterCrop];
-    let resize = resizes.into_iter().find(|&resize| metadata(model, "resize") == Some(resize_name(resize)))?;
-    let list = |key: &str| -> Option<[f32; 3]> {
-        let values: Vec<f32> = metadata(model, key)?.split(',').map(str::parse).collect::<Result<_, _>>().ok()?;
-        let usable = values.len() == shape.c as usize && values.iter().all(|v| v.is_finite());
+    if options.range.is_some() {
+        return None;
+    }
+    let channel = |values: &[f32]| -> Option<[f32; 3]> {
+        let usable = matches!(values.len(), 1 | 3) && values.len() <= shape.c as usize;
         let at = |channel: usize| values.get(channel).or(values.first()).copied();
-        usable.then_some([at(0)?, at(1)?, at(2)?])
+        (usable && values.iter().all(|v| v.is_finite())).then_some([at(0)?, at(1)?, at(2)?])
     };
-    let (mean, std) = (list("mean")?, list("std").filter(|std| std.iter().all(|&v| v > 0.0))?);
-    let color = options.color.unwrap_or(color);
-    (color.channels() == shape.c).then_some(InputSpec {
-        shape,
-        color,
-        resize: options.resize.unwrap_or(resize),
-        mean,
-        std,
-    })
+    let by_count = match shape.c {
+        1 => Some(ColorOrder::Gray),
+        3 => Some(ColorOrder::Rgb),
+        _ => None,
+    };
+    let colors = [ColorOrder::Gray, ColorOrder::Rgb, ColorOrder::Bgr];
+    let own = colors.into_iter().find(|&color| metadata(model, "color") == Some(color_name(color)));
+    let color = options.color.or(own).or(by_count).filter(|color| color.channels() == shape.c)?;
+    let resize = options.resize.or(metadata(model, "resize").and_then(resize_of_name)).unwrap_or(Resize::Stretch);
+    let (mean, std) = if metadata(model, "mean").is_some() {
+        let list = |key: &str| -> Option<[f32; 3]> {
+            let values: Vec<f32> = metadata(model, key)?.split(',').map(str::parse).collect::<Result<_, _>>().ok()?;
+            channel(&values)
+        };
+        (list("mean")?, list("std")?)
+    } else {
+        let [mean, std] = model.normalization.as_ref()?;
+        let [mean, std] = [channel(mean)?, channel(std)?];
+        (mean.map(|v| v / 255.0), std.map(|v| v / 255.0))
+    };
+    std.iter().all(|&v| v > 0.0).then_some(InputSpec { shape, color, resize, mean, std })
 }
 
 /// How a picture becomes the input, black and white being the ends of `range`; `None` for an input that is no picture.

@@ -20,6 +20,7 @@ mod flatbuffer;
 mod flatbuffer_write;
 mod import;
 mod layers;
+mod metadata;
 pub mod opcodes;
 mod operators;
 mod options;
@@ -32,7 +33,7 @@ mod tests;
 
 pub use error::{TfliteError, short_name};
 pub use export::export;
-pub use import::{ImportOptions, Imported, import};
+pub use import::{Import, ImportOptions, Imported, import, import_all};
 pub use opcodes::OpCode;
 pub use options::{Options, Window};
 pub use problems::{Problem, report, unsupported};
@@ -58,6 +59,8 @@ pub struct TfliteModel<'a> {
     pub notes: Vec<String>,
     /// Our own entries among the metadata, by name without `ocelli.`: labels and how a picture becomes the input.
     pub metadata: Vec<(String, String)>,
+    /// What TensorFlow's metadata say is taken off pixels of 0 to 255, and what they are then divided by: one number each, or one a channel.
+    pub normalization: Option<[Vec<f32>; 2]>,
     /// Size of the file; bounds what may be unpacked from it.
     file_bytes: usize,
 }
@@ -189,29 +192,10 @@ pub fn read(file: &[u8]) -> Result<TfliteModel<'_>, TfliteError> {
         }
     }
     let description = root.text(schema::model::DESCRIPTION)?;
-    let metadata = own_metadata(&reader, root)?;
-    let tensors = tensors.list;
-    Ok(TfliteModel { description, tensors, operators, inputs, outputs, notes, metadata, file_bytes: file.len() })
-}
-
-/// The metadata that this project's files have.
-fn own_metadata(reader: &Reader<'_>, root: Table<'_, '_>) -> Result<Vec<(String, String)>, TfliteError> {
-    let buffers = root.tables(schema::model::BUFFERS)?;
-    let mut own = Vec::new();
-    for entry in root.tables(schema::model::METADATA)?.all()? {
-        let entry = entry?;
-        let name = entry.text(schema::metadata::NAME)?;
-        let index = entry.number(schema::metadata::BUFFER, 0_u32)?;
-        let Some(key) = name.strip_prefix(schema::METADATA_PREFIX) else { continue };
-        let Some(buffer) = usize::try_from(index).ok().map(|index| buffers.get(index)).transpose()?.flatten() else {
-            continue;
-        };
-        let text = buffer.bytes(schema::buffer::DATA)?.unwrap_or_default();
-        reader.charge(text.len())?; // it is copied
-        let readable = |c: char| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c };
-        own.push((key.to_owned(), String::from_utf8_lossy(text).chars().map(readable).collect()));
-    }
-    Ok(own)
+    let metadata = metadata::own(&reader, root)?;
+    let normalization = metadata::normalization(&reader, root)?;
+    let (tensors, file_bytes) = (tensors.list, file.len());
+    Ok(TfliteModel { description, tensors, operators, inputs, outputs, notes, metadata, normalization, file_bytes })
 }
 
 /// Inputs or outputs of the network: indices of tensors, each once.

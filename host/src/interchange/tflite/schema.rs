@@ -15,6 +15,8 @@ pub(super) const VERSION: u32 = 3;
 
 /// What the names of our own entries among a file's metadata begin with.
 pub(super) const METADATA_PREFIX: &str = "ocelli.";
+/// The name of TensorFlow's own entry among a file's metadata, a file in FlatBuffers of another schema.
+pub(super) const TENSORFLOW_METADATA: &str = "TFLITE_METADATA";
 
 /// Declares fields of one table: constant, number, name in the schema.
 macro_rules! fields {
@@ -43,6 +45,14 @@ fields!(buffer: DATA = 0 "data", OFFSET = 1 "offset", SIZE = 2 "size");
 fields!(operator: OPCODE_INDEX = 0 "opcode_index", INPUTS = 1 "inputs", OUTPUTS = 2 "outputs",
     BUILTIN_OPTIONS_TYPE = 3 "builtin_options_type", BUILTIN_OPTIONS = 4 "builtin_options");
 fields!(metadata: NAME = 0 "name", BUFFER = 1 "buffer");
+// `metadata_schema.fbs`; the union's type stands before its value
+fields!(model_metadata: SUBGRAPH_METADATA = 3 "subgraph_metadata");
+fields!(subgraph_metadata: INPUT_TENSOR_METADATA = 2 "input_tensor_metadata");
+fields!(tensor_metadata: PROCESS_UNITS = 4 "process_units");
+fields!(process_unit: OPTIONS_TYPE = 0 "options_type", OPTIONS = 1 "options");
+fields!(normalization: MEAN = 0 "mean", STD = 1 "std");
+/// The number of `NormalizationOptions` in the union `ProcessUnitOptions`.
+pub(super) const NORMALIZATION_OPTIONS: u8 = 1;
 fields!(tensor_map: NAME = 0 "name", TENSOR_INDEX = 1 "tensor_index");
 fields!(signature: INPUTS = 0 "inputs", OUTPUTS = 1 "outputs", KEY = 2 "signature_key", SUBGRAPH_INDEX = 4 "subgraph_index");
 

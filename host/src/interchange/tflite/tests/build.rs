@@ -62,6 +62,8 @@ pub struct Model {
     pub subgraphs: usize,
     /// Names of functions and the subgraphs that they run.
     pub signatures: Vec<(&'static str, u32)>,
+    /// Names of metadata and their bytes.
+    pub metadata: Vec<(&'static str, Vec<u8>)>,
 }
 
 /// A network of one RELU from tensor 0 to tensor 1, both float32 `[1, 4]`.
@@ -75,6 +77,7 @@ pub fn relu() -> Model {
         outputs: vec![1],
         subgraphs: 1,
         signatures: Vec::new(),
+        metadata: Vec::new(),
     }
 }
 
@@ -132,6 +135,17 @@ impl Model {
         let tensors: Vec<_> = self.tensors.iter().map(|tensor| tensor.build(b, &mut buffers, &mut behind)).collect();
         let operators: Vec<_> = self.operators.iter().enumerate().map(|(i, operator)| operator.build(b, i)).collect();
         let codes: Vec<_> = self.operators.iter().map(|operator| operator.build_code(b)).collect();
+        let mut metadata = Vec::new();
+        for (name, bytes) in &self.metadata {
+            let (name, bytes) = (b.create_string(name), b.create_vector(bytes));
+            buffers.push(table(b, |b| put(b, 0, bytes)));
+            let buffer = u32::try_from(buffers.len() - 1).unwrap();
+            metadata.push(table(b, |b| {
+                put(b, 0, name);
+                put(b, 1, buffer);
+            }));
+        }
+        let metadata = b.create_vector(&metadata);
         let [tensors, operators, codes, buffers] =
             [tensors, operators, codes, buffers].map(|list| b.create_vector(&list));
         let (inputs, outputs) = (b.create_vector(&self.inputs), b.create_vector(&self.outputs));
@@ -161,11 +175,37 @@ impl Model {
             put(b, 2, graphs);
             put(b, 3, description);
             put(b, 4, buffers);
+            put(b, 6, metadata);
             put(b, 7, signatures);
         });
         b.finish(model, Some("TFL3"));
         b.finished_data().to_vec()
     }
+}
+
+/// TensorFlow's metadata: of the first input of the first network a score calibration, which is none of its pixels, and a normalization.
+pub fn normalization(mean: &[f32], std: &[f32]) -> Vec<u8> {
+    let b = &mut Builder::new();
+    let (mean, std) = (b.create_vector(mean), b.create_vector(std));
+    let normalization = table(b, |b| {
+        put(b, 0, mean);
+        put(b, 1, std);
+    });
+    let calibration = table(b, |_| {});
+    let units = [(2_u8, calibration), (1, normalization)].map(|(kind, options)| {
+        table(b, |b| {
+            put(b, 0, kind);
+            put(b, 1, options);
+        })
+    });
+    let units = b.create_vector(&units);
+    let input = table(b, |b| put(b, 4, units));
+    let inputs = b.create_vector(&[input]);
+    let subgraph = table(b, |b| put(b, 2, inputs));
+    let subgraphs = b.create_vector(&[subgraph]);
+    let root = table(b, |b| put(b, 3, subgraphs));
+    b.finish(root, Some("M001"));
+    b.finished_data().to_vec()
 }
 
 type Table = WIPOffset<TableFinishedWIPOffset>;

@@ -1,7 +1,7 @@
 //! Files built for one edge each.
 
 use super::super::*;
-use super::build::{Model, Operator, Place, Tensor, Value, bytes, depthwise, depthwise_int8, relu};
+use super::build::{Model, Operator, Place, Tensor, Value, bytes, depthwise, depthwise_int8, normalization, relu};
 
 fn error(model: &Model) -> String {
     read(&model.file()).unwrap_err().to_string()
@@ -222,4 +222,19 @@ fn other_versions_are_refused() {
     let mut model = relu();
     model.version = 2;
     assert!(error(&model).contains("version 2"));
+}
+
+#[test]
+fn the_normalization_of_the_input_is_found_and_broken_metadata_are_none() {
+    let mut model = relu();
+    assert_eq!(read(&model.file()).unwrap().normalization, None);
+    let whole = normalization(&[127.5, 100.0, 0.0], &[127.5]);
+    model.metadata = vec![("min_runtime_version", b"1.5.0".to_vec()), ("TFLITE_METADATA", whole.clone())];
+    let expected = Some([vec![127.5, 100.0, 0.0], vec![127.5]]);
+    assert_eq!(read(&model.file()).unwrap().normalization, expected);
+    for cut in 0..whole.len() {
+        model.metadata = vec![("TFLITE_METADATA", whole[..cut].to_vec())];
+        let found = read(&model.file()).unwrap().normalization;
+        assert!(found.is_none() || found == expected, "cut at {cut}: {found:?}");
+    }
 }
