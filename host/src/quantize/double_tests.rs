@@ -33,7 +33,8 @@ fn found(network: &Network, weights: &Weights, images: &Dataset) -> Doubles {
 fn dead_channels_take_copies_and_the_float_function_stays() {
     let (network, weights, images) = with_dead_channels("relu");
     let doubles = found(&network, &weights, &images);
-    assert_eq!(doubles.keys().collect::<Vec<_>>(), ["first"]);
+    // the random dense layer has dead units too
+    assert_eq!(doubles.keys().collect::<Vec<_>>(), ["first", "hidden"]);
     assert_eq!(doubles["first"].iter().map(|double| double.channel).collect::<Vec<_>>(), DEAD);
     let before = nets::in_tract(&network, &weights, &images);
     let (same, doubled) = Adjustments { doubles, ..Adjustments::default() }.equalized(&network, &weights).unwrap();
@@ -56,7 +57,8 @@ fn the_channels_whose_noise_matters_most_are_copied_and_it_grows_less() {
         quantize(&network, &weights, &calibration, &images.labels).unwrap()
     };
     let snr = |doubles: &Doubles| judge.judge(&quantized(doubles)).unwrap().snr_db.unwrap();
-    let chosen = found(&network, &weights, &images);
+    let mut chosen = found(&network, &weights, &images);
+    chosen.retain(|name, _| name == "first");
     let plain = snr(&Doubles::new());
     let copied: Vec<usize> = chosen["first"].iter().map(|double| double.of).collect();
     let live: Vec<usize> = (0..8).filter(|channel| !DEAD.contains(channel)).collect();

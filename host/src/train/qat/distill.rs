@@ -28,6 +28,8 @@ use std::sync::PoisonError;
 
 /// Images in a batch.
 const BATCH: usize = 16;
+/// How far a step moves the logarithm of an interval's width, for each step of int8 that it moves a weight.
+const INTERVALS: f64 = 0.2;
 /// Steps over which the rate rises.
 const WARMUP: usize = 20;
 
@@ -103,7 +105,7 @@ pub fn distill(
             let next = moved(&weights, &stepped, simulation.quantized(), rate);
             module = numbered(Classifier::new(network, &next, &training_device)?);
             let found = simulation.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            intervals.step(&found, rate / 127.0);
+            intervals.step(&found, rate * INTERVALS);
             steps += 1;
             sum += value * batch.len() as f64;
             seen += batch.len();

@@ -6,7 +6,7 @@ use crate::check::Judge;
 use crate::quantize::{plain, quantize};
 use burn::tensor::Device;
 
-const SETTINGS: Distillation = Distillation { epochs: 20, rate: 0.1, seed: 1 };
+const SETTINGS: Distillation = Distillation { epochs: 40, rate: 0.1, seed: 1 };
 
 #[test]
 fn the_int8_network_comes_nearer_to_its_float_self_whatever_the_classes() {
