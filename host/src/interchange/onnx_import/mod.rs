@@ -14,12 +14,14 @@ mod dense;
 mod finish;
 mod folding;
 pub mod fragment;
+mod functions;
 mod graph;
 mod moves;
 mod patterns;
 mod pointwise;
 mod problems;
 mod quantized;
+mod reduce;
 mod view;
 mod windows;
 

@@ -2,6 +2,7 @@
 
 use super::attributes::Attributes;
 use super::build::{Builder, Value, name_of};
+use super::constant::type_name;
 use super::folding::{flatten, permutation, reshape, squeeze, unsqueeze};
 use super::view::{Axis, View};
 use anyhow::{Context, bail, ensure};
@@ -66,13 +67,23 @@ impl Builder<'_> {
         match node.op_type.as_str() {
             "Cast" => {
                 let to = Attributes::of(node, &["to", "saturate"])?.int("to", 0)?;
-                ensure!(to == DataType::Float as i64, "casts to a type that is not float");
+                let is_half = to == DataType::Float16 as i64 || to == DataType::Bfloat16 as i64;
+                if is_half && !self.fragment {
+                    let note = "the file computes in half precision: single precision is taken";
+                    if !self.notes.iter().any(|other| other == note) {
+                        self.notes.push(note.to_owned());
+                    }
+                } else {
+                    let kind = type_name(i32::try_from(to).unwrap_or_default());
+                    ensure!(to == DataType::Float as i64, "casts to {kind}: float is supported");
+                }
             }
             "Dropout" => {
                 Attributes::of(node, &["ratio", "seed", "is_test"])?;
                 if let Some(training) = self.optional_constant(node, 2)? {
+                    let ratio = self.optional_constant(node, 1)?.and_then(|ratio| ratio.scalar());
                     ensure!(
-                        training.whole()? == [0],
+                        training.whole()? == [0] || ratio == Some(0.0),
                         "drops values in training mode: export the network for inference"
                     );
                 }
