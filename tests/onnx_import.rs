@@ -288,6 +288,75 @@ fn functions_are_known_by_their_patterns() {
 }
 
 #[test]
+fn forms_that_are_several_layers_here_compute_what_tract_computes() {
+    const OTHER: &[(&str, Attribute<'static>)] = &[];
+    fn reduced(axes: &'static [i64]) -> [(&'static str, Attribute<'static>); 2] {
+        [("axes", Attribute::Ints(axes)), ("keepdims", Attribute::Int(1))]
+    }
+    let cases: Vec<(&str, ModelProto)> = vec![
+        (
+            "slopes",
+            over_a_picture(|graph, _| {
+                let slopes = graph.floats(&[3, 1, 1], &[0.25, -0.5, 1.5]);
+                graph.node("PRelu", &["x", &slopes], OTHER)
+            }),
+        ),
+        ("steep", over_a_picture(|graph, _| graph.node("LeakyRelu", &["x"], &[("alpha", Attribute::Float(2.5))]))),
+        (
+            "pad",
+            over_a_picture(|graph, rng| {
+                let weights = graph.random(&[4, 3, 3, 3], rng);
+                let pads = graph.ints(&[8], &[0, 0, 1, 2, 0, 0, 0, 3]);
+                let value = graph.floats(&[], &[1.25]);
+                let x = graph.node("Tanh", &["x"], OTHER);
+                let x = graph.node("Pad", &[&x, &pads, &value], OTHER);
+                graph.node("Conv", &[&x, &weights], OTHER)
+            }),
+        ),
+        (
+            "bounds",
+            over_a_picture(|graph, _| {
+                let bounds = [0.125, -0.5, 0.25].map(|bound| graph.floats(&[1], &[bound]));
+                let a = graph.node("Max", &["x", &bounds[0], &bounds[1]], OTHER);
+                let b = graph.node("Min", &[&bounds[2], "x"], OTHER);
+                let mean = graph.node("Mean", &[&a, &b, "x"], OTHER);
+                graph.node("Sub", &[&b, &mean], OTHER)
+            }),
+        ),
+        (
+            "channels",
+            over_a_picture(|graph, _| {
+                let mean = graph.node("ReduceMean", &["x"], &reduced(&[1]));
+                let largest = graph.node("ReduceMax", &["x"], &reduced(&[-3]));
+                graph.node("Concat", &[&mean, &largest], &[("axis", Attribute::Int(1))])
+            }),
+        ),
+        (
+            "columns and channels",
+            over_a_picture(|graph, _| {
+                let mean = graph.node("ReduceMean", &["x"], &reduced(&[1, 3]));
+                let largest = graph.node("ReduceMax", &["x"], &reduced(&[1, 3]));
+                graph.node("Concat", &[&mean, &largest], &[("axis", Attribute::Int(1))])
+            }),
+        ),
+        (
+            "everything",
+            over_a_picture(|graph, _| {
+                let mean = graph.node("ReduceMean", &["x"], &reduced(&[1, 2, 3]));
+                let largest = graph.node("ReduceMax", &["x"], &reduced(&[3, 2, 1]));
+                graph.node("Concat", &[&mean, &largest], &[("axis", Attribute::Int(1))])
+            }),
+        ),
+    ];
+    for (what, proto) in cases {
+        let (network, weights) = float(import_model(&proto, None, &options()).unwrap());
+        let input = noise(&network, &mut ChaCha8Rng::seed_from_u64(17));
+        let tract = TractModel::new(&proto, "x", build::OUTPUT).unwrap();
+        assert_close(&logits(&network, &weights, &input), &tract.run_f32(&input).unwrap(), what);
+    }
+}
+
+#[test]
 fn networks_of_tensorflow_keep_their_order() {
     // pictures come in as NHWC, are turned for the convolution, and turned back before they are flattened
     let mut rng = ChaCha8Rng::seed_from_u64(14);

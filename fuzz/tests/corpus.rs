@@ -17,6 +17,12 @@ fn tflite_read_survives_its_corpus() {
 }
 
 #[test]
+fn onnx_read_survives_its_corpus_and_imports_much_of_it() {
+    let imported = corpus("onnx_read").iter().filter(|file| ocelli_fuzz::onnx_read(file)).count();
+    assert!(imported > 20, "{imported} files are imported");
+}
+
+#[test]
 fn ocelli_read_survives_its_corpus() {
     let files = corpus("ocelli_read");
     files.iter().for_each(|file| ocelli_fuzz::ocelli_read(file));

@@ -4,11 +4,11 @@ use super::attributes::Attributes;
 use super::build::{Builder, Value, name_of};
 use super::constant::type_name;
 use super::folding::{flatten, permutation, reshape, squeeze, unsqueeze};
+use super::graph::{is_float, is_half, note_half};
 use super::view::{Axis, View};
 use anyhow::{Context, bail, ensure};
 use ocelli::ir::{Op, Shape};
 use tract_onnx::pb::NodeProto;
-use tract_onnx::pb::tensor_proto::DataType;
 
 impl Builder<'_> {
     /// Reshape, Flatten, Squeeze, Unsqueeze and Transpose.
@@ -67,15 +67,11 @@ impl Builder<'_> {
         match node.op_type.as_str() {
             "Cast" => {
                 let to = Attributes::of(node, &["to", "saturate"])?.int("to", 0)?;
-                let is_half = to == DataType::Float16 as i64 || to == DataType::Bfloat16 as i64;
-                if is_half && !self.fragment {
-                    let note = "the file computes in half precision: single precision is taken";
-                    if !self.notes.iter().any(|other| other == note) {
-                        self.notes.push(note.to_owned());
-                    }
+                let to = i32::try_from(to).unwrap_or_default();
+                if is_half(to) && !self.fragment {
+                    note_half(&mut self.notes);
                 } else {
-                    let kind = type_name(i32::try_from(to).unwrap_or_default());
-                    ensure!(to == DataType::Float as i64, "casts to {kind}: float is supported");
+                    ensure!(is_float(to), "casts to {}: float is supported", type_name(to));
                 }
             }
             "Dropout" => {
