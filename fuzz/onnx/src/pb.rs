@@ -1,6 +1,5 @@
 //! As `tract_onnx::pb`.
 
-
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ModelProto {
     #[prost(int64, tag = "1")]
