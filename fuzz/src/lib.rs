@@ -18,6 +18,6 @@ mod stubs;
 mod tflite_files;
 
 pub use model_files::{mutate, ocelli_read, ocelli_run, seal};
-pub use onnx_files::onnx_read;
+pub use onnx_files::{change, onnx_read};
 use stubs::{check, train};
 pub use tflite_files::tflite_read;

@@ -101,6 +101,7 @@ impl Builder<'_> {
             }
             return Ok(x);
         }
+        self.spend(2 * channels)?;
         let window = Window::new([1, 1], [1, 1], Padding::Valid);
         let op = Op::DepthwiseConv2d { multiplier: 1, window, activation: Activation::None };
         let (tensor, shape) = self.push_op(name_of(node), op, &[x.tensor])?;

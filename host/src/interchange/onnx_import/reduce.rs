@@ -28,7 +28,10 @@ impl Builder<'_> {
         let Shape { h, w, .. } = x.shape;
         let is_mean = node.op_type == "ReduceMean";
         let pool = |kernel: [u32; 2]| -> anyhow::Result<Op> {
-            let kernel = [u16::try_from(kernel[0])?, u16::try_from(kernel[1])?];
+            let [h, w] = kernel;
+            let sides = (u16::try_from(h).ok(), u16::try_from(w).ok());
+            let (Some(h), Some(w)) = sides else { bail!("reduces {h}x{w} values to one: {} a side at most", u16::MAX) };
+            let kernel = [h, w];
             let window = Window::new(kernel, kernel, Padding::Valid);
             Ok(if is_mean { Op::AveragePool2d { window } } else { Op::MaxPool2d { window } })
         };

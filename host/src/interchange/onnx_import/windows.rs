@@ -158,7 +158,9 @@ impl Builder<'_> {
             let (tensor, shape) = self.push_op(name_of(node), op, &[x.tensor])?;
             let layout = op.weight_shape(x.shape).context("has no weights")?.map(|n| n as usize);
             let cells = f32::from(window.kernel[0]) * f32::from(window.kernel[1]);
-            let kernel = vec![1.0 / cells; layout.iter().product()];
+            let count = layout.iter().product();
+            self.spend(count)?;
+            let kernel = vec![1.0 / cells; count];
             self.last()?.weights = Some(LayerWeights { shape: layout, kernel, bias: vec![0.0; x.shape.c as usize] });
             return Ok(Value::Computed(self.after_window(&x, tensor, shape)));
         }
