@@ -19,7 +19,8 @@ use prost::Message;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
-use tract_onnx::pb::ModelProto;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{ModelProto, NodeProto, TensorProto};
 
 fn float(imported: OnnxImport) -> (Network, Weights) {
     match imported.imported {
@@ -122,6 +123,48 @@ fn a_quantized_network_comes_back_and_gives_the_same_bytes() {
     assert_eq!(again.picture, quantized.picture);
     assert_eq!(scores[0], scores[1]);
     assert!(scores[0].iter().any(|other| *other != scores[0][0]), "the pictures are told apart");
+}
+
+#[test]
+fn weights_that_the_file_quantizes_are_those_it_would_store() {
+    // as PyTorch writes networks that were trained for int8: float weights, QuantizeLinear, DequantizeLinear
+    let stored = qdq::export(&quantized_every_layer()).unwrap();
+    let mut written = stored.clone();
+    let graph = written.graph.as_mut().unwrap();
+    let (mut nodes, mut changed) = (Vec::new(), 0);
+    for mut node in std::mem::take(&mut graph.node) {
+        let is_weight = |tensor: &TensorProto| {
+            tensor.name == node.input[0] && tensor.data_type == DataType::Int8 as i32 && tensor.raw_data.len() > 1
+        };
+        let found = graph.initializer.iter().position(is_weight);
+        if let Some(found) = found.filter(|_| node.op_type == "DequantizeLinear") {
+            let scales = graph.initializer.iter().find(|tensor| tensor.name == node.input[1]).unwrap().raw_data.clone();
+            let scales: Vec<f32> =
+                scales.chunks(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect();
+            let weights = &mut graph.initializer[found];
+            let axis = node.attribute.iter().find(|attribute| attribute.name == "axis").map_or(1, |axis| axis.i);
+            let inner: i64 = weights.dims.iter().skip(axis as usize + 1).product();
+            let scale = |at: usize| scales[at / inner as usize % scales.len()];
+            let real = weights.raw_data.iter().enumerate().map(|(at, &byte)| f32::from(byte.cast_signed()) * scale(at));
+            weights.raw_data = real.collect::<Vec<f32>>().into_iter().flat_map(f32::to_le_bytes).collect();
+            weights.data_type = DataType::Float as i32;
+            let output = format!("{}.ints", weights.name);
+            let before =
+                NodeProto { op_type: "QuantizeLinear".to_owned(), output: vec![output.clone()], ..node.clone() };
+            nodes.push(before);
+            node.input[0] = output;
+            changed += 1;
+        }
+        nodes.push(node);
+    }
+    graph.node = nodes;
+    assert!(changed > 5, "{changed}");
+    let [stored, written] =
+        [stored, written].map(|proto| match import_model(&proto, None, &options()).unwrap().imported {
+            Imported::Quantized(network) => network,
+            Imported::Float(_) => panic!("not quantized"),
+        });
+    assert_eq!(stored, written);
 }
 
 /// Two convolutions and a flatten, written as exporters write them; the first comes with `around` before it.
@@ -284,6 +327,75 @@ fn functions_are_known_by_their_patterns() {
         let input: Vec<f32> = noise(&network, &mut ChaCha8Rng::seed_from_u64(13)).iter().map(|v| 8.0 * v).collect();
         let tract = TractModel::new(&proto, "x", build::OUTPUT).unwrap();
         assert_close(&logits(&network, &weights, &input), &tract.run_f32(&input).unwrap(), &format!("{expected:?}"));
+    }
+}
+
+#[test]
+fn forms_that_are_several_layers_here_compute_what_tract_computes() {
+    const OTHER: &[(&str, Attribute<'static>)] = &[];
+    fn reduced(axes: &'static [i64]) -> [(&'static str, Attribute<'static>); 2] {
+        [("axes", Attribute::Ints(axes)), ("keepdims", Attribute::Int(1))]
+    }
+    let cases: Vec<(&str, ModelProto)> = vec![
+        (
+            "slopes",
+            over_a_picture(|graph, _| {
+                let slopes = graph.floats(&[3, 1, 1], &[0.25, -0.5, 1.5]);
+                graph.node("PRelu", &["x", &slopes], OTHER)
+            }),
+        ),
+        ("steep", over_a_picture(|graph, _| graph.node("LeakyRelu", &["x"], &[("alpha", Attribute::Float(2.5))]))),
+        (
+            "pad",
+            over_a_picture(|graph, rng| {
+                let weights = graph.random(&[4, 3, 3, 3], rng);
+                let pads = graph.ints(&[8], &[0, 0, 1, 2, 0, 0, 0, 3]);
+                let value = graph.floats(&[], &[1.25]);
+                let x = graph.node("Tanh", &["x"], OTHER);
+                let x = graph.node("Pad", &[&x, &pads, &value], OTHER);
+                graph.node("Conv", &[&x, &weights], OTHER)
+            }),
+        ),
+        (
+            "bounds",
+            over_a_picture(|graph, _| {
+                let bounds = [0.125, -0.5, 0.25].map(|bound| graph.floats(&[1], &[bound]));
+                let a = graph.node("Max", &["x", &bounds[0], &bounds[1]], OTHER);
+                let b = graph.node("Min", &[&bounds[2], "x"], OTHER);
+                let mean = graph.node("Mean", &[&a, &b, "x"], OTHER);
+                graph.node("Sub", &[&b, &mean], OTHER)
+            }),
+        ),
+        (
+            "channels",
+            over_a_picture(|graph, _| {
+                let mean = graph.node("ReduceMean", &["x"], &reduced(&[1]));
+                let largest = graph.node("ReduceMax", &["x"], &reduced(&[-3]));
+                graph.node("Concat", &[&mean, &largest], &[("axis", Attribute::Int(1))])
+            }),
+        ),
+        (
+            "columns and channels",
+            over_a_picture(|graph, _| {
+                let mean = graph.node("ReduceMean", &["x"], &reduced(&[1, 3]));
+                let largest = graph.node("ReduceMax", &["x"], &reduced(&[1, 3]));
+                graph.node("Concat", &[&mean, &largest], &[("axis", Attribute::Int(1))])
+            }),
+        ),
+        (
+            "everything",
+            over_a_picture(|graph, _| {
+                let mean = graph.node("ReduceMean", &["x"], &reduced(&[1, 2, 3]));
+                let largest = graph.node("ReduceMax", &["x"], &reduced(&[3, 2, 1]));
+                graph.node("Concat", &[&mean, &largest], &[("axis", Attribute::Int(1))])
+            }),
+        ),
+    ];
+    for (what, proto) in cases {
+        let (network, weights) = float(import_model(&proto, None, &options()).unwrap());
+        let input = noise(&network, &mut ChaCha8Rng::seed_from_u64(17));
+        let tract = TractModel::new(&proto, "x", build::OUTPUT).unwrap();
+        assert_close(&logits(&network, &weights, &input), &tract.run_f32(&input).unwrap(), what);
     }
 }
 

@@ -1,4 +1,11 @@
-//! The reader of .tflite files.
+//! The readers of .tflite and .onnx files.
 
+#[path = "../../host/src/interchange/onnx_import/mod.rs"]
+pub mod onnx_import;
+#[path = "../../host/src/interchange/proto.rs"]
+mod proto;
 #[path = "../../host/src/interchange/tflite/mod.rs"]
 pub mod tflite;
+
+/// A note, as the host has it.
+pub const PICTURES_UNKNOWN: &str = "how it wants its pictures is not in the file";

@@ -12,8 +12,12 @@ mod network;
 mod compile;
 mod interchange;
 mod model_files;
+mod onnx_files;
 mod quantize;
+mod stubs;
 mod tflite_files;
 
 pub use model_files::{mutate, ocelli_read, ocelli_run, seal};
+pub use onnx_files::{change, onnx_read};
+use stubs::{check, train};
 pub use tflite_files::tflite_read;

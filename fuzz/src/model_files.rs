@@ -100,8 +100,7 @@ fn aligned(memory: &mut [u8], len: usize) -> &mut [u8] {
 }
 
 /// Values that make a reader go wrong more often than others do.
-const CORNERS: [u32; 12] =
-    [0, 1, 2, 3, 4, 0xff, 0xffff, 0x7fff_ffff, 0x8000_0000, u32::MAX, u32::MAX - 3, 0x0001_0001];
+const CORNERS: [u32; 12] = [0, 1, 2, 3, 4, 0xff, 0xffff, 0x7fff_ffff, 0x8000_0000, u32::MAX, u32::MAX - 3, 0x0001_0001];
 
 /// Changes one to four fields of the header and the tables behind it, as somebody would who knows the format; the bytes past them keep
 /// their meaning. `file[..len]` is the model.

@@ -24,7 +24,8 @@ pub fn tflite_read(file: &[u8]) {
     }
 }
 
-fn compile(network: QuantizedNetwork) {
+/// Compiles a network, if it is not too large, and loads the model.
+pub fn compile(network: QuantizedNetwork) {
     let large = |shape: Shape| shape.elements().is_none_or(|values| values > MAX_VALUES);
     if network.layers.len() > MAX_LAYERS || network.layers.iter().any(|layer| large(layer.node.output)) {
         return;

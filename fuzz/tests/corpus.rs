@@ -17,6 +17,24 @@ fn tflite_read_survives_its_corpus() {
 }
 
 #[test]
+fn onnx_read_survives_its_corpus_and_imports_much_of_it() {
+    let imported = corpus("onnx_read").iter().filter(|file| ocelli_fuzz::onnx_read(file)).count();
+    assert!(imported > 20, "{imported} files are imported");
+}
+
+#[test]
+fn changed_numbers_and_names_of_a_graph_are_survived() {
+    let mut imported = 0;
+    for file in corpus("onnx_read") {
+        for seed in 1..400_u32 {
+            let changed = ocelli_fuzz::change(&file, seed.wrapping_mul(0x9e37_79b1));
+            imported += changed.map_or(0, |file| usize::from(ocelli_fuzz::onnx_read(&file)));
+        }
+    }
+    assert!(imported > 1000, "{imported} files are imported");
+}
+
+#[test]
 fn ocelli_read_survives_its_corpus() {
     let files = corpus("ocelli_read");
     files.iter().for_each(|file| ocelli_fuzz::ocelli_read(file));

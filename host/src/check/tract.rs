@@ -13,6 +13,18 @@ use tract_onnx::prelude::*;
 /// The most that a window reaches beyond a picture, or over it.
 const MAX_WINDOW: i64 = 1 << 10;
 
+/// Whether tract takes a model.
+pub fn is_runnable(model: &ModelProto) -> bool {
+    if check_windows(model).is_err() {
+        return false;
+    }
+    let attempt = std::panic::AssertUnwindSafe(|| -> TractResult<()> {
+        onnx().parse(model, None)?.model.into_optimized()?.into_runnable()?;
+        Ok(())
+    });
+    std::panic::catch_unwind(attempt).is_ok_and(|outcome| outcome.is_ok())
+}
+
 /// Refuses windows that no classifier has: tract, which trusts the file, would take memory for what they reach over until there is none left.
 ///
 /// # Errors

@@ -101,7 +101,7 @@ pub struct Builder<'a> {
 }
 
 /// All operators that are read.
-pub const SUPPORTED: [&str; 50] = [
+pub const SUPPORTED: [&str; 51] = [
     "Add",
     "AveragePool",
     "BatchNormalization",
@@ -127,6 +127,7 @@ pub const SUPPORTED: [&str; 50] = [
     "MatMul",
     "Max",
     "MaxPool",
+    "Mean",
     "Min",
     "Mul",
     "Neg",
@@ -222,7 +223,9 @@ impl Builder<'_> {
             "Gemm" => self.gemm(node),
             "MatMul" => self.matmul(node),
             "BatchNormalization" => self.batch_norm(node),
-            "Add" | "Sub" | "Mul" | "Div" | "Sum" => self.arithmetic(node),
+            "Add" | "Sub" | "Mul" | "Div" => self.arithmetic(node),
+            "Sum" | "Mean" => self.sum(node),
+            "Max" | "Min" => self.bound(node),
             "Neg" => {
                 Attributes::of(node, &[])?;
                 self.affine(node, -1.0, 0.0)

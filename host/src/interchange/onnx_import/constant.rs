@@ -145,8 +145,8 @@ pub fn elements(dims: &[usize]) -> Option<usize> {
 const fn size_of(kind: DataType) -> Option<usize> {
     match kind {
         DataType::Int8 | DataType::Uint8 | DataType::Bool => Some(1),
-        DataType::Float16 | DataType::Bfloat16 => Some(2),
-        DataType::Float | DataType::Int32 => Some(4),
+        DataType::Float16 | DataType::Bfloat16 | DataType::Int16 | DataType::Uint16 => Some(2),
+        DataType::Float | DataType::Int32 | DataType::Uint32 => Some(4),
         DataType::Double | DataType::Int64 => Some(8),
         _ => None,
     }
@@ -167,6 +167,13 @@ fn packed(raw: &[u8], kind: DataType) -> Option<Data> {
         DataType::Bfloat16 => half(|bits| f32::from_bits(u32::from(bits) << 16)),
         DataType::Int8 => ints(raw.iter().map(|&b| i64::from(b.cast_signed())).collect()),
         DataType::Uint8 | DataType::Bool => ints(raw.iter().map(|&b| i64::from(b)).collect()),
+        DataType::Int16 => ints(raw.chunks(2).map(|b| i64::from(b.try_into().map_or(0, i16::from_le_bytes))).collect()),
+        DataType::Uint16 => {
+            ints(raw.chunks(2).map(|b| i64::from(b.try_into().map_or(0, u16::from_le_bytes))).collect())
+        }
+        DataType::Uint32 => {
+            ints(raw.chunks(4).map(|b| i64::from(b.try_into().map_or(0, u32::from_le_bytes))).collect())
+        }
         DataType::Int32 => ints(raw.chunks(4).map(|b| i64::from(b.try_into().map_or(0, i32::from_le_bytes))).collect()),
         DataType::Int64 => ints(raw.chunks(8).map(|b| b.try_into().map_or(0, i64::from_le_bytes)).collect()),
         _ => return None,
@@ -181,7 +188,7 @@ fn typed(tensor: &TensorProto, kind: DataType) -> Option<Data> {
         DataType::Double => Data::Floats(tensor.double_data.iter().map(|&v| v as f32).collect()),
         DataType::Float16 => Data::Floats(in_i32().map(|&bits| half_to_f32(bits as u16)).collect()),
         DataType::Bfloat16 => Data::Floats(in_i32().map(|&bits| f32::from_bits((bits as u32) << 16)).collect()),
-        DataType::Int8 | DataType::Uint8 | DataType::Bool | DataType::Int32 => {
+        DataType::Int8 | DataType::Uint8 | DataType::Int16 | DataType::Uint16 | DataType::Bool | DataType::Int32 => {
             Data::Ints(in_i32().map(|&v| i64::from(v)).collect(), kind)
         }
         DataType::Int64 => Data::Ints(tensor.int64_data.clone(), kind),

@@ -7,6 +7,7 @@ use super::view::{Axis, View};
 use crate::network::{LayerKind, NormWeights};
 use anyhow::{Context, ensure};
 use ocelli::ir::{Activation, Op, Padding, Shape, Window};
+use std::rc::Rc;
 use tract_onnx::pb::NodeProto;
 
 /// A matrix of a Gemm or MatMul.
@@ -22,8 +23,12 @@ struct Matrix<'c> {
 impl Builder<'_> {
     pub fn gemm(&mut self, node: &NodeProto) -> anyhow::Result<Value> {
         let attributes = Attributes::of(node, &["alpha", "beta", "transA", "transB"])?;
-        ensure!(attributes.int("transA", 0)? == 0, "transposes its input (transA)");
-        let x = self.computed(node, 0)?;
+        let mut x = self.computed(node, 0)?;
+        if attributes.int("transA", 0)? != 0 {
+            ensure!(x.dims.len() == 2, "transposes an input of {} dimensions", x.dims.len());
+            let turned = x.transposed(&[1, 0]).context("transposes its input (transA), in which an axis is split");
+            x = View { flattened_by: x.flattened_by.clone(), ..turned? };
+        }
         let weights = self.constant(node, 1)?;
         let beta = attributes.float("beta", 1.0)?;
         let bias = self.optional_constant(node, 2)?;
@@ -34,7 +39,11 @@ impl Builder<'_> {
             None => None,
             Some(bias) => {
                 let row = bias.dims.last().is_none_or(|&n| n == units || n == 1) && bias.len() <= units;
-                ensure!(row && bias.dims.len() <= 2, "adds a matrix of the shape {:?}: a row is supported", bias.dims);
+                ensure!(
+                    row && bias.dims.len() <= 2,
+                    "adds a matrix of the shape {:?}, a row for each picture of the batch: one row is supported",
+                    bias.dims
+                );
                 let values = bias.real()?;
                 let at = |unit: usize| values[if values.len() == 1 { 0 } else { unit }] * beta;
                 let stored = bias.stored.clone().filter(|_| beta == 1.0 && values.len() == units);
@@ -48,12 +57,15 @@ impl Builder<'_> {
     pub fn matmul(&mut self, node: &NodeProto) -> anyhow::Result<Value> {
         Attributes::of(node, &[])?;
         let x = self.computed(node, 0)?;
-        let weights = self.constant(node, 1)?;
-        ensure!(
-            weights.dims.len() == 2,
-            "multiplies by a tensor of the shape {:?}: a matrix is supported",
-            weights.dims
-        );
+        let mut weights = self.constant(node, 1)?;
+        let rank = weights.dims.len();
+        let is_matrix = rank >= 2 && weights.dims[..rank - 2].iter().all(|&n| n == 1) && rank <= x.dims.len();
+        ensure!(is_matrix, "multiplies by a tensor of the shape {:?}: a matrix is supported", weights.dims);
+        if rank > 2 {
+            ensure!(weights.stored.is_none(), "has quantized weights of the shape {:?}", weights.dims);
+            let dims = weights.dims[rank - 2..].to_vec();
+            weights = Rc::new(Constant { dims, ..weights.as_ref().clone() });
+        }
         self.dense(node, &x, &Matrix { weights: &weights, transposed: false, bias: None, alpha: 1.0 })
     }
 

@@ -3,7 +3,7 @@
 use super::super::PICTURES_UNKNOWN;
 use super::super::tflite::{ImportOptions, Imported};
 use super::build::{Draft, Value};
-use super::graph::{self, Given, Lowered, dimensions, is_float};
+use super::graph::{self, Given, Lowered, dimensions, is_float, is_half, note_half};
 use super::quantized;
 use super::view::Axis;
 use crate::network::{INPUT, Layer, LayerKind, LayerOptions, Network, Weights};
@@ -22,11 +22,14 @@ pub fn given(model: &ModelProto, options: &ImportOptions, notes: &mut Vec<String
     };
     let (kind, dims) = dimensions(input)?;
     ensure!(
-        is_float(kind),
+        is_float(kind) || is_half(kind),
         "the input '{}' is of {}: float is supported",
         input.name,
         super::constant::type_name(kind)
     );
+    if is_half(kind) {
+        note_half(notes);
+    }
     let batch = dims.first().copied().flatten().unwrap_or(1);
     let channels = |dim: usize| matches!(dims[dim], Some(1 | 3));
     let turned_first = graph.node.iter().any(|node| {

@@ -27,7 +27,11 @@ pub fn fold(
         "Identity" => input(0)?.clone(),
         "Dropout" => {
             let training = inputs.get(2).and_then(Option::as_deref).map(Constant::whole).transpose()?;
-            ensure!(training.is_none_or(|training| training == [0]), "drops values in training mode");
+            let ratio = inputs.get(1).and_then(Option::as_deref).and_then(Constant::scalar);
+            ensure!(
+                training.is_none_or(|training| training == [0]) || ratio == Some(0.0),
+                "drops values in training mode: export the network for inference"
+            );
             input(0)?.clone()
         }
         "Shape" => {
@@ -73,6 +77,31 @@ pub fn fold(
             value.picked(dims, count, |_| 0)
         }
         "Add" | "Sub" | "Mul" | "Div" => pairwise(input(0)?, input(1)?, &node.op_type)?,
+        "Max" | "Min" => {
+            let (first, others) = inputs.split_first().context("has no input")?;
+            let mut best = first.as_deref().context("has no input")?.clone();
+            best.stored = None;
+            for other in others.iter().flatten() {
+                best = pairwise(&best, other, &node.op_type)?;
+            }
+            best
+        }
+        "Clip" if opset >= 11 => {
+            let mut x = input(0)?.clone();
+            x.stored = None;
+            for (index, kind) in [(1, "Max"), (2, "Min")] {
+                if let Some(bound) = inputs.get(index).and_then(Option::as_deref) {
+                    ensure!(bound.len() == 1, "has a bound of the shape {:?}", bound.dims);
+                    x = Constant { dims: x.dims.clone(), ..pairwise(&x, &bound.picked(vec![], 1, |_| 0), kind)? };
+                }
+            }
+            x
+        }
+        "QuantizeLinear" => {
+            let zero_point = inputs.get(2).and_then(Option::as_deref);
+            let attributes = attributes(&["axis", "saturate", "output_dtype", "block_size"])?;
+            quantized(input(0)?, input(1)?, zero_point, attributes)?
+        }
         "Neg" | "Sqrt" | "Reciprocal" => single(input(0)?, &node.op_type)?,
         _ => bail!("reads constants only: export the network with its constants folded"),
     })
@@ -257,7 +286,48 @@ fn transpose(x: &Constant, perm: Option<&[i64]>) -> anyhow::Result<Constant> {
     Ok(turned)
 }
 
-/// A part of a constant; only steps of 1.
+/// Floats in int8 or uint8: weights of networks that were trained for it.
+fn quantized(
+    x: &Constant,
+    scale: &Constant,
+    zero_point: Option<&Constant>,
+    attributes: Attributes<'_>,
+) -> anyhow::Result<Constant> {
+    ensure!(
+        attributes.int("block_size", 0)? == 0,
+        "quantizes in blocks: one scale, or one an index of an axis, is supported"
+    );
+    let kind = match (zero_point.map(|zero_point| &zero_point.data), attributes.int("output_dtype", 0)?) {
+        (Some(Data::Ints(_, kind)), _) => *kind,
+        (Some(Data::Floats(_)), _) => bail!("quantizes to floats: int8 and uint8 are supported"),
+        (None, 0) => DataType::Uint8,
+        (None, kind) => i32::try_from(kind).ok().and_then(|kind| DataType::try_from(kind).ok()).unwrap_or_default(),
+    };
+    let (low, high) = match kind {
+        DataType::Int8 => (-128, 127),
+        DataType::Uint8 => (0, 255),
+        other => bail!("quantizes to {}: int8 and uint8 are supported", type_name(other as i32)),
+    };
+    let (values, scales) = (x.real()?, scale.real()?);
+    let zeros = vec![0; scales.len()];
+    let zero_points = zero_point.map_or(Ok(zeros.as_slice()), Constant::whole)?;
+    ensure!(zero_points.len() == scales.len(), "has {} zero points for {} scales", zero_points.len(), scales.len());
+    let (mut count, mut inner) = (1, 1);
+    if scales.len() > 1 {
+        let along = axis(attributes.int("axis", 1)?, x.dims.len())?;
+        (count, inner) = (x.dims[along], x.dims[along + 1..].iter().product());
+    }
+    ensure!(scales.len() == count, "has {} scales for {count} indices of its axis", scales.len());
+    let whole = |(at, &value): (usize, &f32)| {
+        let channel = at / inner.max(1) % count.max(1);
+        let steps = (value / scales[channel]).round_ties_even();
+        (steps as i64).saturating_add(zero_points[channel]).clamp(low, high)
+    };
+    let values = values.iter().enumerate().map(whole).collect();
+    Ok(Constant { dims: x.dims.clone(), data: Data::Ints(values, kind), stored: None })
+}
+
+/// A part of a constant.
 fn slice(node: &NodeProto, inputs: &[Option<Rc<Constant>>], opset: i64) -> anyhow::Result<Constant> {
     let x = inputs.first().and_then(Option::as_deref).context("has no input")?;
     let list = |index: usize| inputs.get(index).and_then(Option::as_deref).map(Constant::whole).transpose();
@@ -269,19 +339,26 @@ fn slice(node: &NodeProto, inputs: &[Option<Rc<Constant>>], opset: i64) -> anyho
         (list(1)?, list(2)?, list(3)?, list(4)?)
     };
     let (starts, ends) = (starts.context("has no start")?, ends.context("has no end")?);
-    ensure!(steps.is_none_or(|steps| steps.iter().all(|&step| step == 1)), "takes steps other than 1");
+    let ones = vec![1; starts.len()];
+    let steps = steps.unwrap_or(&ones);
+    ensure!(steps.len() == starts.len() && !steps.contains(&0), "has the steps {steps:?} for {} starts", starts.len());
     let first: Vec<i64> = (0..starts.len() as i64).collect();
     let along = along.unwrap_or(&first);
     ensure!(starts.len() == ends.len() && along.len() == starts.len(), "has starts, ends and axes of different number");
     axes(along, x.dims.len())?;
     let mut part = x.clone();
     part.stored = None;
-    for ((&start, &end), &d) in starts.iter().zip(ends).zip(along) {
+    for (((&start, &end), &step), &d) in starts.iter().zip(ends).zip(steps).zip(along) {
         let d = axis(d, part.dims.len())?;
         let side = part.dims[d] as i64;
-        let clamp = |at: i64| (if at < 0 { at.saturating_add(side) } else { at }).clamp(0, side) as usize;
-        let (start, end) = (clamp(start), clamp(end));
-        let picks: Vec<i64> = (start..end.max(start)).map(|at| at as i64).collect();
+        let from_front = |at: i64| if at < 0 { at.saturating_add(side) } else { at };
+        let stride = usize::try_from(step.unsigned_abs()).unwrap_or(usize::MAX);
+        let picks: Vec<i64> = if step > 0 {
+            (from_front(start).clamp(0, side)..from_front(end).clamp(0, side)).step_by(stride).collect()
+        } else {
+            let (first, behind) = (from_front(start).clamp(-1, side - 1), from_front(end).clamp(-1, side - 1));
+            (behind + 1..=first).rev().step_by(stride).collect()
+        };
         part = gather(&part, &Constant::ints(vec![picks.len()], picks), d as i64)?;
     }
     Ok(part)
@@ -326,6 +403,21 @@ fn pairwise(a: &Constant, b: &Constant, kind: &str) -> anyhow::Result<Constant> 
                 "Add" => x + y,
                 "Sub" => x - y,
                 "Mul" => x * y,
+                // a NaN stays one
+                "Max" => {
+                    if x.is_nan() {
+                        x
+                    } else {
+                        x.max(y)
+                    }
+                }
+                "Min" => {
+                    if x.is_nan() {
+                        x
+                    } else {
+                        x.min(y)
+                    }
+                }
                 _ => x / y,
             };
             Data::Floats((0..count).map(places).map(|(i, j)| of(a[i], b[j])).collect())
@@ -335,6 +427,8 @@ fn pairwise(a: &Constant, b: &Constant, kind: &str) -> anyhow::Result<Constant> 
                 "Add" => x.checked_add(y),
                 "Sub" => x.checked_sub(y),
                 "Mul" => x.checked_mul(y),
+                "Max" => Some(x.max(y)),
+                "Min" => Some(x.min(y)),
                 _ => x.checked_div(y),
             };
             let values: Option<Vec<i64>> = (0..count).map(places).map(|(i, j)| of(a[i], b[j])).collect();

@@ -5,9 +5,8 @@ use super::constant::{self, Constant, Data, elements};
 use super::graph::{self, Given, Lowered};
 use super::view::{Axis, View};
 use crate::network::{Layer, LayerOptions, Weights};
-use crate::train::{FragmentInput, run_fragment};
+use crate::train::FragmentInput;
 use anyhow::{Context, ensure};
-use burn::tensor::Device;
 use ocelli::ir::Shape;
 use std::collections::HashMap;
 use tract_onnx::pb::{ModelProto, TensorProto};
@@ -21,6 +20,37 @@ pub enum Known {
     Integers,
     /// All.
     Everything,
+}
+
+/// Which dimension of an input is which axis of ours: a node alone does not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Batch, channels, rows and columns.
+    ChannelsFirst,
+    /// Batch, rows, columns and channels; of two dimensions channels and batch.
+    ChannelsLast,
+    /// Three dimensions are channels, rows and columns of one picture.
+    OnePicture,
+}
+
+impl Layout {
+    /// In the order in which they are tried.
+    pub const ALL: [Self; 3] = [Self::ChannelsFirst, Self::ChannelsLast, Self::OnePicture];
+
+    fn axes(self, rank: usize) -> &'static [Axis] {
+        use Axis::{C, H, N, W};
+        match (self, rank) {
+            (_, 0) => &[],
+            (_, 1) => &[C],
+            (Self::ChannelsLast, 2) => &[C, N],
+            (_, 2) => &[N, C],
+            (Self::ChannelsFirst, 3) => &[N, C, W],
+            (Self::ChannelsLast, 3) => &[N, W, C],
+            (Self::OnePicture, 3) => &[C, H, W],
+            (Self::ChannelsLast, _) => &[N, H, W, C],
+            _ => &[N, C, H, W],
+        }
+    }
 }
 
 /// The value of an output.
@@ -65,12 +95,20 @@ pub struct Fragment {
 ///
 /// # Errors
 /// When they are not supported.
-pub fn read(model: &ModelProto, tensors: &[TensorProto], known: Known) -> anyhow::Result<Fragment> {
+pub fn read(model: &ModelProto, tensors: &[TensorProto], known: Known, layout: Layout) -> anyhow::Result<Fragment> {
     let graph = graph::graph(model)?;
     let named = graph::inputs(graph);
     let (mut given, mut inputs, mut constants) = (Vec::new(), Vec::new(), HashMap::new());
     for (index, info) in named.iter().enumerate() {
         let Some(tensor) = tensors.get(index) else { continue };
+        if let Ok((kind, _)) = graph::dimensions(info) {
+            ensure!(
+                kind == tensor.data_type,
+                "its input is {} in the model and {} in the file of its values",
+                constant::type_name(kind),
+                constant::type_name(tensor.data_type)
+            );
+        }
         let constant = constant::read(tensor, None)?;
         let is_known = match known {
             Known::Others => index > 0,
@@ -81,7 +119,7 @@ pub fn read(model: &ModelProto, tensors: &[TensorProto], known: Known) -> anyhow
             constants.insert(info.name.clone(), constant);
             continue;
         }
-        let view = view_of(&constant.dims, given.len())?;
+        let view = view_of(&constant.dims, given.len(), layout)?;
         given.push(Given {
             name: info.name.clone(),
             dims: view.dims.clone(),
@@ -98,19 +136,17 @@ pub fn read(model: &ModelProto, tensors: &[TensorProto], known: Known) -> anyhow
 }
 
 /// An input as a batch of pictures, of lines, or of flat tensors.
-fn view_of(dims: &[usize], tensor: usize) -> anyhow::Result<View> {
-    let side = |dim: usize| u32::try_from(dims[dim]).context("an input that is too large");
-    let (batch, shape) = match dims.len() {
-        0 => (1, Shape::new(1, 1, 1)),
-        1 => (1, Shape::new(1, 1, side(0)?)),
-        2 => (dims[0], Shape::new(1, 1, side(1)?)),
-        3 => (dims[0], Shape::new(1, side(2)?, side(1)?)),
-        4 => (dims[0], Shape::new(side(2)?, side(3)?, side(1)?)),
-        rank => anyhow::bail!("takes an input of {rank} dimensions: pictures of 4 and lines of 3 are supported"),
-    };
+fn view_of(dims: &[usize], tensor: usize, layout: Layout) -> anyhow::Result<View> {
+    let rank = dims.len();
+    ensure!(rank <= 4, "takes an input of {rank} dimensions: pictures of 4 and lines of 3 are supported");
     ensure!(elements(dims).is_some_and(|count| count > 0), "takes an input of no values");
-    let order = vec![Axis::N, Axis::C, Axis::H, Axis::W];
-    Ok(View { tensor, shape, batch, dims: dims.to_vec(), order, sole: true, flattened_by: None })
+    let axes = layout.axes(rank);
+    let size = |axis: Axis| axes.iter().position(|&other| other == axis).map_or(1, |dim| dims[dim]);
+    let side = |axis: Axis| u32::try_from(size(axis)).context("an input that is too large");
+    let all = [Axis::N, Axis::C, Axis::H, Axis::W];
+    let order = axes.iter().copied().chain(all.into_iter().filter(|axis| !axes.contains(axis))).collect();
+    let shape = Shape::new(side(Axis::H)?, side(Axis::W)?, side(Axis::C)?);
+    Ok(View { tensor, shape, batch: size(Axis::N), dims: dims.to_vec(), order, sole: true, flattened_by: None })
 }
 
 impl Fragment {
@@ -120,11 +156,15 @@ impl Fragment {
         matches!(self.lowered.output, Value::Constant(_))
     }
 
-    /// Runs the nodes.
+    /// Runs the nodes; `run` is told the inputs, the batch, the layers, each with the tensors that it reads and its output's shape, and
+    /// their weights.
     ///
     /// # Errors
-    /// When Burn's module cannot be built.
-    pub fn run(&self, device: &Device) -> anyhow::Result<Output> {
+    /// Those of `run`.
+    pub fn run(
+        &self,
+        run: impl FnOnce(&[FragmentInput], usize, &[(Layer, Vec<usize>, Shape)], &Weights) -> anyhow::Result<Vec<f32>>,
+    ) -> anyhow::Result<Output> {
         let view = match &self.lowered.output {
             Value::Constant(constant) => {
                 return Ok(Output { dims: constant.dims.clone(), values: values(constant) });
@@ -159,7 +199,7 @@ impl Fragment {
             Some(input) => input.values.clone(),
             None => {
                 ensure!(view.tensor + 1 == inputs.len() + layers.len(), "the output is not the last layer's");
-                run_fragment(&inputs, batch, &layers, &weights, device)?
+                run(&inputs, batch, &layers, &weights)?
             }
         };
         let mut values = vec![0.0; ours.len()];

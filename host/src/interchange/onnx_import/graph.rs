@@ -210,3 +210,16 @@ fn scalars<'n>(
 pub fn is_float(kind: i32) -> bool {
     kind == DataType::Float as i32
 }
+
+/// Whether an element type is a float of half precision.
+pub fn is_half(kind: i32) -> bool {
+    kind == DataType::Float16 as i32 || kind == DataType::Bfloat16 as i32
+}
+
+/// Says once that what a file computes in half precision is computed in single precision.
+pub fn note_half(notes: &mut Vec<String>) {
+    let note = "the file computes in half precision: single precision is taken";
+    if !notes.iter().any(|other| other == note) {
+        notes.push(note.to_owned());
+    }
+}

@@ -14,12 +14,14 @@ mod dense;
 mod finish;
 mod folding;
 pub mod fragment;
+mod functions;
 mod graph;
 mod moves;
 mod patterns;
 mod pointwise;
 mod problems;
 mod quantized;
+mod reduce;
 mod view;
 mod windows;
 
@@ -61,6 +63,7 @@ pub fn import_model(model: &ModelProto, folder: Option<&Path>, options: &ImportO
     graph::opset(model)?;
     let given = finish::given(model, options, &mut notes)?;
     let mut lowered = graph::lower(model, &[given], HashMap::new(), folder, false)?;
+    lowered.notes.retain(|note| !notes.contains(note));
     lowered.notes.splice(0..0, notes);
     let (imported, labels, notes) = finish::finish(graph::graph(model)?, model, lowered, options)?;
     Ok(OnnxImport { imported, labels, notes })

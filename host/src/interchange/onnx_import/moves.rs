@@ -2,12 +2,13 @@
 
 use super::attributes::Attributes;
 use super::build::{Builder, Value, name_of};
+use super::constant::type_name;
 use super::folding::{flatten, permutation, reshape, squeeze, unsqueeze};
+use super::graph::{is_float, is_half, note_half};
 use super::view::{Axis, View};
 use anyhow::{Context, bail, ensure};
 use ocelli::ir::{Op, Shape};
 use tract_onnx::pb::NodeProto;
-use tract_onnx::pb::tensor_proto::DataType;
 
 impl Builder<'_> {
     /// Reshape, Flatten, Squeeze, Unsqueeze and Transpose.
@@ -66,13 +67,19 @@ impl Builder<'_> {
         match node.op_type.as_str() {
             "Cast" => {
                 let to = Attributes::of(node, &["to", "saturate"])?.int("to", 0)?;
-                ensure!(to == DataType::Float as i64, "casts to a type that is not float");
+                let to = i32::try_from(to).unwrap_or_default();
+                if is_half(to) && !self.fragment {
+                    note_half(&mut self.notes);
+                } else {
+                    ensure!(is_float(to), "casts to {}: float is supported", type_name(to));
+                }
             }
             "Dropout" => {
                 Attributes::of(node, &["ratio", "seed", "is_test"])?;
                 if let Some(training) = self.optional_constant(node, 2)? {
+                    let ratio = self.optional_constant(node, 1)?.and_then(|ratio| ratio.scalar());
                     ensure!(
-                        training.whole()? == [0],
+                        training.whole()? == [0] || ratio == Some(0.0),
                         "drops values in training mode: export the network for inference"
                     );
                 }

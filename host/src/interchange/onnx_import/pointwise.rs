@@ -1,13 +1,13 @@
 //! Operators that look at one value, one pixel or one channel at a time.
 
-use super::attributes::{Attributes, axes, axis};
+use super::attributes::{Attributes, axis};
 use super::build::{Builder, Head, Value, name_of};
 use super::constant::Constant;
 use super::folding::broadcast;
 use super::view::{Axis, View};
 use crate::network::{LayerKind, LayerWeights};
 use anyhow::{Context, bail, ensure};
-use ocelli::ir::{Activation, Op, Padding, Shape, Unary, Window};
+use ocelli::ir::{Activation, Op, Padding, Shape, Window};
 use tract_onnx::pb::NodeProto;
 
 impl Builder<'_> {
@@ -15,22 +15,18 @@ impl Builder<'_> {
     pub fn arithmetic(&mut self, node: &NodeProto) -> anyhow::Result<Value> {
         Attributes::of(node, &[])?;
         let kind = node.op_type.as_str();
-        if kind == "Sum" {
-            let mut sum = self.computed(node, 0)?;
-            for index in 1..node.input.len() {
-                let other = self.computed(node, index)?;
-                sum = self.pairwise(node, Op::Add { activation: Activation::None }, sum, other)?;
-            }
-            return Ok(Value::Computed(sum));
-        }
         ensure!(node.input.len() == 2, "has {} inputs", node.input.len());
         if self.is_computed(node, 0) && self.is_computed(node, 1) {
             let op = match kind {
                 "Add" => Op::Add { activation: Activation::None },
+                "Sub" => Op::Add { activation: Activation::None },
                 "Mul" => Op::Mul { activation: Activation::None },
-                _ => bail!("combines two computed tensors: a constant as one of them is supported"),
+                _ => bail!("divides by a computed tensor: a constant is supported"),
             };
-            let (a, b) = (self.computed(node, 0)?, self.computed(node, 1)?);
+            let (a, mut b) = (self.computed(node, 0)?, self.computed(node, 1)?);
+            if kind == "Sub" {
+                b = self.scaled_all(node, b, -1.0)?;
+            }
             return Ok(Value::Computed(self.pairwise(node, op, a, b)?));
         }
         let constant_first = !self.is_computed(node, 0);
@@ -47,18 +43,37 @@ impl Builder<'_> {
             (_, false) => (values.iter().map(|v| 1.0 / v).collect(), zeros),
             _ => bail!("divides a constant by a tensor"),
         };
-        self.scaled(node, x, factor, summand)
+        Ok(Value::Computed(self.scaled(node, x, factor, summand)?))
+    }
+
+    /// The sum or mean of tensors.
+    pub fn sum(&mut self, node: &NodeProto) -> anyhow::Result<Value> {
+        Attributes::of(node, &[])?;
+        let mut sum = self.computed(node, 0)?;
+        for index in 1..node.input.len() {
+            let other = self.computed(node, index)?;
+            sum = self.pairwise(node, Op::Add { activation: Activation::None }, sum, other)?;
+        }
+        if node.op_type == "Mean" && node.input.len() > 1 {
+            sum = self.scaled_all(node, sum, 1.0 / node.input.len() as f32)?;
+        }
+        Ok(Value::Computed(sum))
     }
 
     /// `factor * x + summand` with one factor and summand for all.
     pub fn affine(&mut self, node: &NodeProto, factor: f32, summand: f32) -> anyhow::Result<Value> {
         let x = self.computed(node, 0)?;
         let channels = x.shape.c as usize;
-        self.scaled(node, x, vec![factor; channels], vec![summand; channels])
+        Ok(Value::Computed(self.scaled(node, x, vec![factor; channels], vec![summand; channels])?))
+    }
+
+    fn scaled_all(&mut self, node: &NodeProto, x: View, factor: f32) -> anyhow::Result<View> {
+        let channels = x.shape.c as usize;
+        self.scaled(node, x, vec![factor; channels], vec![0.0; channels])
     }
 
     /// A factor and a summand for each channel: part of the input's normalization, of the layer before, or a layer of its own.
-    fn scaled(&mut self, node: &NodeProto, x: View, factor: Vec<f32>, summand: Vec<f32>) -> anyhow::Result<Value> {
+    pub fn scaled(&mut self, node: &NodeProto, x: View, factor: Vec<f32>, summand: Vec<f32>) -> anyhow::Result<View> {
         ensure!(factor.iter().chain(&summand).all(|v| v.is_finite()), "has a constant that is not finite");
         let channels = factor.len();
         let is_input = x.tensor < self.inputs.len() && self.input_params.iter().all(Option::is_none);
@@ -69,7 +84,7 @@ impl Builder<'_> {
                 head.factor[channel] *= factor[channel];
                 head.summand[channel] = head.summand[channel] * factor[channel] + summand[channel];
             }
-            return Ok(Value::Computed(x));
+            return Ok(x);
         }
         let sole = x.sole;
         if let Some(maker) =
@@ -84,13 +99,14 @@ impl Builder<'_> {
             for (channel, bias) in weights.bias.iter_mut().enumerate() {
                 *bias = *bias * factor[channel] + summand[channel];
             }
-            return Ok(Value::Computed(x));
+            return Ok(x);
         }
+        self.spend(2 * channels)?;
         let window = Window::new([1, 1], [1, 1], Padding::Valid);
         let op = Op::DepthwiseConv2d { multiplier: 1, window, activation: Activation::None };
         let (tensor, shape) = self.push_op(name_of(node), op, &[x.tensor])?;
         self.last()?.weights = Some(LayerWeights { shape: [1, 1, 1, channels], kernel: factor, bias: summand });
-        Ok(Value::Computed(View { tensor, shape, sole: true, ..x }))
+        Ok(View { tensor, shape, sole: true, ..x })
     }
 
     /// A sum or product of two tensors.
@@ -141,125 +157,10 @@ impl Builder<'_> {
         let made = first.with_channels(along, tensor, shape);
         Ok(Value::Computed(made.context("joins values in an order that is not supported")?))
     }
-
-    pub fn function(&mut self, node: &NodeProto) -> anyhow::Result<Value> {
-        let x = self.computed(node, 0)?;
-        let attributes = Attributes::of(node, &["alpha", "beta", "max", "min"])?;
-        let unary = match node.op_type.as_str() {
-            "Relu" => Unary::Relu,
-            "Sigmoid" => Unary::Sigmoid,
-            "Tanh" => Unary::Tanh,
-            "HardSwish" => Unary::HardSwish,
-            "Swish" => {
-                let alpha = attributes.float("alpha", 1.0)?;
-                ensure!(alpha == 1.0, "has alpha = {alpha}: 1 is supported");
-                Unary::Swish
-            }
-            "HardSigmoid" => {
-                Unary::HardSigmoid { alpha: attributes.float("alpha", 0.2)?, beta: attributes.float("beta", 0.5)? }
-            }
-            "LeakyRelu" => leaky(attributes.float("alpha", 0.01)?)?,
-            "PRelu" => {
-                let slope = self.constant(node, 1)?;
-                leaky(slope.scalar().context("has a slope for each channel: one for all is supported")?)?
-            }
-            _ => {
-                let mut bound = |index: usize, name: &str, default: f32| -> anyhow::Result<f32> {
-                    let bound = match self.optional_constant(node, index)? {
-                        Some(bound) => bound.scalar().context("has bounds that are not single floats")?,
-                        None => attributes.float(name, default)?,
-                    };
-                    // exporters write the largest number where there is no bound
-                    Ok(if bound.abs() == f32::MAX { default } else { bound })
-                };
-                let (low, high) = (bound(1, "min", f32::NEG_INFINITY)?, bound(2, "max", f32::INFINITY)?);
-                let low = low.min(high);
-                match (low, high) {
-                    (f32::NEG_INFINITY, f32::INFINITY) => return Ok(Value::Computed(x)),
-                    (0.0, f32::INFINITY) => Unary::Relu,
-                    (0.0, 6.0) => Unary::Relu6,
-                    (-1.0, 1.0) => Unary::ReluN1To1,
-                    _ => Unary::Clip { low, high },
-                }
-            }
-        };
-        let (tensor, shape) = self.push_op(name_of(node), Op::Unary(unary), &[x.tensor])?;
-        Ok(Value::Computed(View { tensor, shape, sole: true, ..x }))
-    }
-
-    pub fn softmax(&mut self, node: &NodeProto) -> anyhow::Result<Value> {
-        let x = self.computed(node, 0)?;
-        let rank = x.dims.len();
-        let default = if self.opset < 13 { 1 } else { -1 };
-        let along = axis(Attributes::of(node, &["axis"])?.int("axis", default)?, rank)?;
-        let groups = x.groups().context("has values in an order that is not supported")?;
-        // before operator set 13 it goes over all axes from this one on
-        let over: Vec<Axis> =
-            if self.opset < 13 { groups[along..].concat() } else { groups.get(along).cloned().unwrap_or_default() };
-        ensure!(
-            over == [Axis::C] || (over.is_empty() && x.shape.c == 1),
-            "goes over axis {along} of {:?}: the channels are supported",
-            x.dims
-        );
-        if node.op_type == "LogSoftmax" {
-            ensure!(!self.fragment, "is supported at the end of a network only, where its softmax is taken");
-            self.notes.push(format!("'{}': the scores are probabilities in place of their logarithms", name_of(node)));
-        }
-        let (tensor, shape) = self.push_op(name_of(node), Op::Softmax, &[x.tensor])?;
-        Ok(Value::Computed(View { tensor, shape, sole: true, ..x }))
-    }
-
-    /// A mean or maximum over rows, columns or both.
-    pub fn reduce(&mut self, node: &NodeProto) -> anyhow::Result<Value> {
-        let attributes = Attributes::of(node, &["axes", "keepdims", "noop_with_empty_axes"])?;
-        let x = self.computed(node, 0)?;
-        let rank = x.dims.len();
-        let given = match self.optional_constant(node, 1)? {
-            Some(list) => Some(list.whole()?.to_vec()),
-            None => attributes.ints("axes")?.map(<[i64]>::to_vec),
-        };
-        let list = match given {
-            Some(list) if !list.is_empty() => axes(&list, rank)?,
-            _ if attributes.int("noop_with_empty_axes", 0)? != 0 => return Ok(Value::Computed(x)),
-            _ => (0..rank).collect(),
-        };
-        let groups = x.groups().context("has values in an order that is not supported")?;
-        let mut over: Vec<Axis> = list.iter().flat_map(|&dim| groups[dim].iter().copied()).collect();
-        over.sort_unstable();
-        let Shape { h, w, .. } = x.shape;
-        let is_mean = node.op_type == "ReduceMean";
-        let pool = |kernel: [u32; 2]| -> anyhow::Result<Op> {
-            let kernel = [u16::try_from(kernel[0])?, u16::try_from(kernel[1])?];
-            let window = Window::new(kernel, kernel, Padding::Valid);
-            Ok(if is_mean { Op::AveragePool2d { window } } else { Op::MaxPool2d { window } })
-        };
-        let everything = if is_mean { Op::GlobalAveragePool } else { Op::GlobalMaxPool };
-        let op = match over.as_slice() {
-            [] => None,
-            [Axis::H, Axis::W] => Some(everything),
-            [Axis::H] => Some(if w == 1 { everything } else { pool([h, 1])? }),
-            [Axis::W] => Some(if h == 1 { everything } else { pool([1, w])? }),
-            _ => bail!("reduces the axes {list:?} of {:?}: rows and columns are supported", x.dims),
-        };
-        let (tensor, shape) = match op {
-            Some(op) => self.push_op(name_of(node), op, &[x.tensor])?,
-            None => (x.tensor, x.shape),
-        };
-        let keep = attributes.int("keepdims", 1)? != 0;
-        let dims = (0..rank).filter(|dim| keep || !list.contains(dim));
-        let dims = dims.map(|dim| if list.contains(&dim) { 1 } else { x.dims[dim] }).collect();
-        let sole = op.is_some() || x.sole;
-        Ok(Value::Computed(View { tensor, shape, dims, sole, flattened_by: None, ..x }))
-    }
-}
-
-fn leaky(alpha: f32) -> anyhow::Result<Unary> {
-    ensure!((0.0..=1.0).contains(&alpha), "has the slope {alpha}: 0 to 1 is supported");
-    Ok(Unary::LeakyRelu { alpha })
 }
 
 /// One number a channel of a constant that is combined with a tensor.
-fn per_channel(x: &View, constant: &Constant) -> anyhow::Result<Vec<f32>> {
+pub fn per_channel(x: &View, constant: &Constant) -> anyhow::Result<Vec<f32>> {
     let values = constant.real()?;
     let channels = x.shape.c as usize;
     let dims = broadcast(&x.dims, &constant.dims)?;

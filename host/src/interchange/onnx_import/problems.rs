@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use tract_onnx::pb::ModelProto;
-use tract_onnx::prelude::*;
 
 /// Nodes that a report names for one reason; the rest is counted.
 const NAMED_NODES: usize = 4;
@@ -58,16 +57,9 @@ pub fn advice(model: &ModelProto) -> &'static str {
 
 /// Whether tract takes the model for a batch of one.
 fn tract_runs(model: &ModelProto) -> bool {
-    if crate::check::tract::check_windows(model).is_err() {
-        return false;
-    }
     let mut model = model.clone();
     for input in model.graph.iter_mut().flat_map(|graph| &mut graph.input) {
         super::graph::set_batch_of_one(input);
     }
-    let attempt = std::panic::AssertUnwindSafe(|| -> TractResult<()> {
-        onnx().parse(&model, None)?.model.into_optimized()?.into_runnable()?;
-        Ok(())
-    });
-    std::panic::catch_unwind(attempt).is_ok_and(|outcome| outcome.is_ok())
+    crate::check::tract::is_runnable(&model)
 }

@@ -126,7 +126,12 @@ impl Builder<'_> {
         let kernel = attributes.ints("kernel_shape")?.context("has no kernel_shape")?;
         let kernel: Vec<usize> = kernel.iter().map(|&n| usize::try_from(n)).collect::<Result<_, _>>()?;
         let Sliding { mut window, extra } = sliding(attributes, &kernel, &x)?;
-        ensure!(window.dilation == [1, 1], "is a pool with dilations {:?}", window.dilation);
+        let dilated = window.dilation != [1, 1];
+        ensure!(
+            !dilated || average,
+            "is a pool of largest values with dilations {:?}: windows of neighbours are supported",
+            window.dilation
+        );
         if average && attributes.int("count_include_pad", 0)? != 0 {
             // zeros that count are a padding of their own; what rounding up adds does not count
             let cells = window.resolve(x.shape)?.pads;
@@ -142,6 +147,22 @@ impl Builder<'_> {
                 pads[axis + 2] = pads[axis + 2].checked_add(extra[axis]).context("has a padding that is too large")?;
             }
             window.padding = Padding::Explicit(pads);
+        }
+        if dilated {
+            ensure!(
+                window.resolve(x.shape)?.pads == [0; 4],
+                "is a pool with dilations {:?} whose padding does not count: one without padding is supported",
+                window.dilation
+            );
+            let op = Op::DepthwiseConv2d { multiplier: 1, window, activation: Activation::None };
+            let (tensor, shape) = self.push_op(name_of(node), op, &[x.tensor])?;
+            let layout = op.weight_shape(x.shape).context("has no weights")?.map(|n| n as usize);
+            let cells = f32::from(window.kernel[0]) * f32::from(window.kernel[1]);
+            let count = layout.iter().product();
+            self.spend(count)?;
+            let kernel = vec![1.0 / cells; count];
+            self.last()?.weights = Some(LayerWeights { shape: layout, kernel, bias: vec![0.0; x.shape.c as usize] });
+            return Ok(Value::Computed(self.after_window(&x, tensor, shape)));
         }
         let op = match node.op_type.as_str() {
             "AveragePool" => Op::AveragePool2d { window },
@@ -164,12 +185,12 @@ impl Builder<'_> {
     pub fn pad(&mut self, node: &NodeProto) -> anyhow::Result<Value> {
         let attributes = Attributes::of(node, &["mode", "pads", "value"])?;
         let mode = attributes.text("mode")?.unwrap_or("constant");
-        ensure!(mode == "constant", "pads in the mode '{mode}': constant zeros are supported");
+        ensure!(mode == "constant", "pads in the mode '{mode}': a constant is supported");
         let value = match self.optional_constant(node, 2)? {
             Some(value) => value.real()?.first().copied().unwrap_or(0.0),
             None => attributes.float("value", 0.0)?,
         };
-        ensure!(value == 0.0, "pads with {value}: zeros are supported");
+        ensure!(value.is_finite(), "pads with {value}: finite numbers are supported");
         let x = self.computed(node, 0)?;
         let rank = x.dims.len();
         let list = match self.optional_constant(node, 1)? {
@@ -198,6 +219,9 @@ impl Builder<'_> {
             let cell = |n: i64| u16::try_from(n).context("has a padding that is negative or too large");
             (cells[place], cells[place + 2]) = (cell(before)?, cell(after)?);
         }
+        let channels = x.shape.c as usize;
+        // another number than zero is the zero of a picture that is less by it
+        let x = if value == 0.0 { x } else { self.scaled(node, x, vec![1.0; channels], vec![-value; channels])? };
         let (tensor, shape) = self.push_op(name_of(node), Op::Pad { cells }, &[x.tensor])?;
         let groups = x.groups().context("has values in an order that cannot be padded")?;
         let mut grown = View { tensor, shape, sole: true, flattened_by: None, ..x.clone() };
@@ -207,6 +231,9 @@ impl Builder<'_> {
             }
         }
         ensure!(grown.groups().is_some(), "pads an axis of one");
+        if value != 0.0 {
+            grown = self.scaled(node, grown, vec![1.0; channels], vec![value; channels])?;
+        }
         Ok(Value::Computed(grown))
     }
 }
