@@ -48,8 +48,8 @@ units = 5
 activation = "softmax"
 "#;
 
-/// An imported network: channels of the first layer up to thirty times as large as others.
-fn import(at: &Path) {
+/// An imported network: channels of the first layer up to thirty times as large as others; logits times a gain.
+fn import(at: &Path, gain: f32) {
     let network = Network::from_toml(NET, "net.toml").unwrap();
     let mut weights = Weights::initial(&network, &mut ChaCha8Rng::seed_from_u64(4)).unwrap();
     let mut first = weights.layer("first").unwrap().clone();
@@ -57,6 +57,9 @@ fn import(at: &Path) {
         *weight *= 0.05 * 1.6_f32.powi(channel);
     }
     weights.insert("first", first);
+    let mut end = weights.layer("end").unwrap().clone();
+    end.kernel.iter_mut().for_each(|weight| *weight *= gain);
+    weights.insert("end", end);
     let labels = ["a", "b", "c", "d", "e"].map(str::to_owned);
     std::fs::write(at.join("theirs.onnx"), onnx::export(&network, &weights, &labels).unwrap().encode_to_vec()).unwrap();
     done(&["import", "theirs.onnx", "--out", "run"], at);
@@ -67,7 +70,7 @@ fn pictures_of_other_classes_quantize_a_network_from_elsewhere() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     photos(&at.join("photos"));
-    import(at);
+    import(at, 1.0);
     let config = Trained::open(&at.join("run")).unwrap().config;
     assert!(
         !config.quantization.equalize.is_off() && !config.quantization.bias_correction.is_off(),
@@ -113,6 +116,50 @@ fn pictures_of_other_classes_quantize_a_network_from_elsewhere() {
     assert_eq!(check["passed"], true);
 }
 
+#[test]
+fn an_imported_network_is_trained_towards_itself_in_int8() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    photos(&at.join("photos"));
+    import(at, 1000.0);
+    let flags = ["--equalize", "activations", "--bias-correction", "on", "--calibrator", "min-max", "--distill", "10"];
+    let compile = [&["compile", "run", "--data", "photos"], &flags[..]].concat();
+    let said = String::from_utf8_lossy(&ocelli(&compile, at).stderr).into_owned();
+    let divergence = |what: &str| -> f64 {
+        let line = said.lines().find(|line| line.starts_with(what)).unwrap_or_else(|| panic!("{said}"));
+        line.split(' ').skip_while(|word| *word != "divergence").nth(1).unwrap().parse().unwrap()
+    };
+    assert!(divergence("distilled") < divergence("as it was"), "{said}");
+    let tuned = at.join("run/tuned.safetensors");
+    assert!(tuned.exists() && said.contains("(taken)"), "{said}");
+
+    // the choice is kept: without flags the same bytes are made
+    let files = ["model.ocelli", "model.qdq.onnx", "adjustments.toml", "tuned.safetensors"];
+    let read = || files.map(|name| std::fs::read(at.join("run").join(name)).unwrap());
+    let before = read();
+    done(&["compile", "run"], at);
+    assert!(before == read(), "other bytes");
+
+    // every int8 weight is the tuned one, and no other
+    let check = ["check", "run", "photos", "--images", "3", "--no-device", "--json"];
+    assert_eq!(json(&check, at)["passed"], true);
+    let bundle = Bundle::open(&at.join("run")).unwrap();
+    let mut other = bundle.adjustments.tuned.unwrap();
+    let mut first = other.layer("first").unwrap().clone();
+    let largest = first.kernel.iter().fold(0.0_f32, |largest, weight| largest.max(weight.abs()));
+    first.kernel[0] += largest / 10.0;
+    other.insert("first", first);
+    other.write(&tuned).unwrap();
+    let output = ocelli(&check[..5], at);
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("the float weight is"));
+
+    done(&["compile", "run", "--distill", "0"], at);
+    assert!(!tuned.exists(), "it is of another model");
+    let output = ocelli(&["compile", "run", "--distill", "2", "--int4", "large"], at);
+    assert_eq!(output.status.code(), Some(2));
+}
+
 fn snr(layer: &serde_json::Value) -> f64 {
     layer["snr_db"].as_f64().unwrap_or(f64::INFINITY)
 }
@@ -122,7 +169,7 @@ fn a_training_of_ours_still_refuses_pictures_of_other_classes() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     photos(&at.join("photos"));
-    import(at);
+    import(at, 1.0);
     let run = RunFolder::create(&at.join("run")).unwrap();
     std::fs::write(run.file("history.csv"), "epoch\n").unwrap();
     let output = ocelli(&["compile", "run", "--data", "photos"], at);

@@ -149,11 +149,18 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     if !args.json {
         // what QAT recorded holds for weights of eight bits
         match (ranges.filter(|_| config.quantization.int4.is_empty()), &judgement) {
-            (_, Some(judgement)) => println!(
-                "on {} validation images float and int8 name the same class for {}",
-                validation.len().min(AGREEMENT_IMAGES),
-                percent(judgement.agreement)
-            ),
+            (_, Some(judgement)) => {
+                println!(
+                    "on {} validation images float and int8 name the same class for {}",
+                    validation.len().min(AGREEMENT_IMAGES),
+                    percent(judgement.agreement)
+                );
+                if judgement.agreement < FEW && config.quantization.distill_epochs == 0 {
+                    eprintln!(
+                        "hint: --distill 4 trains the int8 network towards the float one on the calibration images, for some minutes"
+                    );
+                }
+            }
             (Some(ranges), None) => println!("{}", in_words(&ranges.accuracy)),
             (None, None) => println!(
                 "accuracy on the validation images: float {}, quantized {}",
@@ -168,6 +175,8 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     report(&folder, &chip, &plan, &layers, judgement.as_ref(), args.json)
 }
 
+/// Agreement below which it is said how to raise it.
+const FEW: f64 = 0.95;
 /// Validation images on which int8 and float are compared where no accuracy can be told.
 const AGREEMENT_IMAGES: usize = 200;
 
@@ -260,6 +269,9 @@ fn say_what_is_kept(args: &Args, config: &QuantizationConfig) {
     };
     word("equalize", args.equalize.is_some(), config.equalize.is_off());
     word("bias-correction", args.bias_correction.is_some(), config.bias_correction.is_off());
+    if args.distill.is_none() && config.distill_epochs > 0 {
+        eprintln!("distilled for {} epochs, as config.toml has it (--distill 0: not)", config.distill_epochs);
+    }
     if args.int4.is_empty() && !config.int4.is_empty() {
         eprintln!("weights of four bits as config.toml has them (--int4 none: eight bits)");
     }
