@@ -9,7 +9,7 @@ use ocelli::model::crc32;
 use ocelli_host::check::{self, Status};
 use ocelli_host::compile::{Options, Target, compile};
 use ocelli_host::data::Split;
-use ocelli_host::imagenet::{Classifier, Request};
+use ocelli_host::imagenet::{Classifier, Request, Style};
 use ocelli_host::interchange::export::{Format, Outputs, Source, c_array, qdq_bytes, tflite_bytes};
 use ocelli_host::interchange::onnx_import;
 use ocelli_host::interchange::tflite::{self, ImportOptions, Imported, OpCode};
@@ -306,6 +306,13 @@ fn a_tflite_file_of_ours_is_predicted_with_its_own_labels_and_pictures() {
     let opened = Classifier::open(&path, &Request::default()).unwrap();
     assert_eq!((opened.spec, &opened.labels), (spec, &labels));
     assert!(opened.notes.iter().any(|note| note.contains("(as the file says); the middle, at")), "{:?}", opened.notes);
+    // pixels that are asked for leave the rule for the rest of the picture
+    let unit = Classifier::open(&path, &Request { style: Some(Style::Unit), ..Request::default() }).unwrap().spec;
+    assert_eq!((unit.resize, unit.mean, unit.std), (spec.resize, [0.0; 3], [1.0; 3]));
+    let range = ["import", path.to_str().unwrap(), "--range", "0,1", "--board", "host", "--out", "run"];
+    assert_eq!(ocelli(&range, folder.path()).0, Some(0));
+    let imported = ModelBytes::read(&folder.path().join("run/model.ocelli")).unwrap();
+    assert_eq!(imported.input_spec().unwrap().resize, spec.resize);
     // and a network of uint8 is said to round otherwise in ONNX
     let theirs = repository("tests/models/mobile_uint8.tflite").display().to_string();
     let (code, text) = ocelli(&["export", &theirs, "--format", "onnx-qdq"], folder.path());

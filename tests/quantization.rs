@@ -150,7 +150,7 @@ fn an_imported_network_is_trained_towards_itself_in_int8() {
     first.kernel[0] += largest / 10.0;
     other.insert("first", first);
     other.write(&tuned).unwrap();
-    let output = ocelli(&check[..5], at);
+    let output = ocelli(&check[..6], at);
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stdout).contains("the float weight is"));
 

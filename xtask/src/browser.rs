@@ -40,6 +40,10 @@ pub fn ensure_installed() -> Result<()> {
 
 /// Makes the report of the shipped model and looks at it in a browser.
 pub fn run(args: &Args) -> Result<()> {
+    if ocelli_browser::chromium()?.is_none() {
+        println!("browser: NOT RUN: there is no Chromium here; on Debian: apt-get install {PACKAGE}");
+        bail!("the report page was not tested: Chromium is missing");
+    }
     let temporary = tempfile::Builder::new().prefix("ocelli-report-").tempdir()?;
     let folder = args.keep.as_deref().unwrap_or(temporary.path());
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
@@ -49,10 +53,7 @@ pub fn run(args: &Args) -> Result<()> {
     report.args(["run", "--release", "--quiet", "--package", "ocelli-host", "--", "report", MODEL, DATA, "--out"]);
     process::run(report.arg(&page))?;
     let html = std::fs::read_to_string(&page).with_context(|| page.display().to_string())?;
-    let Some(visit) = ocelli_browser::visit(&[("/", &probe_page(&html))])? else {
-        println!("browser: NOT RUN: there is no Chromium here; on Debian: apt-get install {PACKAGE}");
-        bail!("the report page was not tested: Chromium is missing");
-    };
+    let visit = ocelli_browser::visit(&[("/", &probe_page(&html))])?.context("Chromium is missing")?;
     let found = measured(&visit)?;
     println!("{found}");
     judge(&found)?;

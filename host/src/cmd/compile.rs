@@ -11,7 +11,7 @@ use ocelli_host::check::{
 };
 use ocelli_host::compile::{LayerCost, Options, Planned, Target, assemble, cost, planned};
 use ocelli_host::config::HOST;
-use ocelli_host::data::{DataSource, Dataset, ImageSet, ImageSource};
+use ocelli_host::data::{DataSource, Dataset, Holdout, ImageSet, ImageSource};
 use ocelli_host::network::{Network, Weights};
 use ocelli_host::quantize::{
     Adjustments, BiasCorrection, Calibration, Calibrator, Equalization, Int4, LARGE_WEIGHTS, Observation, Prepared,
@@ -27,8 +27,8 @@ use std::path::PathBuf;
 /// Quantize a trained network (calibration on training images only) and compile it: writes model.ocelli and model.qdq.onnx
 /// into the run folder.
 ///
-/// A network that was trained with quantize = "qat" keeps the intervals that it was trained with, unless --calibrator, --equalize or
-/// --bias-correction is given.
+/// A network that was trained with quantize = "qat" keeps the intervals that it was trained with, unless --calibrator, --equalize,
+/// --bias-correction or --distill is given.
 ///
 /// An imported network may be calibrated with pictures of other classes than its own; how often int8 and float agree is then said in
 /// place of an accuracy.
@@ -63,7 +63,7 @@ pub struct Args {
     bias_correction: Option<BiasCorrection>,
     /// Then train the int8 network towards its float self so many times over the calibration images, whose classes do not matter: it takes
     /// back most of what quantization lost, in minutes [default: 0]. Kept in config.toml.
-    #[arg(long, value_name = "EPOCHS", conflicts_with = "int4")]
+    #[arg(long, value_name = "EPOCHS")]
     distill: Option<usize>,
     /// Instead: quantize in every way (calibrator, equalization, bias correction) and print how near each comes to the float network on so
     /// many validation images; nothing is written.
@@ -155,7 +155,8 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
                     validation.len().min(AGREEMENT_IMAGES),
                     percent(judgement.agreement)
                 );
-                if judgement.agreement < FEW && config.quantization.distill_epochs == 0 {
+                let open = config.quantization.distill_epochs == 0 && config.quantization.int4.is_empty();
+                if judgement.agreement < FEW && open {
                     eprintln!(
                         "hint: --distill 4 trains the int8 network towards the float one on the calibration images, for some minutes"
                     );
@@ -305,9 +306,14 @@ pub fn quantize_with(
     config: &QuantizationConfig,
 ) -> anyhow::Result<Made> {
     let spinner = spinner("calibrating");
-    let images = training.take(config.calibration_images, config.seed)?;
-    let judged = training.take(JUDGED, config.seed.wrapping_add(1))?;
     let distillation = config.distillation();
+    let (images, judged) = match distillation {
+        None => (
+            training.take(config.calibration_images, config.seed)?,
+            training.take(JUDGED, config.seed.wrapping_add(1))?,
+        ),
+        Some(_) => apart(training, config)?,
+    };
     let needs_judge = leaves_open(network, config)? || !config.int4.is_empty() || distillation.is_some();
     let judge = if needs_judge { Some(Judge::new(network, weights, &judged)?) } else { None };
     let chosen = quantize_best(network, weights, &images, config, judge.as_ref());
@@ -320,7 +326,7 @@ pub fn quantize_with(
         let before = judge.judge(&int8)?;
         let (quantized, tuned) = distilled(network, weights, &images, recipe, &settings)?;
         let after = judge.judge(&quantized)?;
-        let better = after.divergence < before.divergence;
+        let better = after.divergence < before.divergence * (1.0 - GAIN);
         for (what, Judgement { divergence, agreement, .. }, taken) in
             [("as it was", before, !better), ("distilled", after, better)]
         {
@@ -331,7 +337,8 @@ pub fn quantize_with(
             return Ok(Made { quantized, adjustments: tuned });
         }
         eprintln!(
-            "warning: the epochs in int8 made it no better: lower distill_rate ({}) in config.toml",
+            "warning: the epochs in int8 brought it no nearer by {:.0} %: give --distill 0, or lower distill_rate ({}) in config.toml",
+            100.0 * GAIN,
             settings.rate
         );
     }
@@ -341,6 +348,18 @@ pub fn quantize_with(
     }
     Ok(Made { quantized: int4, adjustments })
 }
+
+/// Images to distil on, and others to judge it by: a fifth at the most.
+fn apart(training: &ImageSet, config: &QuantizationConfig) -> anyhow::Result<(Dataset, Dataset)> {
+    let drawn = training.take(config.calibration_images.saturating_add(JUDGED), config.seed)?;
+    let fraction = (JUDGED as f64 / drawn.len().max(1) as f64).min(0.2);
+    let (images, judged) = drawn.split_off(Holdout::Drawn { fraction, seed: config.seed.wrapping_add(1) });
+    let judged = if judged.is_empty() { images.clone() } else { judged };
+    Ok((images.take(config.calibration_images, config.seed), judged))
+}
+
+/// Share of the divergence that a distillation must take off to be kept.
+const GAIN: f64 = 0.02;
 
 /// Trains the int8 network towards its float self, with a bar.
 fn distilled(

@@ -95,7 +95,8 @@ pub fn found(
     classes: usize,
 ) -> anyhow::Result<(Vec<String>, Option<String>)> {
     if !asked.is_empty() {
-        return Ok((fitted(asked.to_vec(), classes)?, None));
+        let labels = fitted(asked.to_vec(), classes).context("the labels that were asked for")?;
+        return Ok((labels, None));
     }
     let mut note = None;
     if !own.is_empty() {

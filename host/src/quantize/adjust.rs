@@ -41,7 +41,8 @@ impl Adjustments {
         self.factors.is_empty() && self.doubles.is_empty() && self.biases.is_empty()
     }
 
-    /// The network without batch norms, and its weights with the factors and the doubled channels: the same function in float.
+    /// The network without batch norms, and its weights with the factors and the doubled channels: the same function in float, on the images that it was
+    /// calibrated with.
     ///
     /// # Errors
     /// When factors or doubles are not those of this network.
@@ -56,8 +57,10 @@ impl Adjustments {
     /// # Errors
     /// When the adjustments are not those of this network.
     pub fn apply(&self, network: &Network, weights: &Weights) -> anyhow::Result<Weights> {
-        let adjusted = corrected(&self.equalized(network, weights)?.1, &self.biases)?;
-        Ok(self.tuned.clone().unwrap_or(adjusted))
+        match &self.tuned {
+            Some(tuned) => Ok(tuned.clone()),
+            None => corrected(&self.equalized(network, weights)?.1, &self.biases),
+        }
     }
 
     /// Reads `adjustments.toml` and `tuned.safetensors` of a folder; nothing is adjusted where there are none.

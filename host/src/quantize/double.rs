@@ -2,7 +2,7 @@
 //!
 //! The copy is 0.93 times as large, so that its rounding errors are others, and the next layer reads the mean of both: the noise of
 //! that channel halves, and the network is as large and as fast as before. The channels whose noise moves the logits most are taken; that
-//! is measured. In float the network does the same, but for values of the copied channel beyond the cap of a relu6.
+//! is measured. On the calibration images the network does the same in float, but for values of the copied channel beyond the cap of a relu6.
 //!
 //! # Source
 //! Zhao et al., "Improving Neural Network Quantization without Retraining using Outlier Channel Splitting", arXiv:1901.09504, split channels

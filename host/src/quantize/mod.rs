@@ -105,7 +105,12 @@ impl QuantizationConfig {
         }
         ensure!(
             self.distill_epochs == 0 || self.int4.is_empty(),
-            "[quantization] distill_epochs trains weights of eight bits, int4 asks for four: take one of them out"
+            "[quantization] distill_epochs trains weights of eight bits, int4 asks for four: give --distill 0 or --int4 none"
+        );
+        ensure!(
+            self.distill_epochs <= 1000,
+            "[quantization] distill_epochs = {} must be at most 1000",
+            self.distill_epochs
         );
         Ok(())
     }

@@ -86,7 +86,7 @@ pub fn quantization_error(bundle: &Bundle, data: &Dataset, on: String) -> anyhow
             // equalized channels stand for the float ones divided by a factor
             let name = &layer.node.name;
             let factors = factors.get(name).map_or(&[1.0][..], Vec::as_slice);
-            if let Some(doubles) = doubles.get(name) {
+            if let Some(doubles) = doubles.get(name).filter(|_| layer.node.op != Op::Flatten) {
                 let factors = || factors.iter().cycle();
                 reference.iter_mut().zip(factors()).for_each(|(value, factor)| *value /= factor);
                 double_values(&mut reference, layer.node.output.c as usize, doubles);

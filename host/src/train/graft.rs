@@ -88,8 +88,8 @@ impl Grafted {
         if let Some(at) = base.layers[..end].iter().position(|layer| layer.kind == LayerKind::Op(Op::Softmax)) {
             let nearest = own_head(base).ok().and_then(|end| base.layers.get(end.checked_sub(1)?));
             bail!(
-                "--cut {}: the softmax '{}' over the base's own classes would stand before the head: cut before it{}",
-                cut.unwrap_or_default(),
+                "{}the softmax '{}' over the base's own classes would stand before the head: cut before it{}",
+                cut.map_or_else(String::new, |cut| format!("--cut {cut}: ")),
                 base.layers[at].name,
                 nearest.map_or_else(String::new, |layer| format!(", for instance with --cut {}", layer.name))
             );

@@ -110,6 +110,8 @@ pub fn visit(pages: &[(&str, &str)]) -> Result<Option<Visit>> {
             ),
         }
     };
+    // what was logged just before is on its way
+    thread::sleep(Duration::from_millis(300));
     let console = browser.log().lines().filter(|line| line.contains(":CONSOLE")).map(str::to_owned).collect();
     Ok(Some(Visit { found, console }))
 }

@@ -6,7 +6,7 @@ use super::build::{Draft, Value};
 use super::graph::{self, Given, Lowered, dimensions, is_float, is_half, note_half};
 use super::quantized;
 use super::view::Axis;
-use crate::network::{INPUT, Layer, LayerKind, LayerOptions, Network, Weights};
+use crate::network::{INPUT, Layer, LayerKind, LayerOptions, Network, Weights, resize_of_name};
 use anyhow::{Context, bail, ensure};
 use ocelli::image::{ColorOrder, InputSpec, Resize};
 use ocelli::ir::{Op, Shape, Unary};
@@ -248,10 +248,7 @@ fn picture(
     let color = options.color.or(stated.filter(|color| color.channels() == shape.c)).or(by_count);
     let color = color.with_context(|| format!("the network takes {shape}: pictures have 1 or 3 channels"))?;
     ensure!(color.channels() == shape.c, "the input has {} channels: not those of the colours asked for", shape.c);
-    let resize = match metadata(model, "resize") {
-        Some("center-crop") => Resize::CenterCrop,
-        _ => Resize::Stretch,
-    };
+    let resize = metadata(model, "resize").and_then(resize_of_name).unwrap_or(Resize::Stretch);
     let list = |key: &str| -> Option<[f32; 3]> {
         let values: Vec<f32> = metadata(model, key)?.split(',').map(str::parse).collect::<Result<_, _>>().ok()?;
         let usable = values.len() == shape.c as usize && values.iter().all(|v| v.is_finite());

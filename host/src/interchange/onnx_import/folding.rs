@@ -404,20 +404,9 @@ fn pairwise(a: &Constant, b: &Constant, kind: &str) -> anyhow::Result<Constant> 
                 "Sub" => x - y,
                 "Mul" => x * y,
                 // a NaN stays one
-                "Max" => {
-                    if x.is_nan() {
-                        x
-                    } else {
-                        x.max(y)
-                    }
-                }
-                "Min" => {
-                    if x.is_nan() {
-                        x
-                    } else {
-                        x.min(y)
-                    }
-                }
+                "Max" | "Min" if x.is_nan() || y.is_nan() => f32::NAN,
+                "Max" => x.max(y),
+                "Min" => x.min(y),
                 _ => x / y,
             };
             Data::Floats((0..count).map(places).map(|(i, j)| of(a[i], b[j])).collect())

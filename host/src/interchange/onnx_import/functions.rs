@@ -90,6 +90,7 @@ impl Builder<'_> {
             let bound = constant.scalar().with_context(|| {
                 format!("compares with a constant of the shape {:?}: a single float is supported", constant.dims)
             })?;
+            ensure!(!bound.is_nan(), "compares with a constant that is no number");
             if node.op_type == "Max" {
                 low = low.max(bound);
             } else {

@@ -99,7 +99,7 @@ pub fn import_all(file: &[u8], options: &ImportOptions) -> anyhow::Result<Import
     } else {
         Imported::Float(Box::new(builder.float(input, stated, options)?))
     };
-    let says_resize = stated.is_some() && metadata(&model, "resize").is_some();
+    let says_resize = stated_resize(&model).is_some();
     Ok(Import { imported, labels: options.labels.clone(), says_pixels: integer || stated.is_some(), says_resize })
 }
 
@@ -239,7 +239,7 @@ impl Builder<'_> {
     }
 }
 
-/// The options, with the labels that a file of ours has where they name none.
+/// The options, with the labels, colours and resize rule that a file of ours has where they name none.
 fn with_metadata(options: &ImportOptions, model: &TfliteModel<'_>) -> ImportOptions {
     let mut options = options.clone();
     let classes = model.outputs.first().and_then(|&output| model.tensors.get(output)?.shape.last().copied());
@@ -249,7 +249,18 @@ fn with_metadata(options: &ImportOptions, model: &TfliteModel<'_>) -> ImportOpti
             options.labels = labels;
         }
     }
+    let channels = model.inputs.first().and_then(|&input| model.tensors.get(input)?.shape.last().copied());
+    let colors = [ColorOrder::Gray, ColorOrder::Rgb, ColorOrder::Bgr].into_iter();
+    let fits = |color: &ColorOrder| Some(color.channels() as usize) == channels;
+    let own = colors.filter(fits).find(|&color| metadata(model, "color") == Some(color_name(color)));
+    options.color = options.color.or(own);
+    options.resize = options.resize.or(stated_resize(model));
     options
+}
+
+/// What the file says becomes of a picture of another shape.
+fn stated_resize(model: &TfliteModel<'_>) -> Option<Resize> {
+    metadata(model, "resize").and_then(resize_of_name)
 }
 
 fn metadata<'m>(model: &'m TfliteModel<'_>, key: &str) -> Option<&'m str> {
@@ -272,10 +283,8 @@ fn stated_picture(model: &TfliteModel<'_>, shape: Shape, options: &ImportOptions
         3 => Some(ColorOrder::Rgb),
         _ => None,
     };
-    let colors = [ColorOrder::Gray, ColorOrder::Rgb, ColorOrder::Bgr];
-    let own = colors.into_iter().find(|&color| metadata(model, "color") == Some(color_name(color)));
-    let color = options.color.or(own).or(by_count).filter(|color| color.channels() == shape.c)?;
-    let resize = options.resize.or(metadata(model, "resize").and_then(resize_of_name)).unwrap_or(Resize::Stretch);
+    let color = options.color.or(by_count).filter(|color| color.channels() == shape.c)?;
+    let resize = options.resize.unwrap_or(Resize::Stretch);
     let (mean, std) = if metadata(model, "mean").is_some() {
         let list = |key: &str| -> Option<[f32; 3]> {
             let values: Vec<f32> = metadata(model, key)?.split(',').map(str::parse).collect::<Result<_, _>>().ok()?;

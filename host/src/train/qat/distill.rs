@@ -15,7 +15,7 @@ use crate::train::evaluate::evaluate;
 use crate::train::loss::cross_entropy;
 use crate::train::module::Classifier;
 use crate::train::optimizer::{Optimizer, numbered};
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use burn::optim::GradientsParams;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Tensor, TensorData};
@@ -93,12 +93,14 @@ pub fn distill(
             let data = TensorData::new::<f32, _>(rows, [batch.len(), classes]);
             let targets = softmax(Tensor::<2>::from_data(data, &training_device), 1);
             let weights = module.to_weights();
-            let simulation = Simulation::new(network, &nodes, &weights, &intervals, &images.labels, &training_device)?;
+            let lower = || format!("step {}: lower [quantization] distill_rate ({})", steps + 1, settings.rate);
+            let simulation = Simulation::new(network, &nodes, &weights, &intervals, &images.labels, &training_device)
+                .with_context(lower)?;
             let student = simulation.forward(&module, &pixels, None)?;
             let entropy: f32 = entropy(targets.clone());
             let loss = cross_entropy(student, targets);
             let value = f64::from(loss.clone().into_scalar::<f32>() - entropy);
-            ensure!(value.is_finite(), "the divergence became {value} in step {}: lower the rate", steps + 1);
+            ensure!(value.is_finite(), "the divergence became {value} in {}", lower());
             let gradients = GradientsParams::from_grads(loss.backward(), &module);
             let rate = rate(settings.rate, steps, of);
             let stepped = optimizer.step(1.0, module, gradients).to_weights();
