@@ -22,6 +22,8 @@ use std::collections::BTreeMap;
 const COPY: f32 = 0.93;
 /// Images on which noise is measured.
 const IMAGES: usize = 16;
+/// Multiplications that measuring may take; channels beyond that go by the weights that read them.
+const WORK: u64 = 50_000_000_000;
 
 /// A dead channel, and the live one that it carries a copy of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -74,6 +76,8 @@ pub fn doubles(
     let images = images.head(IMAGES);
     let mut doubles = Doubles::new();
     let mut module = None;
+    let macs: u64 = nodes.iter().map(|node| node.op.macs(node.input(), node.output)).sum();
+    let mut passes = WORK / (macs.max(1) * IMAGES as u64);
     for chain in chains(&nodes) {
         let last = chain.makers.last().copied().unwrap_or_default();
         let peaks = peaks.get(&nodes[last].name).context("a layer was not observed")?;
@@ -85,18 +89,35 @@ pub fn doubles(
             Some(module) => module,
             none => none.insert(Classifier::folded(network, weights, device)?),
         };
-        let mut noise: Vec<(f64, usize)> = live.iter().map(|&channel| (0.0, channel)).collect();
+        let mut noise = by_weights(&nodes[chain.reader], weights, peaks.len(), &live)?;
+        let per_channel = chain.makers.len() as u64;
+        let measured = noise.len().min(usize::try_from(passes / per_channel).unwrap_or(usize::MAX));
+        passes -= measured as u64 * per_channel;
+        let measured = &mut noise[..measured];
+        measured.iter_mut().for_each(|(sum, _)| *sum = 0.0);
         for batch in Batches::in_order(images.len(), IMAGES) {
             let x = input_tensor(network, &images, &batch, device);
             for &maker in &chain.makers {
-                add_noise(module, x.clone(), maker, device, &mut noise);
+                add_noise(module, x.clone(), maker, device, measured);
             }
         }
-        noise.sort_by(|a, b| b.0.total_cmp(&a.0));
+        measured.sort_by(|a, b| b.0.total_cmp(&a.0));
         let of_dead = dead.iter().zip(&noise).map(|(&channel, &(_, of))| Double { channel, of }).collect();
         doubles.insert(nodes[chain.makers[0]].name.clone(), of_dead);
     }
     Ok(doubles)
+}
+
+/// Live channels with the sum of the squared weights that read each, the largest first: by how much its noise moves the next layer.
+fn by_weights(reader: &Node, weights: &Weights, channels: usize, live: &[usize]) -> anyhow::Result<Vec<(f64, usize)>> {
+    let layer = weights.layer(&reader.name).with_context(|| format!("'{}' has no weights", reader.name))?;
+    let mut sums = vec![0.0; channels];
+    for (at, weight) in layer.kernel.iter().enumerate() {
+        sums[input_channel(&reader.op, layer.shape, at, channels)] += f64::from(*weight).powi(2);
+    }
+    let mut ranked: Vec<(f64, usize)> = live.iter().map(|&channel| (sums[channel], channel)).collect();
+    ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
+    Ok(ranked)
 }
 
 /// Whether all that comes behind a node reads its output or what is made of it, so that the network can be run from there.
