@@ -62,7 +62,7 @@ pub struct Args {
     #[arg(long, value_parser = |text: &str| one_of(text, &BiasCorrection::ALL))]
     bias_correction: Option<BiasCorrection>,
     /// Then train the int8 network towards its float self so many times over the calibration images, whose classes do not matter: it takes
-    /// back most of what quantization lost, in minutes [default: 0]. Kept in config.toml.
+    /// back part of what quantization lost, in minutes [default: 0]. Kept in config.toml.
     #[arg(long, value_name = "EPOCHS")]
     distill: Option<usize>,
     /// Instead: quantize in every way (calibrator, equalization, bias correction) and print how near each comes to the float network on so
