@@ -46,7 +46,7 @@ pub fn chromium() -> Result<Option<(Command, TempDir)>> {
 pub struct Browser {
     child: Child,
     log: PathBuf,
-    _profile: TempDir,
+    profile: TempDir,
 }
 
 impl Browser {
@@ -57,7 +57,7 @@ impl Browser {
         let file = std::fs::File::create(&log).with_context(|| log.display().to_string())?;
         command.args(["--window-size=1400,1000", address]).stdout(Stdio::null()).stderr(file);
         let child = command.spawn().context("cannot start Chromium")?;
-        Ok(Some(Self { child, log, _profile: profile }))
+        Ok(Some(Self { child, log, profile }))
     }
 
     /// What the browser has logged so far.
@@ -70,6 +70,13 @@ impl Drop for Browser {
     fn drop(&mut self) {
         let _ = self.child.kill(); // it has ended already
         let _ = self.child.wait();
+        // its helpers end a little later, and write until then
+        for _ in 0..50 {
+            if std::fs::remove_dir_all(self.profile.path()).is_ok() {
+                break;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 }
 
