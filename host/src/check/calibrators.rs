@@ -13,6 +13,7 @@ use anyhow::{Context, ensure};
 use ocelli::runtime::Step;
 use rayon::prelude::*;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// What a way of quantizing made of a network.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -173,8 +174,8 @@ pub fn choose(
 }
 
 /// A quantized network, and how it came about.
-#[derive(Clone, Debug)]
-pub struct Chosen {
+#[derive(Debug)]
+pub struct Chosen<'a> {
     /// In int8.
     pub int8: QuantizedNetwork,
     /// The same with weights of four bits where some are wanted.
@@ -183,6 +184,8 @@ pub struct Chosen {
     pub adjustments: Adjustments,
     /// The way it was quantized.
     pub recipe: Recipe,
+    /// What it was made from by that way.
+    pub prepared: Prepared<'a>,
     /// What became of each way that was tried; none when there was but one.
     pub trials: Vec<Trial>,
 }
@@ -201,54 +204,53 @@ pub fn leaves_open(network: &Network, config: &QuantizationConfig) -> anyhow::Re
 ///
 /// # Errors
 /// When the network cannot be quantized or run, or a judge is needed and missing.
-pub fn quantize_best(
+pub fn quantize_best<'a>(
     network: &Network,
     weights: &Weights,
-    images: &Dataset,
+    images: &'a Dataset,
     config: &QuantizationConfig,
     judge: Option<&Judge<'_>>,
-) -> anyhow::Result<Chosen> {
+) -> anyhow::Result<Chosen<'a>> {
     let device = device("flex")?;
     let calibrators = config.calibrator.map_or_else(|| Calibrator::ALL.to_vec(), |one| vec![one]);
     let (equalizations, biases) = (config.equalize.candidates(network)?, config.bias_correction.candidates());
     let int8 = Int4::default();
-    let prepared = |equalize| Prepared::new(network, weights, equalize, images, &device);
+    let prepared = equalizations.iter().map(|&by| Ok((by, Prepared::new(network, weights, by, images, &device)?)));
+    let mut prepared = prepared.collect::<anyhow::Result<BTreeMap<Equalize, Prepared<'_>>>>()?;
+    let of = "an equalization was not prepared";
     let (recipe, trials) =
         if let ([calibrator], [equalize], [bias_correction]) = (&calibrators[..], &equalizations[..], biases) {
             (Recipe { calibrator: *calibrator, equalize: *equalize, bias_correction: *bias_correction }, Vec::new())
         } else {
             let judge = judge.context("there is nothing to judge the ways to quantize by")?;
             let mut trials = Vec::new();
-            let mut attempt = |prepared: &Prepared<'_>, recipe: Recipe| -> anyhow::Result<()> {
+            let attempt = |prepared: &Prepared<'_>, recipe: Recipe| -> anyhow::Result<Trial> {
                 let (quantized, _) = prepared.quantize(recipe.calibrator, recipe.bias_correction, &int8)?;
-                trials.push(Trial { recipe, judgement: judge.judge(&quantized)? });
-                Ok(())
+                Ok(Trial { recipe, judgement: judge.judge(&quantized)? })
             };
             // what rounded weights do to means hides the rest: it is taken away first
             let corrected = biases.last().copied().unwrap_or_default();
-            for &equalize in &equalizations {
-                let prepared = prepared(equalize)?;
+            for (&equalize, prepared) in &prepared {
                 for &calibrator in &calibrators {
-                    attempt(&prepared, Recipe { calibrator, equalize, bias_correction: corrected })?;
+                    let recipe = Recipe { calibrator, equalize, bias_correction: corrected };
+                    trials.push(attempt(prepared, recipe)?);
                 }
             }
             if biases.len() > 1 {
                 let Recipe { calibrator, equalize, .. } = best(&trials).context("no way was tried")?.recipe;
-                let prepared = prepared(equalize)?;
-                let (quantized, _) = prepared.quantize(calibrator, false, &int8)?;
                 let recipe = Recipe { calibrator, equalize, bias_correction: false };
-                trials.push(Trial { recipe, judgement: judge.judge(&quantized)? });
+                trials.push(attempt(prepared.get(&equalize).context(of)?, recipe)?);
             }
             (best(&trials).context("no way was tried")?.recipe, trials)
         };
     let Recipe { calibrator, equalize, bias_correction } = recipe;
-    let prepared = prepared(equalize)?;
+    let prepared = prepared.remove(&equalize).context(of)?;
     let (quantized, adjustments) = prepared.quantize(calibrator, bias_correction, &int8)?;
     if config.int4.is_empty() {
-        return Ok(Chosen { int8: quantized, int4: None, adjustments, recipe, trials });
+        return Ok(Chosen { int8: quantized, int4: None, adjustments, recipe, prepared, trials });
     }
     let (int4, adjustments) = prepared.quantize(calibrator, bias_correction, &config.int4)?;
-    Ok(Chosen { int8: quantized, int4: Some(int4), adjustments, recipe, trials })
+    Ok(Chosen { int8: quantized, int4: Some(int4), adjustments, recipe, prepared, trials })
 }
 
 /// Quantizes a network in every way there is and judges each.

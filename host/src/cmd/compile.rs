@@ -318,13 +318,13 @@ pub fn quantize_with(
     let judge = if needs_judge { Some(Judge::new(network, weights, &judged)?) } else { None };
     let chosen = quantize_best(network, weights, &images, config, judge.as_ref());
     spinner.finish_and_clear();
-    let Chosen { int8, int4, adjustments, recipe, trials } = chosen?;
+    let Chosen { int8, int4, adjustments, recipe, prepared, trials } = chosen?;
     for trial in &trials {
         print_trial(trial, trial.recipe == recipe);
     }
     if let (Some(settings), Some(judge)) = (distillation, &judge) {
         let before = judge.judge(&int8)?;
-        let (quantized, tuned) = distilled(network, weights, &images, recipe, &settings)?;
+        let (quantized, tuned) = distilled(&prepared, recipe, &settings)?;
         let after = judge.judge(&quantized)?;
         let better = after.divergence < before.divergence * (1.0 - GAIN);
         for (what, Judgement { divergence, agreement, .. }, taken) in
@@ -363,21 +363,16 @@ const GAIN: f64 = 0.02;
 
 /// Trains the int8 network towards its float self, with a bar.
 fn distilled(
-    network: &Network,
-    weights: &Weights,
-    images: &Dataset,
-    recipe: Recipe,
+    prepared: &Prepared<'_>,
+    Recipe { calibrator, bias_correction, .. }: Recipe,
     settings: &Distillation,
 ) -> anyhow::Result<(QuantizedNetwork, Adjustments)> {
-    let device = device("flex")?;
-    let Recipe { calibrator, equalize, bias_correction } = recipe;
     let bar = bar("distilling", 0);
     let mut epoch = |step: DistillStep| {
         bar.set_length(step.of as u64);
         bar.set_position(step.steps as u64);
         bar.set_message(format!("distilling: divergence {:.5} nats", step.divergence));
     };
-    let prepared = Prepared::new(network, weights, equalize, images, &device)?;
     let made = prepared.distill(calibrator, bias_correction, settings, &mut epoch);
     bar.finish_and_clear();
     made

@@ -11,7 +11,7 @@
 use super::equalize::{Peaks, input_channel, pairs};
 use crate::data::Dataset;
 use crate::network::{LayerWeights, Network, NetworkError, Node, Weights};
-use crate::train::{Batches, Classifier, input_tensor};
+use crate::train::{Classifier, input_tensor};
 use anyhow::{Context, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
 use ocelli::ir::Op;
@@ -95,11 +95,10 @@ pub fn doubles(
         passes -= measured as u64 * per_channel;
         let measured = &mut noise[..measured];
         measured.iter_mut().for_each(|(sum, _)| *sum = 0.0);
-        for batch in Batches::in_order(images.len(), IMAGES) {
-            let x = input_tensor(network, &images, &batch, device);
-            for &maker in &chain.makers {
-                add_noise(module, x.clone(), maker, device, measured);
-            }
+        let batch: Vec<usize> = (0..images.len()).collect();
+        let x = input_tensor(network, &images, &batch, device);
+        for &maker in &chain.makers {
+            add_noise(module, x.clone(), maker, device, measured);
         }
         measured.sort_by(|a, b| b.0.total_cmp(&a.0));
         let of_dead = dead.iter().zip(&noise).map(|(&channel, &(_, of))| Double { channel, of }).collect();

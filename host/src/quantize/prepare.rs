@@ -121,7 +121,7 @@ pub struct Prepared<'a> {
     doubles: Doubles,
     observation: Observation,
     images: &'a Dataset,
-    device: &'a Device,
+    device: Device,
 }
 
 impl<'a> Prepared<'a> {
@@ -134,7 +134,7 @@ impl<'a> Prepared<'a> {
         weights: &Weights,
         equalize: Equalize,
         images: &'a Dataset,
-        device: &'a Device,
+        device: &Device,
     ) -> anyhow::Result<Self> {
         let peaks = if equalize == Equalize::Off { Peaks::new() } else { peaks(network, weights, images, device)? };
         let factors = factors(network, weights, &peaks, equalize)?;
@@ -145,7 +145,7 @@ impl<'a> Prepared<'a> {
             weights = doubled(&network, &weights, &doubles)?;
         }
         let observation = Observation::collect(&network, &weights, images, device)?;
-        Ok(Self { network, weights, factors, doubles, observation, images, device })
+        Ok(Self { network, weights, factors, doubles, observation, images, device: device.clone() })
     }
 
     /// Quantizes it, with weights of four bits for some dense layers; what was done to the weights before.
