@@ -6,6 +6,3 @@ pub mod onnx_import;
 mod proto;
 #[path = "../../host/src/interchange/tflite/mod.rs"]
 pub mod tflite;
-
-/// A note, as the host has it.
-pub const PICTURES_UNKNOWN: &str = "how it wants its pictures is not in the file";

@@ -3,8 +3,8 @@
 use super::stated::{metadata, stated};
 use super::usual::{Kind, Pixels, usual_resize};
 use super::{Crop, Style, float, labels};
+use crate::interchange::onnx_import;
 use crate::interchange::tflite::{self, ImportOptions, Imported};
-use crate::interchange::{PICTURES_UNKNOWN, onnx_import};
 use crate::network::resize_of_name;
 use anyhow::{Context, ensure};
 use ocelli::image::InputSpec;
@@ -142,19 +142,8 @@ fn of_tflite(file: &[u8], options: &ImportOptions) -> anyhow::Result<Read> {
 
 fn of_onnx(model: &ModelProto, path: &Path, options: &ImportOptions) -> anyhow::Result<Read> {
     let import = onnx_import::import_model(model, super::folder(path), options)?;
-    let (mut imported, mut notes) = (import.imported, import.notes);
-    // both are said later, of pictures as they are taken and of labels that do not fit
-    notes.retain(|note| {
-        note != PICTURES_UNKNOWN && !(note.starts_with("the file names ") && note.contains(" labels for "))
-    });
-    let says_resize = metadata(model, "resize").and_then(resize_of_name);
-    let input = match &mut imported {
-        Imported::Quantized(network) => network.picture.as_mut(),
-        Imported::Float(parts) => Some(&mut parts.0.input),
-    };
-    if let (Some(input), None, Some(rule)) = (input, options.resize, says_resize) {
-        input.resize = rule;
-    }
+    let (imported, notes) = (import.imported, import.notes);
+    let says_resize = metadata(model, "resize").and_then(resize_of_name).is_some();
     let pixels = match &imported {
         Imported::Quantized(_) if metadata(model, "mean").is_some() => Pixels::STATED,
         Imported::Quantized(_) => Pixels::SCALE,
@@ -166,5 +155,5 @@ fn of_onnx(model: &ModelProto, path: &Path, options: &ImportOptions) -> anyhow::
     };
     let own_labels =
         metadata(model, "labels").map(|text| text.lines().map(str::to_owned).collect()).unwrap_or_default();
-    Ok(Read { imported, own_labels, notes, pixels, says_resize: says_resize.is_some() })
+    Ok(Read { imported, own_labels, notes, pixels, says_resize })
 }

@@ -1,6 +1,5 @@
 //! From layers to a network: its input as a picture, its end as a softmax over classes, its labels.
 
-use super::super::PICTURES_UNKNOWN;
 use super::super::tflite::{ImportOptions, Imported};
 use super::build::{Draft, Value};
 use super::graph::{self, Given, Lowered, dimensions, is_float, is_half, note_half};
@@ -129,15 +128,14 @@ pub fn finish(
             weights.insert_norm(name, norm.clone());
         }
     }
-    let input = picture(model, lowered.inputs[0], head.as_ref(), options, &mut notes, input_params[0])?;
+    let input = picture(model, lowered.inputs[0], head.as_ref(), options, input_params[0])?;
     let network = Network { name: options.name.clone(), input, layers };
     network.validate()?;
     let classes = network.classes()?;
     let mut labels = options.labels.clone();
     if labels.is_empty() {
         labels = metadata(model, "labels").map(|text| text.lines().map(str::to_owned).collect()).unwrap_or_default();
-        if !labels.is_empty() && labels.len() != classes {
-            notes.push(format!("the file names {} labels for {classes} classes: they are left out", labels.len()));
+        if labels.len() != classes {
             labels.clear();
         }
     }
@@ -231,7 +229,6 @@ fn picture(
     shape: Shape,
     head: Option<&super::build::Head>,
     options: &ImportOptions,
-    notes: &mut Vec<String>,
     params: Option<crate::quantize::QuantParams>,
 ) -> anyhow::Result<InputSpec> {
     let stated = match metadata(model, "color") {
@@ -262,10 +259,7 @@ fn picture(
         (None, None, Some(params)) => {
             Some([-128, 127].map(|q| (f64::from(params.scale) * f64::from(q - params.zero_point)) as f32))
         }
-        (None, None, None) => {
-            notes.push(PICTURES_UNKNOWN.to_owned());
-            Some([0.0, 1.0])
-        }
+        (None, None, None) => Some([0.0, 1.0]),
     };
     let (mut mean, mut std) = match (range, stated) {
         (Some([black, white]), _) => {
