@@ -125,7 +125,7 @@ pub fn visit(pages: &[(&str, &str)]) -> Result<Option<Visit>> {
 
 /// Answers one request.
 fn serve(mut stream: TcpStream, pages: &[(String, String)], found: &Sender<String>) -> io::Result<()> {
-    let (path, body) = request(&mut stream)?;
+    let Request { path, body, .. } = request(&mut stream)?;
     let page = pages.iter().find(|(page, _)| page.split('#').next() == Some(&path));
     let (status, text) = match page {
         Some((_, text)) => ("200 OK", text.as_str()),
@@ -145,17 +145,28 @@ fn serve(mut stream: TcpStream, pages: &[(String, String)], found: &Sender<Strin
     Ok(())
 }
 
-/// The path and the body of a request.
-fn request(stream: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
+/// A request of a browser.
+pub struct Request {
+    /// Its lines before the body, with the empty one.
+    pub head: String,
+    /// What it asks for.
+    pub path: String,
+    /// What it sends.
+    pub body: Vec<u8>,
+}
+
+/// Reads a request.
+pub fn request(stream: &mut TcpStream) -> io::Result<Request> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
         stream.read_exact(&mut byte)?;
         head.push(byte[0]);
     }
-    let text = String::from_utf8_lossy(&head);
+    let text = String::from_utf8_lossy(&head).into_owned();
     let length = text.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
     stream.read_exact(&mut body)?;
-    Ok((text.split(' ').nth(1).unwrap_or_default().to_owned(), body))
+    let path = text.split(' ').nth(1).unwrap_or_default().to_owned();
+    Ok(Request { head: text, path, body })
 }

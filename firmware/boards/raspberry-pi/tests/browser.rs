@@ -5,9 +5,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
-use ocelli_browser::Browser;
+use ocelli_browser::{Browser, Request};
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -110,19 +110,8 @@ fn start(keep: &Path) -> (Running, SocketAddr) {
 
 /// Answers a connection: the probe's page and its report here, all else by the program.
 fn answer(mut stream: TcpStream, upstream: SocketAddr, found: &Sender<String>) -> std::io::Result<()> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte)?;
-        head.push(byte[0]);
-    }
-    let text = String::from_utf8_lossy(&head).into_owned();
-    let path = text.split(' ').nth(1).unwrap_or_default();
+    let Request { head, path, body } = ocelli_browser::request(&mut stream)?;
     if path == "/probe" || path == "/found" {
-        let length =
-            text.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
-        let mut body = vec![0; length.unwrap_or(0)];
-        stream.read_exact(&mut body)?;
         let page = if path == "/probe" { PROBE.replace("TOKEN", TOKEN) } else { String::new() };
         write!(
             stream,
@@ -136,7 +125,8 @@ fn answer(mut stream: TcpStream, upstream: SocketAddr, found: &Sender<String>) -
     }
     let mut program = TcpStream::connect(upstream)?;
     // one request a connection, so that each is looked at here
-    program.write_all(text.replace("Connection: keep-alive", "Connection: close").as_bytes())?;
+    program.write_all(head.replace("Connection: keep-alive", "Connection: close").as_bytes())?;
+    program.write_all(&body)?;
     let (mut up, mut from_browser) = (program.try_clone()?, stream.try_clone()?);
     std::thread::spawn(move || {
         let _ = std::io::copy(&mut from_browser, &mut up);
