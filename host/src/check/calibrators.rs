@@ -6,7 +6,7 @@ use crate::model::{ModelBytes, probabilities, quantize_pixels};
 use crate::network::{Network, Weights};
 use crate::quantize::{
     Adjustments, Calibrator, Equalize, Int4, Observation, Prepared, QuantParams, QuantizationConfig, QuantizedNetwork,
-    Recipe, quantize,
+    Recipe, Rounding, quantize,
 };
 use crate::train::{argmax, device, evaluate};
 use anyhow::{Context, ensure};
@@ -166,7 +166,7 @@ pub fn choose(
 ) -> anyhow::Result<(Calibrator, Vec<Trial>)> {
     let trial = |calibrator| -> anyhow::Result<Trial> {
         let quantized = quantize(network, weights, &observation.calibration(calibrator), &judge.images.labels)?;
-        let recipe = Recipe { calibrator, equalize: Equalize::Off, bias_correction: false };
+        let recipe = Recipe { calibrator, equalize: Equalize::Off, bias_correction: false, fitted: false };
         Ok(Trial { recipe, judgement: judge.judge(&quantized)? })
     };
     let trials = Calibrator::ALL.into_iter().map(trial).collect::<anyhow::Result<Vec<_>>>()?;
@@ -196,6 +196,7 @@ pub struct Chosen<'a> {
 /// When the network's shapes do not fit.
 pub fn leaves_open(network: &Network, config: &QuantizationConfig) -> anyhow::Result<bool> {
     let one = config.equalize.candidates(network)?.len() == 1 && config.bias_correction.candidates().len() == 1;
+    let one = one && config.rounding != Rounding::Auto;
     Ok(!one || config.calibrator.is_none())
 }
 
@@ -215,41 +216,47 @@ pub fn quantize_best<'a>(
     let calibrators = config.calibrator.map_or_else(|| Calibrator::ALL.to_vec(), |one| vec![one]);
     let (equalizations, biases) = (config.equalize.candidates(network)?, config.bias_correction.candidates());
     let int8 = Int4::default();
-    let prepared = equalizations.iter().map(|&by| Ok((by, Prepared::new(network, weights, by, images, &device)?)));
+    let prepared =
+        equalizations.iter().map(|&by| Ok((by, Prepared::new(network, weights, by, config.widen, images, &device)?)));
     let mut prepared = prepared.collect::<anyhow::Result<BTreeMap<Equalize, Prepared<'_>>>>()?;
     let of = "an equalization was not prepared";
-    let (recipe, trials) =
-        if let ([calibrator], [equalize], [bias_correction]) = (&calibrators[..], &equalizations[..], biases) {
-            (Recipe { calibrator: *calibrator, equalize: *equalize, bias_correction: *bias_correction }, Vec::new())
-        } else {
-            let judge = judge.context("there is nothing to judge the ways to quantize by")?;
-            let mut trials = Vec::new();
-            let attempt = |prepared: &Prepared<'_>, recipe: Recipe| -> anyhow::Result<Trial> {
-                let (quantized, _) = prepared.quantize(recipe.calibrator, recipe.bias_correction, &int8)?;
-                Ok(Trial { recipe, judgement: judge.judge(&quantized)? })
-            };
-            // what rounded weights do to means hides the rest: it is taken away first
-            let corrected = biases.last().copied().unwrap_or_default();
-            for (&equalize, prepared) in &prepared {
-                for &calibrator in &calibrators {
-                    let recipe = Recipe { calibrator, equalize, bias_correction: corrected };
-                    trials.push(attempt(prepared, recipe)?);
-                }
-            }
-            if biases.len() > 1 {
-                let Recipe { calibrator, equalize, .. } = best(&trials).context("no way was tried")?.recipe;
-                let recipe = Recipe { calibrator, equalize, bias_correction: false };
-                trials.push(attempt(prepared.get(&equalize).context(of)?, recipe)?);
-            }
-            (best(&trials).context("no way was tried")?.recipe, trials)
+    let only_fitted = config.rounding == Rounding::Fitted;
+    let (recipe, trials) = if let (false, [calibrator], [equalize], [bias_correction]) =
+        (leaves_open(network, config)?, &calibrators[..], &equalizations[..], biases)
+    {
+        let (calibrator, equalize, bias_correction) = (*calibrator, *equalize, *bias_correction);
+        (Recipe { calibrator, equalize, bias_correction, fitted: only_fitted }, Vec::new())
+    } else {
+        let judge = judge.context("there is nothing to judge the ways to quantize by")?;
+        let mut trials = Vec::new();
+        let attempt = |prepared: &Prepared<'_>, recipe: Recipe| -> anyhow::Result<Trial> {
+            let (quantized, _) = prepared.quantize(recipe, &int8)?;
+            Ok(Trial { recipe, judgement: judge.judge(&quantized)? })
         };
-    let Recipe { calibrator, equalize, bias_correction } = recipe;
-    let prepared = prepared.remove(&equalize).context(of)?;
-    let (quantized, adjustments) = prepared.quantize(calibrator, bias_correction, &int8)?;
+        // what rounded weights do to means hides the rest: it is taken away first
+        let bias_correction = biases.last().copied().unwrap_or_default();
+        for (&equalize, prepared) in &prepared {
+            for &calibrator in &calibrators {
+                trials.push(attempt(prepared, Recipe { calibrator, equalize, bias_correction, fitted: false })?);
+            }
+        }
+        let nearest = best(&trials).context("no way was tried")?.recipe;
+        let prepared = prepared.get(&nearest.equalize).context(of)?;
+        if biases.len() > 1 {
+            trials.push(attempt(prepared, Recipe { bias_correction: false, ..nearest })?);
+        }
+        let fitted = Recipe { fitted: true, ..nearest };
+        if !config.rounding.is_nearest() {
+            trials.push(attempt(prepared, fitted)?);
+        }
+        (if only_fitted { fitted } else { best(&trials).context("no way was tried")?.recipe }, trials)
+    };
+    let prepared = prepared.remove(&recipe.equalize).context(of)?;
+    let (quantized, adjustments) = prepared.quantize(recipe, &int8)?;
     if config.int4.is_empty() {
         return Ok(Chosen { int8: quantized, int4: None, adjustments, recipe, prepared, trials });
     }
-    let (int4, adjustments) = prepared.quantize(calibrator, bias_correction, &config.int4)?;
+    let (int4, adjustments) = prepared.quantize(recipe, &config.int4)?;
     Ok(Chosen { int8: quantized, int4: Some(int4), adjustments, recipe, prepared, trials })
 }
 
@@ -267,10 +274,10 @@ pub fn compare(
     let device = device("flex")?;
     let mut trials = Vec::new();
     for equalize in Equalize::ALL {
-        let prepared = Prepared::new(network, weights, equalize, images, &device)?;
+        let prepared = Prepared::new(network, weights, equalize, 0.0, images, &device)?;
         for (calibrator, bias_correction) in Calibrator::ALL.into_iter().flat_map(|c| [(c, false), (c, true)]) {
-            let (quantized, _) = prepared.quantize(calibrator, bias_correction, &Int4::default())?;
-            let recipe = Recipe { calibrator, equalize, bias_correction };
+            let recipe = Recipe { calibrator, equalize, bias_correction, fitted: false };
+            let (quantized, _) = prepared.quantize(recipe, &Int4::default())?;
             let trial = Trial { recipe, judgement: judge.judge(&quantized)? };
             done(&trial);
             trials.push(trial);

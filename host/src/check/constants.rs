@@ -30,18 +30,29 @@ pub(super) fn check(bundle: &Bundle) -> anyhow::Result<ConstantsCheck> {
         Ok(found.unwrap_or_else(|| "the places of tables, rings or accumulators".to_owned()))
     });
     let float = bundle.adjustments.apply(&bundle.network, &bundle.weights)?;
-    Ok(ConstantsCheck { compiled: compiled.transpose()?, quantized: unlike_float(&network, &float) })
+    Ok(ConstantsCheck {
+        compiled: compiled.transpose()?,
+        quantized: unlike_float(&network, &float, bundle.adjustments.fitted),
+    })
 }
 
 /// Half a step, and what float32 adds to it.
 const ROUNDING: f64 = 0.5 + 1e-3;
 
-/// The first quantized weight or bias that is not the float one, batch norms and adjustments folded in, rounded.
-fn unlike_float(network: &QuantizedNetwork, weights: &Weights) -> Option<String> {
+/// The first quantized weight or bias that is not the float one, batch norms and adjustments folded in, rounded: to the nearest step, or a
+/// weight up or down where they were fitted.
+fn unlike_float(network: &QuantizedNetwork, weights: &Weights, is_fitted: bool) -> Option<String> {
+    let rounding = if is_fitted { 2.0 * ROUNDING } else { ROUNDING };
     for layer in &network.layers {
         let Some(quantized) = &layer.weights else { continue };
         let name = &layer.node.name;
         let Some(float) = weights.layer(name) else { return Some(format!("layer '{name}' has no float weights")) };
+        if (float.shape, float.bias.len()) != (quantized.shape, quantized.bias.len()) {
+            return Some(format!(
+                "layer '{name}': {:?} weights, the float network has {:?}",
+                quantized.shape, float.shape
+            ));
+        }
         let input = f64::from(network.params_of(layer.node.inputs[0]).scale);
         let axis = layer.node.op.channel_axis();
         // weights of four bits have a scale that cuts off the largest ones
@@ -49,7 +60,7 @@ fn unlike_float(network: &QuantizedNetwork, weights: &Weights) -> Option<String>
         let most = if cut { f64::from(INT4_MAX) } else { f64::INFINITY };
         for (at, (&q, &real)) in quantized.kernel.iter().zip(&float.kernel).enumerate() {
             let steps = f64::from(real) / f64::from(quantized.scale(channel_of(quantized.shape, axis, at)));
-            if (steps.clamp(-most, most) - f64::from(q)).abs() > ROUNDING {
+            if (steps.clamp(-most, most) - f64::from(q)).abs() > rounding {
                 return Some(format!("layer '{name}', weight {at}: {q}, the float weight is {steps:.2} steps"));
             }
         }

@@ -15,7 +15,7 @@ use ocelli_host::data::{DataSource, Dataset, Holdout, ImageSet, ImageSource};
 use ocelli_host::network::{Network, Weights};
 use ocelli_host::quantize::{
     Adjustments, BiasCorrection, Calibration, Calibrator, Equalization, Int4, LARGE_WEIGHTS, Observation, Prepared,
-    QuantizationConfig, QuantizedNetwork, Recipe, quantize, quantize_int4,
+    QuantizationConfig, QuantizedNetwork, Recipe, Rounding, quantize, quantize_int4,
 };
 use ocelli_host::report::quantization::{QuantizationError, quantization_error};
 use ocelli_host::run::{Bundle, RunFolder, Trained, names};
@@ -57,17 +57,26 @@ pub struct Args {
     /// or auto (all are tried where there is a depthwise convolution) [default: off; of an imported network auto]. Kept in config.toml.
     #[arg(long, value_parser = |text: &str| one_of(text, &Equalization::ALL))]
     equalize: Option<Equalization>,
+    /// Add channels that carry copies of those whose rounding moves the scores most, up to this share of the network's multiplications: a
+    /// network that loses too much in int8 becomes larger and keeps more [default: 0]. Kept in config.toml.
+    #[arg(long, value_name = "SHARE")]
+    widen: Option<f64>,
     /// Take what quantization moves the mean of a channel by off its bias: off, on, or auto (where it helps) [default: off; of an imported
     /// network auto]. Kept in config.toml.
     #[arg(long, value_parser = |text: &str| one_of(text, &BiasCorrection::ALL))]
     bias_correction: Option<BiasCorrection>,
+    /// How weights are rounded: nearest; fitted, up or down so that each layer's output moves least on the calibration images, with biases that
+    /// bring the means of the int8 network to the float one's; or auto (where it helps) [default: nearest; of an imported network auto].
+    /// Kept in config.toml.
+    #[arg(long, value_parser = |text: &str| one_of(text, &Rounding::ALL))]
+    rounding: Option<Rounding>,
     /// Then train the int8 network towards its float self so many times over the calibration images, whose classes do not matter: it takes
     /// back part of what quantization lost, in minutes [default: 0]. Kept in config.toml.
     #[arg(long, value_name = "EPOCHS")]
     distill: Option<usize>,
     /// Instead: quantize in every way (calibrator, equalization, bias correction) and print how near each comes to the float network on so
     /// many validation images; nothing is written.
-    #[arg(long, value_name = "IMAGES", conflicts_with_all = ["calibrator", "equalize", "bias_correction", "int4", "distill"])]
+    #[arg(long, value_name = "IMAGES", conflicts_with_all = ["calibrator", "equalize", "bias_correction", "int4", "distill", "widen", "rounding"])]
     compare: Option<usize>,
     /// Weights of four bits for this dense layer, or for all large ones (more than 65,536 weights): half their flash. Prints what it
     /// costs. May be given several times. Kept in config.toml; none takes it back.
@@ -93,7 +102,9 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         None => {}
     }
     config.quantization.equalize = args.equalize.unwrap_or(config.quantization.equalize);
+    config.quantization.widen = args.widen.unwrap_or(config.quantization.widen);
     config.quantization.bias_correction = args.bias_correction.unwrap_or(config.quantization.bias_correction);
+    config.quantization.rounding = args.rounding.unwrap_or(config.quantization.rounding);
     config.quantization.distill_epochs = args.distill.unwrap_or(config.quantization.distill_epochs);
     match args.int4.as_slice() {
         [] => {}
@@ -125,7 +136,8 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         return compare_all(&trained, training, &validation.take(images, config.quantization.seed)?, args.json);
     }
     let asked = args.calibrator.is_some() || args.equalize.is_some() || args.bias_correction.is_some();
-    let asked = asked || config.quantization.distill_epochs > 0;
+    let asked =
+        asked || args.rounding.is_some() || config.quantization.distill_epochs > 0 || config.quantization.widen > 0.0;
     let ranges = trained.ranges.as_ref().filter(|_| !asked);
     let made = match ranges {
         Some(ranges) => Made {
@@ -270,6 +282,15 @@ fn say_what_is_kept(args: &Args, config: &QuantizationConfig) {
     };
     word("equalize", args.equalize.is_some(), config.equalize.is_off());
     word("bias-correction", args.bias_correction.is_some(), config.bias_correction.is_off());
+    if args.rounding.is_none() && !config.rounding.is_nearest() {
+        eprintln!("rounding as config.toml has it (--rounding nearest: each weight by itself)");
+    }
+    if args.widen.is_none() && config.widen > 0.0 {
+        eprintln!(
+            "widened by {} of the multiplications, as config.toml has it (--widen 0: not)",
+            percent(config.widen)
+        );
+    }
     if args.distill.is_none() && config.distill_epochs > 0 {
         eprintln!("distilled for {} epochs, as config.toml has it (--distill 0: not)", config.distill_epochs);
     }
@@ -364,7 +385,7 @@ const GAIN: f64 = 0.02;
 /// Trains the int8 network towards its float self, with a bar.
 fn distilled(
     prepared: &Prepared<'_>,
-    Recipe { calibrator, bias_correction, .. }: Recipe,
+    recipe: Recipe,
     settings: &Distillation,
 ) -> anyhow::Result<(QuantizedNetwork, Adjustments)> {
     let bar = bar("distilling", 0);
@@ -373,7 +394,7 @@ fn distilled(
         bar.set_position(step.steps as u64);
         bar.set_message(format!("distilling: divergence {:.5} nats", step.divergence));
     };
-    let made = prepared.distill(calibrator, bias_correction, settings, &mut epoch);
+    let made = prepared.distill(recipe, settings, &mut epoch);
     bar.finish_and_clear();
     made
 }

@@ -4,7 +4,7 @@
 use super::graph::{Builder, onnx_weights};
 use super::onnx::{self, INPUT};
 use super::proto::{floats, int, int8s, int32s, model, node, oihw_to_ohwi, value};
-use crate::network::Network;
+use crate::network::{LayerKind, Network};
 use crate::quantize::{QuantParams, QuantizedLayer, QuantizedNetwork, QuantizedWeights};
 use anyhow::{Context, ensure};
 use ocelli::ir::{Activation, Op, ShapeError};
@@ -88,7 +88,8 @@ fn push_weights(graph: &mut GraphProto, op: &Op, weights: &QuantizedWeights, inp
     }
 }
 
-/// Reads back a quantized network that [`export`] wrote, for the float network it came from.
+/// Reads back a quantized network that [`export`] wrote, for the float network it came from; a layer may have more channels than there, as
+/// those of a widened network have.
 ///
 /// # Errors
 /// When a tensor is missing or has another size or type than the network needs; the error names it.
@@ -100,7 +101,7 @@ pub fn import(network: &Network, proto: &ModelProto, labels: &[String]) -> anyho
         Ok(QuantParams { scale: f32s(scale)[0], zero_point: i32::from(zero_point[0] as i8) })
     };
     let mut layers = Vec::new();
-    for node in network.nodes()? {
+    for node in as_wide(network.clone(), graph).nodes()? {
         let weights = match node.op.weight_shape(node.input()) {
             None => None,
             Some(shape) => {
@@ -127,6 +128,19 @@ pub fn import(network: &Network, proto: &ModelProto, labels: &[String]) -> anyho
         layers,
         labels: labels.to_vec(),
     })
+}
+
+/// The network with as many output channels as a graph has biases.
+fn as_wide(mut network: Network, graph: &GraphProto) -> Network {
+    for layer in &mut network.layers {
+        if let LayerKind::Op(Op::Conv2d { c_out: made, .. } | Op::Dense { units: made, .. }) = &mut layer.kind {
+            let name = format!("{}.bias.int32", layer.name);
+            let bias = graph.initializer.iter().find(|tensor| tensor.name == name);
+            let channels = bias.and_then(|bias| u32::try_from(*bias.dims.first()?).ok());
+            *made = channels.unwrap_or_default().max(*made);
+        }
+    }
+    network
 }
 
 /// The raw little-endian bytes of a constant.

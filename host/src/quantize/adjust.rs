@@ -2,31 +2,54 @@
 //! weight can be traced to a float one.
 
 use super::bias::{Corrections, corrected};
-use super::double::{Doubles, doubled};
-use super::equalize::{Factors, equalized, plain};
+use super::double::{Doubles, carried, doubled};
+use super::equalize::{Factors, Shifts, equalized, passed_on, plain};
 use crate::files::write_atomically;
 use crate::network::{Network, Weights, in_words};
 use crate::run::names;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Factors between layers, doubled channels, corrections of biases, weights that were trained on.
+/// Shifts and factors between layers, doubled channels, corrections of biases, weights that were trained on.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Adjustments {
-    /// What each channel of a layer's output is divided by.
+    /// What is taken off each channel of a layer's output.
+    #[serde(skip_serializing_if = "Shifts::is_empty")]
+    pub shifts: Shifts,
+    /// What each channel of a layer's output is divided by, after that.
     #[serde(skip_serializing_if = "Factors::is_empty")]
     pub factors: Factors,
-    /// Dead channels that carry copies of live ones, after that.
+    /// Dead and added channels that carry copies of live ones, after that.
     #[serde(skip_serializing_if = "Doubles::is_empty")]
     pub doubles: Doubles,
     /// What is added to each bias, after that.
     #[serde(skip_serializing_if = "Corrections::is_empty")]
     pub biases: Corrections,
+    /// Whether weights were rounded up or down to fit their inputs, not to the nearest step.
+    #[serde(skip_serializing_if = "is_false")]
+    pub fitted: bool,
     /// Weights that take the place of all: trained in int8 towards the float network, which they started from.
     #[serde(skip)]
     pub tuned: Option<Weights>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+/// A value of a channel in the quantized network, times `factor` and `shift` above that, is one of the float network's channel `of`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Channel {
+    /// The float network's channel.
+    pub of: usize,
+    /// Size of it that counts as one here.
+    pub factor: f32,
+    /// What was taken off.
+    pub shift: f32,
 }
 
 impl Adjustments {
@@ -38,21 +61,53 @@ impl Adjustments {
 
     /// Whether there is nothing for `adjustments.toml`.
     fn says_nothing(&self) -> bool {
-        self.factors.is_empty() && self.doubles.is_empty() && self.biases.is_empty()
+        let channels = self.shifts.is_empty() && self.factors.is_empty() && self.doubles.is_empty();
+        channels && self.biases.is_empty() && !self.fitted
     }
 
-    /// The network without batch norms, and its weights with the factors and the doubled channels: the same function in float, on the images that it was
-    /// calibrated with.
+    /// The network without batch norms, with the channels that were added, and its weights with the shifts, the factors and the doubled
+    /// channels: the same function in float, on the images that it was calibrated with.
     ///
     /// # Errors
-    /// When factors or doubles are not those of this network.
+    /// When shifts, factors or doubles are not those of this network.
     pub fn equalized(&self, network: &Network, weights: &Weights) -> anyhow::Result<(Network, Weights)> {
-        let plain = plain(network)?;
-        let weights = doubled(&plain, &equalized(network, weights, &self.factors)?, &self.doubles)?;
-        Ok((plain, weights))
+        doubled(&plain(network)?, &equalized(network, weights, &self.shifts, &self.factors)?, &self.doubles)
     }
 
-    /// The weights that are quantized, batch norms folded: with the factors, channels doubled, and the biases corrected; or those that were trained on.
+    /// What the channels of each layer of the quantized network stand for, by the layer's name, and how many the float network has there; layers
+    /// whose channels are the float network's are missing.
+    ///
+    /// # Errors
+    /// When the adjustments are not those of this network.
+    pub fn channels(&self, network: &Network) -> anyhow::Result<BTreeMap<String, (usize, Vec<Channel>)>> {
+        let plain = plain(network)?;
+        let nodes = plain.nodes()?;
+        let (shifts, factors) = (passed_on(&nodes, &self.shifts), passed_on(&nodes, &self.factors));
+        let mut channels = BTreeMap::new();
+        for (name, shifts) in &shifts {
+            let of_layer = shifts.iter().enumerate().map(|(of, &shift)| Channel { of, factor: 1.0, shift });
+            channels.insert(name.clone(), (shifts.len(), of_layer.collect::<Vec<_>>()));
+        }
+        for (name, factors) in &factors {
+            let own = |of| Channel { of, factor: 1.0, shift: 0.0 };
+            let (_, of_layer) = channels
+                .entry(name.clone())
+                .or_insert_with(|| (factors.len(), (0..factors.len()).map(own).collect::<Vec<_>>()));
+            of_layer.iter_mut().zip(factors).for_each(|(channel, factor)| channel.factor = *factor);
+        }
+        for (name, (count, carried)) in carried(&plain, &self.doubles)? {
+            let own = channels.remove(&name).map_or_else(Vec::new, |(_, own)| own);
+            let channel = |&(of, size): &(usize, f32)| {
+                let Channel { factor, shift, .. } =
+                    own.get(of).copied().unwrap_or(Channel { of, factor: 1.0, shift: 0.0 });
+                Channel { of, factor: factor / size, shift }
+            };
+            channels.insert(name, (count, carried.iter().map(channel).collect()));
+        }
+        Ok(channels)
+    }
+
+    /// The weights that are quantized, batch norms folded: with shifts and factors, channels doubled, and the biases corrected; or those that were trained on.
     ///
     /// # Errors
     /// When the adjustments are not those of this network.
@@ -79,7 +134,8 @@ impl Adjustments {
         }
         if tuned.exists() {
             let other = || format!("{} is not of this network: compile it again", tuned.display());
-            read.tuned = Some(Weights::read(&tuned, &plain(network)?).with_context(other)?);
+            let (network, _) = read.equalized(network, weights).with_context(other)?;
+            read.tuned = Some(Weights::read(&tuned, &network).with_context(other)?);
         }
         Ok(read)
     }

@@ -27,7 +27,7 @@ pub const MEAN_IMAGES: usize = 64;
 const BATCH: usize = 8;
 
 /// The mean input of each weight position of the layers with weights, by the layer's name: `[kh, kw, c_in]`, zeros in the padding.
-type Means = BTreeMap<String, Vec<f64>>;
+pub(super) type Means = BTreeMap<String, Vec<f64>>;
 
 /// The corrections of a network's biases. `network` has no batch norms of its own ([`super::plain`]), `weights` are its.
 ///
@@ -50,7 +50,7 @@ pub fn corrections(
     for layer in &quantized.layers {
         let name = &layer.node.name;
         let (Some(means), Some(weights)) = (means.get(name), weights.layer(name)) else { continue };
-        let error = mean_error(layer, quantized.params_of(layer.node.inputs[0]), weights, means)?;
+        let error = mean_error(layer, quantized.params_of(layer.node.inputs[0]), weights, (means, means))?;
         corrections.insert(name.clone(), error.iter().map(|error| -*error as f32).collect());
     }
     Ok(corrections)
@@ -79,12 +79,13 @@ pub fn corrected(weights: &Weights, corrections: &Corrections) -> anyhow::Result
     Ok(corrected)
 }
 
-/// Mean of each output channel before the activation with the int8 weights and biases, less that with the float ones.
-fn mean_error(
+/// Mean of each output channel before the activation with the int8 weights and biases, less that with the float ones; of mean inputs in the
+/// float network, and in the int8 one.
+pub(super) fn mean_error(
     layer: &QuantizedLayer,
     input: QuantParams,
     float: &LayerWeights,
-    means: &[f64],
+    (of_float, of_int8): (&[f64], &[f64]),
 ) -> anyhow::Result<Vec<f64>> {
     let int8 = layer.weights.as_ref().with_context(|| format!("layer '{}' has no weights", layer.node.name))?;
     let (op, axis, c_in) = (&layer.node.op, layer.node.op.channel_axis(), layer.node.input().c as usize);
@@ -94,7 +95,8 @@ fn mean_error(
         .collect();
     for (at, (&q, &weight)) in int8.kernel.iter().zip(&float.kernel).enumerate() {
         let channel = channel_of(int8.shape, axis, at);
-        error[channel] += (scale(channel) * f64::from(q) - f64::from(weight)) * means[place(op, int8.shape, at, c_in)];
+        let place = place(op, int8.shape, at, c_in);
+        error[channel] += scale(channel) * f64::from(q) * of_int8[place] - f64::from(weight) * of_float[place];
     }
     Ok(error)
 }
@@ -106,7 +108,7 @@ fn place(op: &Op, shape: [usize; 4], at: usize, c_in: usize) -> usize {
 }
 
 /// The layers with weights that read each tensor.
-fn readers(nodes: &[Node]) -> Vec<Vec<&Node>> {
+pub(super) fn readers(nodes: &[Node]) -> Vec<Vec<&Node>> {
     let mut readers = vec![Vec::new(); nodes.len() + 1];
     for node in nodes.iter().filter(|node| node.op.weight_shape(node.input()).is_some()) {
         readers[node.inputs[0]].push(node);
@@ -114,7 +116,8 @@ fn readers(nodes: &[Node]) -> Vec<Vec<&Node>> {
     readers
 }
 
-fn float_means(
+/// The mean inputs of all layers with weights in the float network.
+pub(super) fn float_means(
     network: &Network,
     nodes: &[Node],
     weights: &Weights,
@@ -143,18 +146,19 @@ fn float_means(
 }
 
 /// Means that are being added up.
-struct Sums {
+pub(super) struct Sums {
     images: usize,
-    means: Means,
+    pub means: Means,
 }
 
 impl Sums {
-    const fn new(images: usize) -> Self {
+    /// Of so many images.
+    pub const fn new(images: usize) -> Self {
         Self { images, means: Means::new() }
     }
 
     /// Adds what a layer reads: the values of one image or more, `[n, h, w, c]`.
-    fn add(&mut self, node: &Node, values: &[f32]) {
+    pub fn add(&mut self, node: &Node, values: &[f32]) {
         let input = node.input();
         let size = (input.h * input.w * input.c) as usize;
         let [kh, kw] = node.op.window().map_or([1, 1], |window| window.kernel.map(usize::from));

@@ -1,16 +1,18 @@
-//! Doubled channels: a channel that is dead on all calibration images, as many of small MobileNets are, carries a copy of a live one.
+//! Doubled channels: a channel that is dead on all calibration images, as many of small MobileNets are, carries a copy of a live one, and
+//! so do channels that are added.
 //!
-//! The copy is 0.93 times as large, so that its rounding errors are others, and the next layer reads the mean of both: the noise of
-//! that channel halves, and the network is as large and as fast as before. The channels whose noise moves the logits most are taken; that
-//! is measured. On the calibration images the network does the same in float, but for values of the copied channel beyond the cap of a relu6.
+//! A copy is 0.93 times as large, the next 0.93 times that, so that its rounding errors are others, and the next layer reads the mean of all: the
+//! noise of a channel that has a copy halves. A dead channel costs nothing; added ones make the network wider, by as many multiplications as
+//! are allowed. The channels whose noise moves the logits most are taken; that is measured. On the calibration images the network does
+//! the same in float, but for values of the copied channel beyond the cap of a relu6.
 //!
 //! # Source
 //! Zhao et al., "Improving Neural Network Quantization without Retraining using Outlier Channel Splitting", arXiv:1901.09504, split channels
-//! to halve outliers and made the network larger; here the room is there, and what is halved is noise.
+//! to halve outliers; what is halved here is noise.
 
-use super::equalize::{Peaks, input_channel, pairs};
+use super::equalize::{Peaks, input_channel, pairs, passed_on};
 use crate::data::Dataset;
-use crate::network::{LayerWeights, Network, NetworkError, Node, Weights};
+use crate::network::{LayerKind, LayerWeights, Network, Node, Weights};
 use crate::train::{Classifier, input_tensor};
 use anyhow::{Context, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -18,18 +20,20 @@ use ocelli::ir::Op;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Size of a copy.
+/// Size of a copy, of the one before.
 const COPY: f32 = 0.93;
+/// Most copies of a channel.
+const COPIES: usize = 3;
 /// Images on which noise is measured.
 const IMAGES: usize = 16;
-/// Multiplications that measuring may take; channels beyond that go by the weights that read them.
-const WORK: u64 = 50_000_000_000;
+/// Multiplications that measuring may take; channels beyond that go by the weights that read them, and are not added.
+const WORK: u64 = 100_000_000_000;
 
-/// A dead channel, and the live one that it carries a copy of.
+/// A channel, dead or added, and the live one that it carries a copy of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Double {
-    /// The dead one.
+    /// The dead one, or one behind the last.
     pub channel: usize,
     /// The live one.
     pub of: usize,
@@ -60,8 +64,39 @@ fn chains(nodes: &[Node]) -> Vec<Chain> {
     (0..nodes.len()).filter(|&first| mixes(first)).filter_map(chain).collect()
 }
 
-/// The channels of a network to double. `network` has no batch norms of its own ([`plain`](super::plain)), `weights` are its; `peaks` tell
-/// which channels are dead.
+/// The channels of a chain, and what a copy of each is worth.
+struct Room<'n> {
+    name: &'n str,
+    /// Channels of its own.
+    channels: usize,
+    dead: Vec<usize>,
+    /// Noise of each live channel in the logits, squared, or the weights that read it where that was not measured; and the channel.
+    noise: Vec<(f64, usize)>,
+    is_measured: bool,
+    /// Multiplications that a channel takes.
+    cost: u64,
+    doubles: Vec<Double>,
+}
+
+impl Room<'_> {
+    fn copies(&self, of: usize) -> usize {
+        self.doubles.iter().filter(|double| double.of == of).count()
+    }
+
+    /// The live channel that one more copy takes most noise off, and how much.
+    fn best(&self) -> Option<(f64, usize)> {
+        let gain = |&(noise, of): &(f64, usize)| {
+            let carriers = (self.copies(of) + 1) as f64;
+            (carriers as usize <= COPIES).then(|| (noise / (carriers * (carriers + 1.0)), of))
+        };
+        // the first among equals
+        self.noise.iter().filter_map(gain).reduce(|best, other| if other.0 > best.0 { other } else { best })
+    }
+}
+
+/// The channels of a network to double: all dead ones are used, and channels are added as long as they take no more than the share `widen` of the
+/// network's multiplications. `network` has no batch norms of its own ([`plain`](super::plain)), `weights` are its; `peaks` tell which channels
+/// are dead.
 ///
 /// # Errors
 /// When the network cannot be run, or peaks are missing.
@@ -70,19 +105,23 @@ pub fn doubles(
     weights: &Weights,
     peaks: &Peaks,
     images: &Dataset,
+    widen: f64,
     device: &Device,
 ) -> anyhow::Result<Doubles> {
     let nodes = network.nodes()?;
     let images = images.head(IMAGES);
-    let mut doubles = Doubles::new();
-    let mut module = None;
-    let macs: u64 = nodes.iter().map(|node| node.op.macs(node.input(), node.output)).sum();
+    let macs_of = |at: usize| nodes[at].op.macs(nodes[at].input(), nodes[at].output);
+    let macs: u64 = (0..nodes.len()).map(macs_of).sum();
     let mut passes = WORK / (macs.max(1) * IMAGES as u64);
-    for chain in chains(&nodes) {
+    let mut chains = chains(&nodes);
+    chains.retain(|chain| chain.makers.iter().all(|&maker| is_alone(&nodes, maker)));
+    let mut module = None;
+    let mut rooms = Vec::new();
+    for chain in &chains {
         let last = chain.makers.last().copied().unwrap_or_default();
         let peaks = peaks.get(&nodes[last].name).context("a layer was not observed")?;
         let (dead, live): (Vec<usize>, Vec<usize>) = (0..peaks.len()).partition(|&channel| peaks[channel] == 0.0);
-        if dead.is_empty() || live.is_empty() || !chain.makers.iter().all(|&maker| is_alone(&nodes, maker)) {
+        if live.is_empty() || (dead.is_empty() && widen == 0.0) {
             continue;
         }
         let module = match &mut module {
@@ -90,21 +129,47 @@ pub fn doubles(
             none => none.insert(Classifier::folded(network, weights, device)?),
         };
         let mut noise = by_weights(&nodes[chain.reader], weights, peaks.len(), &live)?;
-        let per_channel = chain.makers.len() as u64;
-        let measured = noise.len().min(usize::try_from(passes / per_channel).unwrap_or(usize::MAX));
-        passes -= measured as u64 * per_channel;
-        let measured = &mut noise[..measured];
-        measured.iter_mut().for_each(|(sum, _)| *sum = 0.0);
-        let batch: Vec<usize> = (0..images.len()).collect();
-        let x = input_tensor(network, &images, &batch, device);
-        for &maker in &chain.makers {
-            add_noise(module, x.clone(), maker, device, measured);
+        let needed = (chain.makers.len() * noise.len()) as u64;
+        let is_measured = needed <= passes;
+        if is_measured {
+            passes -= needed;
+            noise.iter_mut().for_each(|(sum, _)| *sum = 0.0);
+            let batch: Vec<usize> = (0..images.len()).collect();
+            let x = input_tensor(network, &images, &batch, device);
+            for &maker in &chain.makers {
+                add_noise(module, x.clone(), maker, device, &mut noise);
+            }
+            noise.sort_by(|a, b| b.0.total_cmp(&a.0));
         }
-        measured.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let of_dead = dead.iter().zip(&noise).map(|(&channel, &(_, of))| Double { channel, of }).collect();
-        doubles.insert(nodes[chain.makers[0]].name.clone(), of_dead);
+        let all = chain.makers.iter().copied().chain([chain.reader]).map(macs_of).sum::<u64>();
+        rooms.push(Room {
+            name: &nodes[chain.makers[0]].name,
+            channels: peaks.len(),
+            dead,
+            noise,
+            is_measured,
+            cost: (all / peaks.len() as u64).max(1),
+            doubles: Vec::new(),
+        });
     }
-    Ok(doubles)
+    for room in &mut rooms {
+        for channel in std::mem::take(&mut room.dead) {
+            let Some((_, of)) = room.best() else { break };
+            room.doubles.push(Double { channel, of });
+        }
+    }
+    let mut left = (widen * macs as f64) as u64;
+    loop {
+        let worth = |room: &Room<'_>| room.best().map_or(0.0, |(gain, _)| gain / room.cost as f64);
+        let fits = rooms.iter_mut().filter(|room| room.is_measured && room.cost <= left);
+        let Some(room) = fits.max_by(|a, b| worth(a).total_cmp(&worth(b))) else { break };
+        let Some((_, of)) = room.best().filter(|(gain, _)| *gain > 0.0) else { break };
+        left -= room.cost;
+        let added = room.doubles.iter().filter(|double| double.channel >= room.channels).count();
+        room.doubles.push(Double { channel: room.channels + added, of });
+    }
+    rooms.retain(|room| !room.doubles.is_empty());
+    Ok(rooms.into_iter().map(|room| (room.name.to_owned(), room.doubles)).collect())
 }
 
 /// Live channels with the sum of the squared weights that read each, the largest first: by how much its noise moves the next layer.
@@ -143,81 +208,117 @@ fn add_noise(module: &Classifier, x: Tensor<4>, maker: usize, device: &Device, n
     }
 }
 
-/// Weights with channels doubled.
+/// What a channel carries: a live channel times a size, of which the next layer reads a share.
+#[derive(Clone, Copy)]
+struct Carrier {
+    of: usize,
+    size: f32,
+    share: f32,
+}
+
+/// What each channel of a chain carries, the added ones last.
+fn carriers(name: &str, channels: usize, doubles: &[Double]) -> anyhow::Result<Vec<Carrier>> {
+    let count = |is: &dyn Fn(&Double) -> bool| doubles.iter().filter(|double| is(double)).count();
+    let added = count(&|double| double.channel >= channels);
+    let one_each =
+        doubles.iter().all(|d| d.channel < channels + added && count(&|other| other.channel == d.channel) == 1);
+    let of_live = doubles.iter().all(|d| d.of < channels && count(&|other| other.channel == d.of) == 0);
+    ensure!(
+        one_each && of_live,
+        "the doubles of layer '{name}' are not pairs of a dead or an added channel and a live one of its {channels}"
+    );
+    let share = |of: usize| 1.0 / (1 + count(&|double| double.of == of)) as f32;
+    let mut carriers: Vec<Carrier> =
+        (0..channels + added).map(|of| Carrier { of, size: 1.0, share: share(of) }).collect();
+    let mut sizes: BTreeMap<usize, f32> = BTreeMap::new();
+    for &Double { channel, of } in doubles {
+        let size = sizes.entry(of).or_insert(1.0);
+        *size *= COPY;
+        carriers[channel] = Carrier { of, size: *size, share: share(of) };
+    }
+    Ok(carriers)
+}
+
+/// The network with doubled channels, and its weights: those of `network`, which has no batch norms of its own, otherwise.
 ///
 /// # Errors
 /// When doubles are not those of a layer of this network.
-pub fn doubled(network: &Network, weights: &Weights, doubles: &Doubles) -> anyhow::Result<Weights> {
+pub fn doubled(network: &Network, weights: &Weights, doubles: &Doubles) -> anyhow::Result<(Network, Weights)> {
     let nodes = network.nodes()?;
     let chains = chains(&nodes);
-    let mut weights = weights.clone();
+    let (mut network, mut weights) = (network.clone(), weights.clone());
     for (name, doubles) in doubles {
         let chain = chains.iter().find(|chain| nodes[chain.makers[0]].name == *name);
         let chain = chain.with_context(|| format!("the channels of layer '{name}' cannot be doubled"))?;
         let channels = nodes[chain.makers[0]].output.c as usize;
-        let dead = |channel: usize| doubles.iter().filter(|double| double.channel == channel).count();
-        ensure!(
-            doubles.iter().all(|d| d.channel.max(d.of) < channels && dead(d.channel) == 1 && dead(d.of) == 0),
-            "the doubles of layer '{name}' are not pairs of a dead and a live one of its {channels} channels"
-        );
-        for &maker in &chain.makers {
+        let carriers = carriers(name, channels, doubles)?;
+        for &maker in chain.makers.iter().chain([&chain.reader]) {
             let node = &nodes[maker];
-            let mut layer =
-                weights.layer(&node.name).with_context(|| format!("'{}' has no weights", node.name))?.clone();
-            doubles.iter().for_each(|&double| copy(node, &mut layer, double, maker == chain.makers[0]));
-            weights.insert(&node.name, layer);
+            let layer = weights.layer(&node.name).with_context(|| format!("'{}' has no weights", node.name))?;
+            let made = if maker == chain.reader {
+                reading(layer, channels, &carriers)
+            } else {
+                making(layer, &carriers, maker == chain.makers[0])
+            };
+            weights.insert(&node.name, made);
         }
-        let node = &nodes[chain.reader];
-        let mut layer = weights.layer(&node.name).with_context(|| format!("'{}' has no weights", node.name))?.clone();
-        for &Double { channel, of } in doubles {
-            for at in 0..layer.kernel.len() {
-                if input_channel(&node.op, layer.shape, at, channels) == of {
-                    // an input's channels lie side by side
-                    layer.kernel[at + channel - of] = layer.kernel[at] / (2.0 * COPY);
-                    layer.kernel[at] /= 2.0;
-                }
+        for layer in network.layers.iter_mut().filter(|layer| layer.name == *name) {
+            if let LayerKind::Op(Op::Conv2d { c_out: made, .. } | Op::Dense { units: made, .. }) = &mut layer.kind {
+                *made = u32::try_from(carriers.len())?;
             }
         }
-        weights.insert(&node.name, layer);
     }
-    Ok(weights)
+    Ok((network, weights))
 }
 
-/// The doubled channels of each layer's output, those of the layers that pass them on among them.
+/// A layer with an output channel for each carrier: of the first of a chain, smaller for copies; behind that, the input is smaller.
+fn making(layer: &LayerWeights, carriers: &[Carrier], is_first: bool) -> LayerWeights {
+    let (channels, mut shape) = (layer.bias.len().max(1), layer.shape);
+    let kernel = if is_first {
+        shape[0] = carriers.len();
+        let row = layer.kernel.len() / channels;
+        let row =
+            |&Carrier { of, size, .. }: &Carrier| layer.kernel[of * row..(of + 1) * row].iter().map(move |w| w * size);
+        carriers.iter().flat_map(row).collect()
+    } else {
+        shape[3] = carriers.len();
+        let pick = |cell: &[f32]| carriers.iter().map(|carrier| cell[carrier.of]).collect::<Vec<_>>();
+        layer.kernel.chunks_exact(channels).flat_map(pick).collect()
+    };
+    let bias = carriers.iter().map(|carrier| layer.bias[carrier.of] * carrier.size).collect();
+    LayerWeights { shape, kernel, bias }
+}
+
+/// A layer that reads carriers, which lie side by side, in place of channels.
+fn reading(layer: &LayerWeights, channels: usize, carriers: &[Carrier]) -> LayerWeights {
+    let mut shape = layer.shape;
+    shape[3] = shape[3] / channels.max(1) * carriers.len();
+    let pick = |cell: &[f32]| carriers.iter().map(|c| cell[c.of] * c.share / c.size).collect::<Vec<_>>();
+    let kernel = layer.kernel.chunks_exact(channels.max(1)).flat_map(pick).collect();
+    LayerWeights { shape, kernel, bias: layer.bias.clone() }
+}
+
+/// Channels of the network before, and what each of those after carries and its size.
+pub(super) type Carried = (usize, Vec<(usize, f32)>);
+
+/// Of the layers that hold doubled channels, what these carry, by the layer's name.
 ///
 /// # Errors
-/// When the network's shapes do not fit.
-pub fn doubled_outputs(network: &Network, doubles: &Doubles) -> Result<Doubles, NetworkError> {
+/// When the network's shapes do not fit, or doubles are not those of a layer.
+pub(super) fn carried(network: &Network, doubles: &Doubles) -> anyhow::Result<BTreeMap<String, Carried>> {
     let nodes = network.nodes()?;
-    let mut outputs = Doubles::new();
+    let mut of_makers = BTreeMap::new();
     for chain in chains(&nodes) {
-        let Some(doubles) = doubles.get(&nodes[chain.makers[0]].name) else { continue };
-        let mut at = chain.reader;
-        while at > chain.makers[0] {
-            at = nodes[at].inputs[0] - 1;
-            outputs.insert(nodes[at].name.clone(), doubles.clone());
+        let first = &nodes[chain.makers[0]];
+        let Some(doubles) = doubles.get(&first.name) else { continue };
+        let channels = first.output.c as usize;
+        let carriers = carriers(&first.name, channels, doubles)?;
+        let carried: Vec<(usize, f32)> = carriers.iter().map(|carrier| (carrier.of, carrier.size)).collect();
+        for &maker in &chain.makers {
+            of_makers.insert(nodes[maker].name.clone(), (channels, carried.clone()));
         }
     }
-    Ok(outputs)
-}
-
-/// Turns values of a layer's output, channels innermost, into those of the network with doubled channels.
-pub fn double_values(values: &mut [f32], channels: usize, doubles: &[Double]) {
-    for pixel in values.chunks_exact_mut(channels.max(1)) {
-        doubles.iter().for_each(|&Double { channel, of }| pixel[channel] = pixel[of] * COPY);
-    }
-}
-
-/// Makes an output channel a copy of another, smaller where the layer is the first of its chain; behind that, its input is.
-fn copy(node: &Node, layer: &mut LayerWeights, Double { channel, of }: Double, is_first: bool) {
-    let axis = node.op.channel_axis();
-    let source: Vec<f32> =
-        (0..layer.kernel.len()).filter(|&at| layer.channel_of(axis, at) == of).map(|at| layer.kernel[at]).collect();
-    let places: Vec<usize> = (0..layer.kernel.len()).filter(|&at| layer.channel_of(axis, at) == channel).collect();
-    for (at, weight) in places.into_iter().zip(source) {
-        layer.kernel[at] = if is_first { weight * COPY } else { weight };
-    }
-    layer.bias[channel] = layer.bias[of] * COPY;
+    Ok(passed_on(&nodes, &of_makers))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-use super::super::equalize::{peaks, plain, tests as nets};
+use super::super::equalize::{plain, span, tests as nets};
 use super::super::{Adjustments, Calibration, QuantizedNetwork, quantize};
 use super::*;
 use crate::check::Judge;
@@ -26,7 +26,7 @@ fn with_dead_channels(activation: &str) -> (Network, Weights, Dataset) {
 
 fn found(network: &Network, weights: &Weights, images: &Dataset) -> Doubles {
     let device = device("flex").unwrap();
-    doubles(network, weights, &peaks(network, weights, images, &device).unwrap(), images, &device).unwrap()
+    doubles(network, weights, &span(network, weights, images, &device).unwrap().peaks, images, 0.0, &device).unwrap()
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn the_channels_whose_noise_matters_most_are_copied_and_it_grows_less() {
     let device = device("flex").unwrap();
     let judge = Judge::new(&network, &weights, &images).unwrap();
     let quantized = |doubles: &Doubles| -> QuantizedNetwork {
-        let weights = doubled(&network, &weights, doubles).unwrap();
+        let (network, weights) = doubled(&network, &weights, doubles).unwrap();
         let calibration = Calibration::observe(&network, &weights, &images, &device).unwrap();
         quantize(&network, &weights, &calibration, &images.labels).unwrap()
     };
@@ -79,6 +79,41 @@ fn the_channels_whose_noise_matters_most_are_copied_and_it_grows_less() {
 }
 
 #[test]
+fn a_network_is_widened_by_what_is_allowed_and_loses_less() {
+    let (network, weights, images) = with_dead_channels("relu");
+    let device = device("flex").unwrap();
+    let peaks = span(&network, &weights, &images, &device).unwrap().peaks;
+    let judge = Judge::new(&network, &weights, &images).unwrap();
+    let macs = |network: &Network| -> u64 {
+        network.nodes().unwrap().iter().map(|node| node.op.macs(node.input(), node.output)).sum()
+    };
+    let before = nets::in_tract(&network, &weights, &images);
+    let mut signal_to_noise = Vec::new();
+    for widen in [0.0, 0.3, 1.0] {
+        let doubles = doubles(&network, &weights, &peaks, &images, widen, &device).unwrap();
+        let adjustments = Adjustments { doubles, ..Adjustments::default() };
+        let (wide, doubled) = adjustments.equalized(&network, &weights).unwrap();
+        let grown = macs(&wide) as f64 / macs(&network) as f64 - 1.0;
+        // channels that are added to both ends of a layer take a little more than each alone
+        assert!(grown >= 0.5 * widen && grown <= 1.3 * widen, "{widen} {grown}");
+        let after = nets::in_tract(&wide, &doubled, &images);
+        let largest = before.iter().fold(0.0_f32, |largest, v| largest.max(v.abs()));
+        for (a, b) in before.iter().zip(&after) {
+            assert!((a - b).abs() <= 2e-5 * largest, "{widen}: {a} {b}");
+        }
+        let calibration = Calibration::observe(&wide, &doubled, &images, &device).unwrap();
+        let quantized = quantize(&wide, &doubled, &calibration, &images.labels).unwrap();
+        signal_to_noise.push(judge.judge(&quantized).unwrap().snr_db.unwrap());
+        // and what its channels stand for is told
+        for (name, (of, channels)) in adjustments.channels(&network).unwrap() {
+            let node = |network: &Network| network.nodes().unwrap().into_iter().find(|node| node.name == name).unwrap();
+            assert_eq!(node(&wide).output.c as usize * of, node(&network).output.c as usize * channels.len(), "{name}");
+        }
+    }
+    assert!(signal_to_noise[2] > signal_to_noise[0], "{signal_to_noise:?}");
+}
+
+#[test]
 fn doubles_of_other_networks_are_refused() {
     let (network, weights, _) = with_dead_channels("relu6");
     let refused = |name: &str, pairs: &[(usize, usize)]| {
@@ -86,7 +121,9 @@ fn doubles_of_other_networks_are_refused() {
         doubled(&network, &weights, &Doubles::from([(name.to_owned(), pairs)])).unwrap_err().to_string()
     };
     assert!(refused("depthwise", &[(2, 1)]).contains("'depthwise' cannot be doubled"));
-    for pairs in [&[(2, 8)][..], &[(8, 2)], &[(2, 2)], &[(2, 1), (2, 3)], &[(2, 5), (5, 1)]] {
-        assert!(refused("first", pairs).contains("a dead and a live one of its 8 channels"), "{pairs:?}");
+    for pairs in
+        [&[(2, 8)][..], &[(9, 1)], &[(8, 1), (8, 3)], &[(8, 8)], &[(2, 2)], &[(2, 1), (2, 3)], &[(2, 5), (5, 1)]]
+    {
+        assert!(refused("first", pairs).contains("a dead or an added channel and a live one of its 8"), "{pairs:?}");
     }
 }

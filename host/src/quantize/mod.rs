@@ -5,20 +5,22 @@ mod bias;
 mod calibrate;
 mod double;
 mod equalize;
+mod fit;
 mod histogram;
 mod int4;
 mod network;
 mod prepare;
 mod ranges;
 
-pub use adjust::Adjustments;
+pub use adjust::{Adjustments, Channel};
 pub use bias::{Corrections, corrected, corrections};
 pub use calibrate::{Calibration, Calibrator, Observation, Range};
-pub use double::{Double, Doubles, double_values, doubled, doubled_outputs, doubles};
-pub use equalize::{Equalize, Factors, Peaks, equalized, factors, peaks, plain, scaled_outputs};
+pub use double::{Double, Doubles, doubled, doubles};
+pub use equalize::{Equalize, Factors, Peaks, Shifts, Span, equalized, factors, plain, shifts, span};
+pub use fit::{fitted, matched};
 pub use int4::{Int4, LARGE_WEIGHTS};
 pub use network::{INT4_MAX, QuantParams, QuantizedLayer, QuantizedNetwork, QuantizedWeights, pixel_lut};
-pub use prepare::{BiasCorrection, Equalization, Prepared, Recipe};
+pub use prepare::{BiasCorrection, Equalization, Prepared, Recipe, Rounding};
 pub use ranges::{Accuracies, TrainedRanges};
 
 use crate::network::{Network, NetworkError, Node, Weights, channel_of};
@@ -64,9 +66,15 @@ pub struct QuantizationConfig {
     /// `"off"`, `"weights"`, `"activations"` or `"auto"`: whether channels of unlike ranges are brought nearer to each other.
     #[serde(skip_serializing_if = "Equalization::is_off")]
     pub equalize: Equalization,
+    /// Share of the network's multiplications that channels may take which are added to carry copies of others, so that those lose less.
+    #[serde(skip_serializing_if = "is_none")]
+    pub widen: f64,
     /// `"off"`, `"on"` or `"auto"`: whether biases make up for what quantization moves the means by.
     #[serde(skip_serializing_if = "BiasCorrection::is_off")]
     pub bias_correction: BiasCorrection,
+    /// `"nearest"`, `"fitted"` or `"auto"`: how weights are rounded.
+    #[serde(skip_serializing_if = "Rounding::is_nearest")]
+    pub rounding: Rounding,
     /// Dense layers whose weights get four bits.
     #[serde(skip_serializing_if = "Int4::is_empty")]
     pub int4: Int4,
@@ -104,6 +112,17 @@ impl QuantizationConfig {
             ensure!(rate.is_finite() && rate > 0.0, "[quantization] distill_rate = {rate} must be above 0");
         }
         ensure!(
+            (0.0..=1.0).contains(&self.widen),
+            "[quantization] widen = {} must be a share of the network's multiplications, 0 to 1",
+            self.widen
+        );
+        let copies = matches!(self.equalize, Equalization::Activations | Equalization::Auto);
+        ensure!(
+            self.widen == 0.0 || copies,
+            "[quantization] widen = {} needs equalize = \"activations\" or \"auto\", which copies channels",
+            self.widen
+        );
+        ensure!(
             self.distill_epochs == 0 || self.int4.is_empty(),
             "[quantization] distill_epochs trains weights of eight bits, int4 asks for four: give --distill 0 or --int4 none"
         );
@@ -127,6 +146,11 @@ impl QuantizationConfig {
 const DISTILL_RATE: f64 = 0.005;
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_none(share: &f64) -> bool {
+    *share == 0.0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 const fn is_zero(number: &usize) -> bool {
     *number == 0
 }
@@ -137,7 +161,9 @@ impl Default for QuantizationConfig {
             calibration_images: 512,
             calibrator: None,
             equalize: Equalization::Off,
+            widen: 0.0,
             bias_correction: BiasCorrection::Off,
+            rounding: Rounding::Nearest,
             int4: Int4::default(),
             distill_epochs: 0,
             distill_rate: None,
@@ -334,6 +360,8 @@ mod tests {
             ("qat_epochs = 0", "qat_epochs = 0 must be at least 1"),
             ("qat_learning_rate = -1.0", "qat_learning_rate = -1 must be above 0"),
             ("calibration_images = 0", "calibration_images must be at least 1"),
+            ("widen = 1.5\nequalize = \"auto\"", "widen = 1.5 must be a share"),
+            ("widen = 0.1", "widen = 0.1 needs equalize"),
         ] {
             assert!(read(text).unwrap().validate().unwrap_err().to_string().contains(expected), "{text}");
         }
@@ -341,6 +369,7 @@ mod tests {
             ("quantize = \"int4\"", "ptq"),
             ("ranges = \"fixed\"", "averaged"),
             ("equalize = \"on\"", "activations"),
+            ("rounding = \"up\"", "fitted"),
             ("bias_correction = true", "bias_correction"),
         ] {
             assert!(read(text).unwrap_err().contains(expected), "{text}");

@@ -2,8 +2,9 @@
 
 use super::bias::{Corrections, corrected, corrections};
 use super::double::{Doubles, doubled};
-use super::equalize::{Equalize, Factors, Peaks, equalized, factors, peaks, plain};
-use super::{Adjustments, Calibrator, Int4, Observation, QuantizedNetwork, quantize, quantize_int4};
+use super::equalize::{Equalize, Factors, Shifts, Span, equalized, factors, plain, shifts, span};
+use super::fit::{fitted, matched};
+use super::{Adjustments, Calibration, Calibrator, Int4, Observation, QuantizedNetwork, quantize, quantize_int4};
 use crate::data::Dataset;
 use crate::network::{Network, Weights};
 use crate::train::{DistillStep, Distillation, distill};
@@ -11,6 +12,7 @@ use burn::tensor::Device;
 use ocelli::ir::Op;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::sync::OnceLock;
 
 /// Which equalization is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -91,6 +93,31 @@ impl BiasCorrection {
     }
 }
 
+/// How weights are rounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rounding {
+    /// To the nearest step.
+    #[default]
+    Nearest,
+    /// Up or down, as the layer's inputs have it; biases then bring the means of the int8 network to those of the float one.
+    Fitted,
+    /// Fitted where that keeps the network nearer to its float self.
+    Auto,
+}
+
+impl Rounding {
+    /// All of them, with their names.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("nearest", Self::Nearest), ("fitted", Self::Fitted), ("auto", Self::Auto)];
+
+    /// Whether it is the plain one.
+    #[must_use]
+    pub fn is_nearest(&self) -> bool {
+        *self == Self::Nearest
+    }
+}
+
 /// A way to quantize.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Recipe {
@@ -100,6 +127,8 @@ pub struct Recipe {
     pub equalize: Equalize,
     /// Whether biases are corrected.
     pub bias_correction: bool,
+    /// Whether weights are rounded to fit their inputs, and biases to fit the int8 network.
+    pub fitted: bool,
 }
 
 impl fmt::Display for Recipe {
@@ -108,7 +137,13 @@ impl fmt::Display for Recipe {
         if self.equalize != Equalize::Off {
             write!(f, ", equalized by {}", self.equalize)?;
         }
-        if self.bias_correction { f.write_str(", biases corrected") } else { Ok(()) }
+        if self.fitted {
+            f.write_str(", weights and biases fitted")
+        } else if self.bias_correction {
+            f.write_str(", biases corrected")
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -117,15 +152,19 @@ impl fmt::Display for Recipe {
 pub struct Prepared<'a> {
     network: Network,
     weights: Weights,
+    shifts: Shifts,
     factors: Factors,
     doubles: Doubles,
     observation: Observation,
+    /// The weights rounded to fit, once they were asked for.
+    fitted: OnceLock<Weights>,
     images: &'a Dataset,
     device: Device,
 }
 
 impl<'a> Prepared<'a> {
-    /// Equalizes a trained network and observes its activations on images.
+    /// Equalizes a trained network and observes its activations on images. By activations, channels are doubled too: added ones may take the
+    /// share `widen` of the network's multiplications.
     ///
     /// # Errors
     /// As [`super::Calibration::observe`].
@@ -133,43 +172,86 @@ impl<'a> Prepared<'a> {
         network: &Network,
         weights: &Weights,
         equalize: Equalize,
+        widen: f64,
         images: &'a Dataset,
         device: &Device,
     ) -> anyhow::Result<Self> {
-        let peaks = if equalize == Equalize::Off { Peaks::new() } else { peaks(network, weights, images, device)? };
-        let factors = factors(network, weights, &peaks, equalize)?;
-        let (network, mut weights) = (plain(network)?, equalized(network, weights, &factors)?);
+        let span = if equalize == Equalize::Off { Span::default() } else { span(network, weights, images, device)? };
+        let by_activations = equalize == Equalize::Activations;
+        let shifts = if by_activations { shifts(network, &span)? } else { Shifts::new() };
+        let factors = factors(network, weights, &span.peaks, &shifts, equalize)?;
+        let (mut network, mut weights) = (plain(network)?, equalized(network, weights, &shifts, &factors)?);
         let mut doubles = Doubles::new();
-        if equalize == Equalize::Activations {
-            doubles = super::doubles(&network, &weights, &peaks, images, device)?;
-            weights = doubled(&network, &weights, &doubles)?;
+        if by_activations {
+            doubles = super::doubles(&network, &weights, &span.peaks, images, widen, device)?;
+            (network, weights) = doubled(&network, &weights, &doubles)?;
         }
         let observation = Observation::collect(&network, &weights, images, device)?;
-        Ok(Self { network, weights, factors, doubles, observation, images, device: device.clone() })
+        Ok(Self {
+            network,
+            weights,
+            shifts,
+            factors,
+            doubles,
+            observation,
+            fitted: OnceLock::new(),
+            images,
+            device: device.clone(),
+        })
+    }
+
+    /// What was done to the weights so far.
+    fn adjustments(&self) -> Adjustments {
+        Adjustments {
+            shifts: self.shifts.clone(),
+            factors: self.factors.clone(),
+            doubles: self.doubles.clone(),
+            ..Adjustments::default()
+        }
     }
 
     /// Quantizes it, with weights of four bits for some dense layers; what was done to the weights before.
     ///
     /// # Errors
     /// As [`quantize_int4`].
-    pub fn quantize(
+    pub fn quantize(&self, recipe: Recipe, int4: &Int4) -> anyhow::Result<(QuantizedNetwork, Adjustments)> {
+        let calibration = self.observation.calibration(recipe.calibrator);
+        let (rounded, biases) = self.rounded(recipe, &calibration, int4)?;
+        let weights = corrected(&rounded, &biases)?;
+        let quantized = quantize_int4(&self.network, &weights, &calibration, &self.images.labels, int4)?;
+        Ok((quantized, Adjustments { biases, fitted: recipe.fitted, ..self.adjustments() }))
+    }
+
+    /// The weights that are to be rounded, and what is added to their biases.
+    fn rounded(
         &self,
-        calibrator: Calibrator,
-        bias_correction: bool,
+        recipe: Recipe,
+        calibration: &Calibration,
         int4: &Int4,
-    ) -> anyhow::Result<(QuantizedNetwork, Adjustments)> {
+    ) -> anyhow::Result<(Weights, Corrections)> {
         let Self { network, weights, images, device, .. } = self;
-        let calibration = self.observation.calibration(calibrator);
-        let biases = if bias_correction {
-            corrections(network, weights, &calibration, int4, images, device)?
-        } else {
-            Corrections::new()
+        if recipe.fitted {
+            let mut rounded = match self.fitted.get() {
+                Some(fitted) => fitted.clone(),
+                None => {
+                    let made = fitted(network, weights, images, device)?;
+                    self.fitted.get_or_init(|| made).clone()
+                }
+            };
+            // weights of four bits have other steps
+            for node in network.nodes()?.iter().filter(|node| int4.takes(node)) {
+                if let Some(layer) = weights.layer(&node.name) {
+                    rounded.insert(&node.name, layer.clone());
+                }
+            }
+            let biases = matched(network, weights, &rounded, calibration, int4, images, device)?;
+            return Ok((rounded, biases));
+        }
+        let biases = match recipe.bias_correction {
+            true => corrections(network, weights, calibration, int4, images, device)?,
+            false => Corrections::new(),
         };
-        let quantized = quantize_int4(network, &corrected(weights, &biases)?, &calibration, &images.labels, int4)?;
-        Ok((
-            quantized,
-            Adjustments { factors: self.factors.clone(), doubles: self.doubles.clone(), biases, tuned: None },
-        ))
+        Ok((weights.clone(), biases))
     }
 
     /// Quantizes it, after its weights and intervals were trained in int8 towards the float network on the images.
@@ -178,21 +260,16 @@ impl<'a> Prepared<'a> {
     /// As [`quantize`] and [`distill`].
     pub fn distill(
         &self,
-        calibrator: Calibrator,
-        bias_correction: bool,
+        recipe: Recipe,
         settings: &Distillation,
         done: &mut dyn FnMut(DistillStep),
     ) -> anyhow::Result<(QuantizedNetwork, Adjustments)> {
-        let Self { network, weights, images, device, .. } = self;
-        let calibration = self.observation.calibration(calibrator);
-        let start = if bias_correction {
-            corrected(weights, &corrections(network, weights, &calibration, &Int4::default(), images, device)?)?
-        } else {
-            weights.clone()
-        };
+        let Self { network, weights, images, .. } = self;
+        let calibration = self.observation.calibration(recipe.calibrator);
+        let (rounded, biases) = self.rounded(recipe, &calibration, &Int4::default())?;
+        let start = corrected(&rounded, &biases)?;
         let (tuned, calibration) = distill(network, weights, &start, &calibration, images, settings, done)?;
         let quantized = quantize(network, &tuned, &calibration, &images.labels)?;
-        let (factors, doubles) = (self.factors.clone(), self.doubles.clone());
-        Ok((quantized, Adjustments { factors, doubles, biases: Corrections::new(), tuned: Some(tuned) }))
+        Ok((quantized, Adjustments { tuned: Some(tuned), ..self.adjustments() }))
     }
 }

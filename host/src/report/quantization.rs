@@ -6,7 +6,7 @@ use crate::check::{OBSERVED_IMAGES, observe};
 use crate::data::Dataset;
 use crate::interchange::qdq;
 use crate::network::Node;
-use crate::quantize::{QuantParams, double_values, doubled_outputs, scaled_outputs};
+use crate::quantize::{Channel, QuantParams};
 use crate::run::Bundle;
 use crate::train::{Batches, Classifier, device, input_tensor};
 use ocelli::ir::Op;
@@ -69,8 +69,8 @@ pub fn quantization_error(bundle: &Bundle, data: &Dataset, on: String) -> anyhow
     let network = qdq::import(&bundle.network, &bundle.qdq, &labels)?;
     let frames = observe(bundle, &network, &data)?;
     let float = float_outputs(bundle, &data)?;
-    let factors = scaled_outputs(&bundle.network, &bundle.adjustments.factors)?;
-    let doubles = doubled_outputs(&bundle.network, &bundle.adjustments.doubles)?;
+    let channels = bundle.adjustments.channels(&bundle.network)?;
+    let own = (1, vec![Channel { of: 0, factor: 1.0, shift: 0.0 }]);
     let mut layers = Vec::new();
     for (index, layer) in network.layers.iter().enumerate() {
         let int8: Vec<i8> =
@@ -82,17 +82,12 @@ pub fn quantization_error(bundle: &Bundle, data: &Dataset, on: String) -> anyhow
         } else {
             of_node(&layer.node)
         };
-        if let Some(mut reference) = reference.filter(|reference| reference.len() == int8.len() && !int8.is_empty()) {
-            // equalized channels stand for the float ones divided by a factor
-            let name = &layer.node.name;
-            let factors = factors.get(name).map_or(&[1.0][..], Vec::as_slice);
-            if let Some(doubles) = doubles.get(name).filter(|_| layer.node.op != Op::Flatten) {
-                let factors = || factors.iter().cycle();
-                reference.iter_mut().zip(factors()).for_each(|(value, factor)| *value /= factor);
-                double_values(&mut reference, layer.node.output.c as usize, doubles);
-                reference.iter_mut().zip(factors()).for_each(|(value, factor)| *value *= factor);
-            }
-            layers.push(layer_error(name, &int8, (layer.output, factors), &reference));
+        // adjusted channels stand for float ones
+        let name = &layer.node.name;
+        let (of, channels) = channels.get(name).unwrap_or(&own);
+        let fits = |reference: &Vec<f32>| reference.len() / of == int8.len() / channels.len() && !int8.is_empty();
+        if let Some(reference) = reference.filter(fits) {
+            layers.push(layer_error(name, &int8, layer.output, channels, (&reference, *of)));
         }
     }
     Ok(QuantizationError { on, images: data.len(), layers })
@@ -121,17 +116,26 @@ fn softmax(logits: &[f32], classes: usize) -> Vec<f32> {
     logits.chunks_exact(classes.max(1)).flat_map(row).collect()
 }
 
-/// The error of an int8 output, whose channels, the innermost axis, were divided by factors.
-fn layer_error(name: &str, int8: &[i8], (params, factors): (QuantParams, &[f32]), float: &[f32]) -> LayerError {
+/// The error of an int8 output, whose channels, the innermost axis, stand for those of a float one, of which there are `of`.
+fn layer_error(
+    name: &str,
+    int8: &[i8],
+    params: QuantParams,
+    channels: &[Channel],
+    (float, of): (&[f32], usize),
+) -> LayerError {
     let step = f64::from(params.scale);
     let (mut signal, mut noise, mut sum, mut largest) = (0.0, 0.0, 0.0, 0.0_f64);
-    for ((&q, &reference), &factor) in int8.iter().zip(float).zip(factors.iter().cycle()) {
-        let reference = f64::from(reference);
-        let difference = step * f64::from(factor) * f64::from(i32::from(q) - params.zero_point) - reference;
-        signal += reference * reference;
-        noise += difference * difference;
-        sum += difference.abs();
-        largest = largest.max(difference.abs());
+    for (pixel, float) in int8.chunks_exact(channels.len()).zip(float.chunks_exact(of)) {
+        for (&q, channel) in pixel.iter().zip(channels) {
+            let reference = f64::from(float[channel.of]);
+            let value = step * f64::from(channel.factor) * f64::from(i32::from(q) - params.zero_point);
+            let difference = value + f64::from(channel.shift) - reference;
+            signal += reference * reference;
+            noise += difference * difference;
+            sum += difference.abs();
+            largest = largest.max(difference.abs());
+        }
     }
     LayerError {
         name: name.to_owned(),
@@ -151,14 +155,18 @@ mod tests {
     fn an_error_is_told_in_decibels_and_steps() {
         // 0, 1, 2 and 4 steps of 1/2, read as 0, 0.5, 1.25 and 2
         let params = QuantParams { scale: 0.5, zero_point: -128 };
-        let error = layer_error("a", &[-128, -127, -126, -124], (params, &[1.0]), &[0.0, 0.5, 1.25, 2.0]);
+        let own = [Channel { of: 0, factor: 1.0, shift: 0.0 }];
+        let error = layer_error("a", &[-128, -127, -126, -124], params, &own, (&[0.0, 0.5, 1.25, 2.0], 1));
         assert_eq!((error.values, error.max_steps, error.mean_steps), (4, 0.5, 0.125));
         let expected = 10.0 * ((0.25 + 1.5625 + 4.0) / 0.0625_f64).log10();
         assert!((error.snr_db.unwrap() - expected).abs() < 1e-12);
-        assert_eq!(layer_error("a", &[-128], (params, &[1.0]), &[0.0]).snr_db, None);
-        // two channels, the second divided by 3
-        let equalized = layer_error("a", &[-127, -127, -126, -126], (params, &[1.0, 3.0]), &[0.5, 1.5, 1.0, 2.5]);
-        assert_eq!(equalized.max_steps, 1.0);
+        assert_eq!(layer_error("a", &[-128], params, &own, (&[0.0], 1)).snr_db, None);
+        // two channels: the second divided by 3, and again, with 1 taken off before
+        let channels =
+            [(0, 1.0, 0.0), (1, 3.0, 0.0), (1, 3.0, 1.0)].map(|(of, factor, shift)| Channel { of, factor, shift });
+        let int8 = [-127, -127, -127, -126, -126, -126];
+        let error = layer_error("a", &int8, params, &channels, (&[0.5, 1.5, 1.0, 3.5], 2));
+        assert_eq!((error.max_steps, error.mean_steps), (2.0, 4.0 / 6.0));
     }
 
     #[test]
