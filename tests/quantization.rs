@@ -110,10 +110,59 @@ fn pictures_of_other_classes_quantize_a_network_from_elsewhere() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("compile it again"));
 
-    done(&["compile", "run", "--equalize", "off", "--bias-correction", "off"], at);
+    let off = ["--equalize", "off", "--bias-correction", "off", "--rounding", "nearest"];
+    done(&[&["compile", "run"], &off[..]].concat(), at);
     assert!(!files[2].exists(), "nothing is adjusted any more");
     let check = json(&["check", "run", "photos", "--images", "3", "--no-device", "--json"], at);
     assert_eq!(check["passed"], true);
+}
+
+#[test]
+fn an_imported_network_is_widened_and_rounded_to_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    photos(&at.join("photos"));
+    import(at, 1.0);
+    let flags = ["--equalize", "activations", "--calibrator", "min-max", "--rounding", "fitted", "--widen", "0.5"];
+    let said = ocelli(&[&["compile", "run", "--data", "photos"], &flags[..]].concat(), at);
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let bundle = Bundle::open(&at.join("run")).unwrap();
+    assert!(bundle.adjustments.fitted && !bundle.adjustments.doubles.is_empty(), "{:?}", bundle.adjustments);
+    let (wide, _) = bundle.adjustments.equalized(&bundle.network, &bundle.weights).unwrap();
+    let channels = |network: &Network| network.nodes().unwrap().iter().map(|node| node.output.c).sum::<u32>();
+    assert!(channels(&wide) > channels(&bundle.network));
+
+    // the choice is kept: without flags the same bytes are made
+    let files = ["model.ocelli", "model.qdq.onnx", "adjustments.toml"].map(|name| at.join("run").join(name));
+    let read = || files.each_ref().map(|path| std::fs::read(path).unwrap());
+    let before = read();
+    done(&["compile", "run"], at);
+    assert!(before == read(), "other bytes");
+
+    // every weight is a neighbour of the float one, tract agrees layer by layer, and all that reads the folder knows its channels
+    let check = ["check", "run", "photos", "--images", "3", "--no-device", "--json"];
+    let report = json(&check, at);
+    assert_eq!(report["passed"], true, "{report}");
+    let layers = &report["report"]["quantization"]["layers"];
+    assert_eq!(layers.as_array().map(Vec::len), Some(wide.nodes().unwrap().len()), "{report}");
+    assert!(report["rows"].to_string().contains("each the float one rounded up or down"), "{report}");
+    assert!(done(&["summary", "run"], at).contains("widened, as it was compiled (--widen): MACs "));
+    for format in ["tflite", "onnx-qdq", "onnx"] {
+        done(&["export", "run", "--format", format, "--out", &format!("out.{format}")], at);
+    }
+    done(&["import", "out.tflite", "--out", "again"], at);
+    let photo = std::fs::read_dir(at.join("photos")).unwrap().map(|entry| entry.unwrap().path());
+    let photo = photo.flat_map(|class| std::fs::read_dir(class).unwrap()).next().unwrap().unwrap().path();
+    done(&["explain", "--model", "run", &photo.display().to_string()], at);
+
+    // a weight two steps away is none of these
+    let text = std::fs::read_to_string(&files[2]).unwrap();
+    std::fs::write(&files[2], text.replacen("fitted = true", "fitted = false", 1)).unwrap();
+    let output = ocelli(&check[..6], at);
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("the float weight is"));
+    let output = ocelli(&["compile", "run", "--widen", "1.5"], at);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("widen = 1.5 must be a share"));
 }
 
 #[test]
@@ -122,7 +171,9 @@ fn an_imported_network_is_trained_towards_itself_in_int8() {
     let at = folder.path();
     photos(&at.join("photos"));
     import(at, 1000.0);
-    let flags = ["--equalize", "activations", "--bias-correction", "on", "--calibrator", "min-max", "--distill", "10"];
+    let flags =
+        ["--equalize", "activations", "--bias-correction", "on", "--calibrator", "min-max", "--rounding", "nearest"];
+    let flags = [&flags[..], &["--distill", "10"]].concat();
     let compile = [&["compile", "run", "--data", "photos"], &flags[..]].concat();
     let said = String::from_utf8_lossy(&ocelli(&compile, at).stderr).into_owned();
     let divergence = |what: &str| -> f64 {

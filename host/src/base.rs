@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::imagenet::{Opened, Style};
 use crate::interchange::tflite::{self, ImportOptions, Imported};
 use crate::network::{Network, Weights};
+use crate::quantize::QuantizationConfig;
 use crate::run::Trained;
 use crate::train::FinetuneConfig;
 use anyhow::{Context, bail, ensure};
@@ -159,7 +160,8 @@ fn from_file(path: &Path, plan: &FinetuneConfig) -> anyhow::Result<Base> {
     if picture.preprocess.is_none() && picture.range.is_none() {
         notes.extend(note);
     }
-    Ok(Base { network, weights, config: Config::default(), notes })
+    let config = Config { quantization: QuantizationConfig::of_imported(), ..Config::default() };
+    Ok(Base { network, weights, config, notes })
 }
 
 /// Whether an ONNX file leaves rows or columns of its input open.

@@ -19,6 +19,8 @@ pub struct ConstantsCheck {
     pub compiled: Option<String>,
     /// Quantized network against float weights.
     pub quantized: Option<String>,
+    /// Whether weights were rounded to fit, up or down.
+    pub fitted: bool,
 }
 
 pub(super) fn check(bundle: &Bundle) -> anyhow::Result<ConstantsCheck> {
@@ -33,6 +35,7 @@ pub(super) fn check(bundle: &Bundle) -> anyhow::Result<ConstantsCheck> {
     Ok(ConstantsCheck {
         compiled: compiled.transpose()?,
         quantized: unlike_float(&network, &float, bundle.adjustments.fitted),
+        fitted: bundle.adjustments.fitted,
     })
 }
 

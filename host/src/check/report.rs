@@ -74,8 +74,11 @@ impl CheckReport {
             ),
             row(
                 "weights, quantized network vs float",
-                self.constants.quantized.clone().unwrap_or_else(|| "each the float one rounded".to_owned()),
-                "1/2 step".to_owned(),
+                self.constants.quantized.clone().unwrap_or_else(|| match self.constants.fitted {
+                    true => "each the float one rounded up or down".to_owned(),
+                    false => "each the float one rounded".to_owned(),
+                }),
+                if self.constants.fitted { "1 step" } else { "1/2 step" }.to_owned(),
                 Status::of(self.constants.quantized.is_none()),
             ),
             row(

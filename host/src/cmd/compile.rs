@@ -167,8 +167,11 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
                     validation.len().min(AGREEMENT_IMAGES),
                     percent(judgement.agreement)
                 );
-                let open = config.quantization.distill_epochs == 0 && config.quantization.int4.is_empty();
-                if judgement.agreement < FEW && open {
+                let QuantizationConfig { distill_epochs, widen, int4, .. } = &config.quantization;
+                if judgement.agreement < FEW && *widen == 0.0 {
+                    eprintln!("hint: --widen 0.25 keeps more of the network, with a quarter more multiplications");
+                }
+                if judgement.agreement < FEW && *distill_epochs == 0 && int4.is_empty() {
                     eprintln!(
                         "hint: --distill 4 trains the int8 network towards the float one on the calibration images, for some minutes"
                     );

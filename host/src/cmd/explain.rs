@@ -10,6 +10,7 @@ use ocelli_host::explain::{FloatSide, Inside, Observed};
 use ocelli_host::files::write_atomically;
 use ocelli_host::model::{ModelBytes, probabilities};
 use ocelli_host::network::{Network, Weights};
+use ocelli_host::quantize::Adjustments;
 use ocelli_host::run::{model_path, names};
 use ocelli_host::train::argmax;
 use std::path::{Path, PathBuf};
@@ -135,6 +136,12 @@ fn float_side(folder: &Path) -> anyhow::Result<Option<FloatSide>> {
     }
     let network = Network::open(&network.display().to_string())?;
     let weights = Weights::read(&weights, &network)?;
+    // its channels as the model has them: shifted, scaled, doubled
+    let adjustments = Adjustments::read(folder, &network, &weights)?;
+    if adjustments.is_empty() {
+        return Ok(Some(FloatSide { network, weights }));
+    }
+    let (network, weights) = adjustments.equalized(&network, &weights)?;
     Ok(Some(FloatSide { network, weights }))
 }
 

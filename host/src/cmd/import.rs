@@ -13,7 +13,7 @@ use ocelli_host::imagenet::{Opened, Style, usual_resize};
 use ocelli_host::interchange::named::{self, NamedWeights};
 use ocelli_host::interchange::tflite::{ImportOptions, Imported};
 use ocelli_host::network::{Network, Weights, zoo};
-use ocelli_host::quantize::{BiasCorrection, Equalization, QuantizedNetwork, Rounding};
+use ocelli_host::quantize::{QuantizationConfig, QuantizedNetwork};
 use ocelli_host::run::{RunFolder, names};
 use std::path::Path;
 use std::path::PathBuf;
@@ -221,9 +221,7 @@ fn float(
     let folder = emptied(out, args)?;
     let mut config = Config::default();
     config.target.board.clone_from(&args.board);
-    config.quantization.equalize = Equalization::Auto;
-    config.quantization.rounding = Rounding::Auto;
-    config.quantization.bias_correction = BiasCorrection::Auto;
+    config.quantization = QuantizationConfig::of_imported();
     folder.write_trained(network, weights, &labels, &config)?;
     if args.json {
         println!("{}", serde_json::json!({ "run": out, "quantized": false }));

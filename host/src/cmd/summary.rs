@@ -2,12 +2,13 @@
 
 use super::Verdict;
 use super::import::size;
-use super::ui::{table, thousands};
+use super::ui::{percent, table, thousands};
 use anyhow::Context;
 use ocelli_firmware_tools::boards::{BOARDS, Board, find};
 use ocelli_host::compile::Target;
-use ocelli_host::network::Network;
-use ocelli_host::network::summary::summarize;
+use ocelli_host::network::summary::{Summary, summarize};
+use ocelli_host::network::{Network, Weights};
+use ocelli_host::quantize::Adjustments;
 use ocelli_host::run::{names, read_labels};
 use std::path::Path;
 
@@ -54,7 +55,8 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         network = network.with_classes(classes)?;
     }
     let labels = labels.filter(|_| args.classes.is_none());
-    let summary = summarize(&network, labels.as_deref(), Target::of(find(&args.board)?))?;
+    let target = Target::of(find(&args.board)?);
+    let summary = summarize(&network, labels.as_deref(), target)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&summary)?);
         return Ok(Verdict::Done);
@@ -92,8 +94,36 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         thousands(summary.ram_bytes),
         thousands(summary.input_ram_bytes)
     );
+    let widened = folder.filter(|_| args.input.is_none() && args.classes.is_none());
+    let widened = widened.map(|folder| widened_network(folder, &network)).transpose()?.flatten();
+    if let Some(wide) = &widened {
+        let Summary { macs, flash_bytes, ram_bytes, .. } = summarize(wide, labels.as_deref(), target)?;
+        println!(
+            "widened, as it was compiled (--widen): MACs {} ({} more), model file {} bytes, working memory {} bytes",
+            thousands(macs),
+            percent(macs as f64 / summary.macs.max(1) as f64 - 1.0),
+            thousands(flash_bytes),
+            thousands(ram_bytes)
+        );
+        print_boards(wide, flash_bytes)?;
+        return Ok(Verdict::Done);
+    }
     print_boards(&network, summary.flash_bytes)?;
     Ok(Verdict::Done)
+}
+
+/// The network of a run folder with the channels that were added when it was compiled; nothing where there are none.
+fn widened_network(folder: &Path, network: &Network) -> anyhow::Result<Option<Network>> {
+    let (weights, adjustments) = (folder.join(names::WEIGHTS), folder.join(names::ADJUSTMENTS));
+    if !weights.is_file() || !adjustments.is_file() {
+        return Ok(None);
+    }
+    let weights = Weights::read(&weights, network)?;
+    let (wide, _) = Adjustments::read(folder, network, &weights)?.equalized(network, &weights)?;
+    let channels = |network: &Network| -> anyhow::Result<u64> {
+        Ok(network.nodes()?.iter().map(|node| u64::from(node.output.c)).sum())
+    };
+    Ok((channels(&wide)? > channels(network)?).then_some(wide))
 }
 
 /// Flash that the classifier's code takes on a board, camera and log with it, rounded up.

@@ -57,7 +57,7 @@ fn places_are_what_the_kernel_lies_on() {
     let depthwise = node(Op::DepthwiseConv2d { multiplier: 1, window, activation: Activation::None });
     let mut rng = ChaCha8Rng::seed_from_u64(SEED);
     let seen = places(&conv, &image, &mut rng);
-    assert!(seen.len() % 18 == 0 && seen.len() > 0);
+    assert!(seen.len().is_multiple_of(18) && !seen.is_empty());
     for place in seen.chunks_exact(18) {
         assert_eq!(
             (place[0] * 10.0, place[8], place[9]),

@@ -98,6 +98,17 @@ pub struct QuantizationConfig {
 }
 
 impl QuantizationConfig {
+    /// How networks from elsewhere are quantized: all is tried, as nobody knows what their training did to the ranges of their channels.
+    #[must_use]
+    pub fn of_imported() -> Self {
+        Self {
+            equalize: Equalization::Auto,
+            bias_correction: BiasCorrection::Auto,
+            rounding: Rounding::Auto,
+            ..Self::default()
+        }
+    }
+
     /// Refuses values that cannot work.
     ///
     /// # Errors
