@@ -78,7 +78,7 @@ fn pictures_of_other_classes_quantize_a_network_from_elsewhere() {
     );
 
     let compare = json(&["compile", "run", "--data", "photos", "--compare", "4", "--json"], at);
-    assert_eq!(compare["trials"].as_array().map(Vec::len), Some(4 * 3 * 2));
+    assert_eq!(compare["trials"].as_array().map(Vec::len), Some(4 * 3 * 3));
     assert!(!at.join("run/model.ocelli").exists(), "nothing is written");
 
     let flags = ["--equalize", "activations", "--bias-correction", "on", "--calibrator", "min-max"];

@@ -296,7 +296,9 @@ fn network_and_weights(folder: &Path, advice: &str) -> anyhow::Result<(Network, 
 /// When the file cannot be read.
 pub fn read_labels(path: &Path) -> anyhow::Result<Vec<String>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(text.lines().map(str::to_owned).collect())
+    let labels: Vec<String> = text.lines().map(str::to_owned).collect();
+    ensure!(!labels.is_empty(), "{} is empty: it should name a class on each line", path.display());
+    Ok(labels)
 }
 
 /// A compiled model with the references that it is judged by.

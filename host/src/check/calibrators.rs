@@ -275,8 +275,11 @@ pub fn compare(
     let mut trials = Vec::new();
     for equalize in Equalize::ALL {
         let prepared = Prepared::new(network, weights, equalize, 0.0, images, &device)?;
-        for (calibrator, bias_correction) in Calibrator::ALL.into_iter().flat_map(|c| [(c, false), (c, true)]) {
-            let recipe = Recipe { calibrator, equalize, bias_correction, fitted: false };
+        let ways = [(false, false), (true, false), (true, true)];
+        for (calibrator, (bias_correction, fitted)) in
+            Calibrator::ALL.into_iter().flat_map(|c| ways.map(|way| (c, way)))
+        {
+            let recipe = Recipe { calibrator, equalize, bias_correction, fitted };
             let (quantized, _) = prepared.quantize(recipe, &Int4::default())?;
             let trial = Trial { recipe, judgement: judge.judge(&quantized)? };
             done(&trial);

@@ -5,7 +5,7 @@ use crate::compile::{Options, Target, compile};
 use crate::interchange::qdq;
 use crate::model::ModelBytes;
 use crate::network::{Weights, channel_of};
-use crate::quantize::{INT4_MAX, QuantizedNetwork};
+use crate::quantize::{INT4_MAX, QuantizedNetwork, takes_fitting};
 use crate::run::Bundle;
 use ocelli::ir::Op;
 use ocelli::model::records::{OpRecord, Tensor};
@@ -45,7 +45,6 @@ const ROUNDING: f64 = 0.5 + 1e-3;
 /// The first quantized weight or bias that is not the float one, batch norms and adjustments folded in, rounded: to the nearest step, or a
 /// weight up or down where they were fitted.
 fn unlike_float(network: &QuantizedNetwork, weights: &Weights, is_fitted: bool) -> Option<String> {
-    let rounding = if is_fitted { 2.0 * ROUNDING } else { ROUNDING };
     for layer in &network.layers {
         let Some(quantized) = &layer.weights else { continue };
         let name = &layer.node.name;
@@ -61,16 +60,18 @@ fn unlike_float(network: &QuantizedNetwork, weights: &Weights, is_fitted: bool) 
         // weights of four bits have a scale that cuts off the largest ones
         let cut = matches!(layer.node.op, Op::Dense { .. }) && quantized.fits_int4();
         let most = if cut { f64::from(INT4_MAX) } else { f64::INFINITY };
+        let rounding = if is_fitted && !cut && takes_fitting(&layer.node) { 2.0 * ROUNDING } else { ROUNDING };
+        let differs = |steps: f64, q: f64, allowed: f64| (steps - q).abs() > allowed || steps.is_nan();
         for (at, (&q, &real)) in quantized.kernel.iter().zip(&float.kernel).enumerate() {
             let steps = f64::from(real) / f64::from(quantized.scale(channel_of(quantized.shape, axis, at)));
-            if (steps.clamp(-most, most) - f64::from(q)).abs() > rounding {
+            if differs(steps.clamp(-most, most), f64::from(q), rounding) {
                 return Some(format!("layer '{name}', weight {at}: {q}, the float weight is {steps:.2} steps"));
             }
         }
         for (at, (&q, &real)) in quantized.bias.iter().zip(&float.bias).enumerate() {
             let steps = f64::from(real) / (input * f64::from(quantized.scale(at)));
             // a large bias has more digits than float32
-            if (steps - f64::from(q)).abs() > ROUNDING + steps.abs() * 1e-6 {
+            if differs(steps, f64::from(q), ROUNDING + steps.abs() * 1e-6) {
                 return Some(format!("layer '{name}', bias {at}: {q}, the float bias is {steps:.2} steps"));
             }
         }

@@ -74,7 +74,7 @@ pub struct Args {
     /// back part of what quantization lost, in minutes [default: 0]. Kept in config.toml.
     #[arg(long, value_name = "EPOCHS")]
     distill: Option<usize>,
-    /// Instead: quantize in every way (calibrator, equalization, bias correction) and print how near each comes to the float network on so
+    /// Instead: quantize in every way (calibrator, equalization, bias correction, rounding) and print how near each comes to the float network on so
     /// many validation images; nothing is written.
     #[arg(long, value_name = "IMAGES", conflicts_with_all = ["calibrator", "equalize", "bias_correction", "int4", "distill", "widen", "rounding"])]
     compare: Option<usize>,
@@ -136,9 +136,11 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         return compare_all(&trained, training, &validation.take(images, config.quantization.seed)?, args.json);
     }
     let asked = args.calibrator.is_some() || args.equalize.is_some() || args.bias_correction.is_some();
-    let asked =
-        asked || args.rounding.is_some() || config.quantization.distill_epochs > 0 || config.quantization.widen > 0.0;
+    let asked = asked || args.rounding.is_some() || config.quantization.asks_for_ptq();
     let ranges = trained.ranges.as_ref().filter(|_| !asked);
+    if trained.ranges.is_some() && asked {
+        eprintln!("note: quantized anew, without the intervals that it was trained with in int8 ({})", names::RANGES);
+    }
     let made = match ranges {
         Some(ranges) => Made {
             quantized: quantize_by(network, weights, &ranges.calibration, training, &config.quantization)?,
@@ -146,6 +148,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         },
         None => quantize_with(network, weights, training, &config.quantization)?,
     };
+    say_what_was_added(network, weights, &made, config.quantization.widen)?;
     let plan = write_checked(&folder, &made, &chip)?;
     folder.write_config(config)?;
     write_page(folder.path());
@@ -168,7 +171,9 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
                     percent(judgement.agreement)
                 );
                 let QuantizationConfig { distill_epochs, widen, int4, .. } = &config.quantization;
-                if judgement.agreement < FEW && *widen == 0.0 {
+                // it is by activations that channels are shifted and copied
+                let copies = !made.adjustments.shifts.is_empty() || !made.adjustments.doubles.is_empty();
+                if judgement.agreement < FEW && *widen == 0.0 && copies {
                     eprintln!("hint: --widen 0.25 keeps more of the network, with a quarter more multiplications");
                 }
                 if judgement.agreement < FEW && *distill_epochs == 0 && int4.is_empty() {
@@ -189,6 +194,28 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         }
     }
     report(&folder, &chip, &plan, &layers, judgement.as_ref(), args.json)
+}
+
+/// Says how much larger a widened network is.
+fn say_what_was_added(network: &Network, weights: &Weights, made: &Made, widen: f64) -> anyhow::Result<()> {
+    if widen == 0.0 {
+        return Ok(());
+    }
+    let macs = |network: &Network| -> anyhow::Result<u64> {
+        Ok(network.nodes()?.iter().map(|node| node.op.macs(node.input(), node.output)).sum())
+    };
+    let (wide, _) = made.adjustments.equalized(network, weights)?;
+    let (before, after) = (macs(network)?, macs(&wide)?);
+    if after > before {
+        let more = percent(after as f64 / before.max(1) as f64 - 1.0);
+        eprintln!("widened: {} multiplications, {more} more", thousands(after));
+    } else {
+        eprintln!(
+            "warning: nothing was widened: no channels that could be copied were measured to matter, or the network was not equalized by \
+             activations (--equalize activations)"
+        );
+    }
+    Ok(())
 }
 
 /// Agreement below which it is said how to raise it.
@@ -253,13 +280,15 @@ fn compare_all(trained: &Trained, training: &ImageSet, judged: &Dataset, json: b
             recipe.equalize.to_string(),
             recipe.calibrator.to_string(),
             if recipe.bias_correction { "on" } else { "off" }.to_owned(),
+            if recipe.fitted { "fitted" } else { "nearest" }.to_owned(),
             percent(judgement.agreement),
             judgement.snr_db.map_or_else(String::new, |db| format!("{db:.2}")),
             format!("{:.5}", judgement.divergence),
         ]
     };
-    let header = ["equalize", "calibrator", "bias correction", "same class", "logits, dB", "divergence, nats"];
-    println!("{}", table(&header, trials.iter().map(row), 3));
+    let header =
+        ["equalize", "calibrator", "bias correction", "rounding", "same class", "logits, dB", "divergence, nats"];
+    println!("{}", table(&header, trials.iter().map(row), 4));
     if let Some(best) = best(&trials) {
         println!("least divergence on {} images: {}", judge.images(), best.recipe);
     }
@@ -289,10 +318,7 @@ fn say_what_is_kept(args: &Args, config: &QuantizationConfig) {
         eprintln!("rounding as config.toml has it (--rounding nearest: each weight by itself)");
     }
     if args.widen.is_none() && config.widen > 0.0 {
-        eprintln!(
-            "widened by {} of the multiplications, as config.toml has it (--widen 0: not)",
-            percent(config.widen)
-        );
+        eprintln!("widen {} as config.toml has it (--widen 0: not)", config.widen);
     }
     if args.distill.is_none() && config.distill_epochs > 0 {
         eprintln!("distilled for {} epochs, as config.toml has it (--distill 0: not)", config.distill_epochs);

@@ -64,7 +64,11 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let float = float_side(folder)?;
     let wait = spinner("running the network");
     let observed = float.as_ref().map(|side| side.observe(&spec, &pixels)).transpose()?;
-    let inside = Inside::of_picture(&model, observed.as_ref(), &pixels).with_context(|| path.display().to_string())?;
+    // maps and sums of channels as the model has them: shifted, scaled, doubled
+    let adjusted = float.as_ref().map(|side| adjusted(folder, side)).transpose()?.flatten();
+    let adjusted = adjusted.map(|side| side.observe(&spec, &pixels)).transpose()?;
+    let beside = adjusted.as_ref().or(observed.as_ref());
+    let inside = Inside::of_picture(&model, beside, &pixels).with_context(|| path.display().to_string())?;
     let int8_scores = probabilities(inside.tensors.last().map_or(&[][..], |scores| &scores.int8));
     let mut notes = Vec::new();
     let (mut cams, mut cam_classes, mut cam_layer, mut float_scores) = (Vec::new(), Vec::new(), None, None);
@@ -136,12 +140,16 @@ fn float_side(folder: &Path) -> anyhow::Result<Option<FloatSide>> {
     }
     let network = Network::open(&network.display().to_string())?;
     let weights = Weights::read(&weights, &network)?;
-    // its channels as the model has them: shifted, scaled, doubled
-    let adjustments = Adjustments::read(folder, &network, &weights)?;
+    Ok(Some(FloatSide { network, weights }))
+}
+
+/// The float network with the channels of the model; nothing where they are its own.
+fn adjusted(folder: &Path, FloatSide { network, weights }: &FloatSide) -> anyhow::Result<Option<FloatSide>> {
+    let adjustments = Adjustments::read(folder, network, weights)?;
     if adjustments.is_empty() {
-        return Ok(Some(FloatSide { network, weights }));
+        return Ok(None);
     }
-    let (network, weights) = adjustments.equalized(&network, &weights)?;
+    let (network, weights) = adjustments.equalized(network, weights)?;
     Ok(Some(FloatSide { network, weights }))
 }
 

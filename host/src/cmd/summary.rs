@@ -6,9 +6,9 @@ use super::ui::{percent, table, thousands};
 use anyhow::Context;
 use ocelli_firmware_tools::boards::{BOARDS, Board, find};
 use ocelli_host::compile::Target;
+use ocelli_host::network::Network;
 use ocelli_host::network::summary::{Summary, summarize};
-use ocelli_host::network::{Network, Weights};
-use ocelli_host::quantize::Adjustments;
+use ocelli_host::quantize::widened_network;
 use ocelli_host::run::{names, read_labels};
 use std::path::Path;
 
@@ -57,8 +57,14 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     let labels = labels.filter(|_| args.classes.is_none());
     let target = Target::of(find(&args.board)?);
     let summary = summarize(&network, labels.as_deref(), target)?;
+    let widened = folder.filter(|_| args.input.is_none() && args.classes.is_none());
+    let widened = widened.map(|folder| widened_network(folder, &network)).transpose()?.flatten();
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&summary)?);
+        let mut json = serde_json::to_value(&summary)?;
+        if let Some(wide) = &widened {
+            json["widened"] = serde_json::to_value(summarize(wide, labels.as_deref(), target)?)?;
+        }
+        println!("{}", serde_json::to_string_pretty(&json)?);
         return Ok(Verdict::Done);
     }
     let shape = |[h, w, c]: [u32; 3]| format!("{h} x {w} x {c}");
@@ -94,8 +100,6 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         thousands(summary.ram_bytes),
         thousands(summary.input_ram_bytes)
     );
-    let widened = folder.filter(|_| args.input.is_none() && args.classes.is_none());
-    let widened = widened.map(|folder| widened_network(folder, &network)).transpose()?.flatten();
     if let Some(wide) = &widened {
         let Summary { macs, flash_bytes, ram_bytes, .. } = summarize(wide, labels.as_deref(), target)?;
         println!(
@@ -110,20 +114,6 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
     }
     print_boards(&network, summary.flash_bytes)?;
     Ok(Verdict::Done)
-}
-
-/// The network of a run folder with the channels that were added when it was compiled; nothing where there are none.
-fn widened_network(folder: &Path, network: &Network) -> anyhow::Result<Option<Network>> {
-    let (weights, adjustments) = (folder.join(names::WEIGHTS), folder.join(names::ADJUSTMENTS));
-    if !weights.is_file() || !adjustments.is_file() {
-        return Ok(None);
-    }
-    let weights = Weights::read(&weights, network)?;
-    let (wide, _) = Adjustments::read(folder, network, &weights)?.equalized(network, &weights)?;
-    let channels = |network: &Network| -> anyhow::Result<u64> {
-        Ok(network.nodes()?.iter().map(|node| u64::from(node.output.c)).sum())
-    };
-    Ok((channels(&wide)? > channels(network)?).then_some(wide))
 }
 
 /// Flash that the classifier's code takes on a board, camera and log with it, rounded up.

@@ -4,12 +4,15 @@
 use super::graph::{Builder, onnx_weights};
 use super::onnx::{self, INPUT};
 use super::proto::{floats, int, int8s, int32s, model, node, oihw_to_ohwi, value};
-use crate::network::{LayerKind, Network};
+use crate::network::{Layer, LayerKind, Network};
 use crate::quantize::{QuantParams, QuantizedLayer, QuantizedNetwork, QuantizedWeights};
 use anyhow::{Context, ensure};
 use ocelli::ir::{Activation, Op, ShapeError};
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, ModelProto};
+
+/// How many times as many channels a widened layer has at most: each is carried by itself and three copies.
+const MOST_CARRIERS: u32 = 4;
 
 /// The name of a layer's int8 value; the input's layer is [`INPUT`].
 #[must_use]
@@ -130,14 +133,16 @@ pub fn import(network: &Network, proto: &ModelProto, labels: &[String]) -> anyho
     })
 }
 
-/// The network with as many output channels as a graph has biases.
+/// The network with as many output channels as a graph has biases; the scores stay as many.
 fn as_wide(mut network: Network, graph: &GraphProto) -> Network {
-    for layer in &mut network.layers {
+    let makes = |layer: &Layer| matches!(layer.kind, LayerKind::Op(Op::Conv2d { .. } | Op::Dense { .. }));
+    let last = network.layers.iter().rposition(makes).unwrap_or_default();
+    for layer in &mut network.layers[..last] {
         if let LayerKind::Op(Op::Conv2d { c_out: made, .. } | Op::Dense { units: made, .. }) = &mut layer.kind {
             let name = format!("{}.bias.int32", layer.name);
             let bias = graph.initializer.iter().find(|tensor| tensor.name == name);
             let channels = bias.and_then(|bias| u32::try_from(*bias.dims.first()?).ok());
-            *made = channels.unwrap_or_default().max(*made);
+            *made = channels.unwrap_or_default().clamp(*made, made.saturating_mul(MOST_CARRIERS));
         }
     }
     network

@@ -2,7 +2,7 @@
 //! weight can be traced to a float one.
 
 use super::bias::{Corrections, corrected};
-use super::double::{Doubles, carried, doubled};
+use super::double::{Doubles, carried, doubled, widened};
 use super::equalize::{Factors, Shifts, equalized, passed_on, plain};
 use crate::files::write_atomically;
 use crate::network::{Network, Weights, in_words};
@@ -66,7 +66,7 @@ impl Adjustments {
     }
 
     /// The network without batch norms, with the channels that were added, and its weights with the shifts, the factors and the doubled
-    /// channels: the same function in float, on the images that it was calibrated with.
+    /// channels: the same function in float on the images that it was calibrated with, but for copies of channels that reach a cap.
     ///
     /// # Errors
     /// When shifts, factors or doubles are not those of this network.
@@ -126,11 +126,9 @@ impl Adjustments {
         let (path, tuned) = (folder.join(names::ADJUSTMENTS), folder.join(names::TUNED));
         let mut read = Self::default();
         if path.exists() {
-            let shown = path.display();
-            let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {shown}"))?;
-            read = toml::from_str(&text).map_err(|e| anyhow::anyhow!("{shown}: {}", in_words(&e)))?;
+            read = Self::parse(&path)?;
             read.apply(network, weights)
-                .with_context(|| format!("{shown} is not of this network: compile it again"))?;
+                .with_context(|| format!("{} is not of this network: compile it again", path.display()))?;
         }
         if tuned.exists() {
             let other = || format!("{} is not of this network: compile it again", tuned.display());
@@ -138,6 +136,12 @@ impl Adjustments {
             read.tuned = Some(Weights::read(&tuned, &network).with_context(other)?);
         }
         Ok(read)
+    }
+
+    fn parse(path: &Path) -> anyhow::Result<Self> {
+        let shown = path.display();
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
+        toml::from_str(&text).map_err(|e| anyhow::anyhow!("{shown}: {}", in_words(&e)))
     }
 
     /// Writes both files into a folder, each through a temporary one; one that is there goes when it has nothing to say.
@@ -161,6 +165,20 @@ impl Adjustments {
             false => write_atomically(&path, toml::to_string(self)?.as_bytes()),
         }
     }
+}
+
+/// The network of a folder with the channels that were added when it was compiled; nothing where there are none.
+///
+/// # Errors
+/// When `adjustments.toml` cannot be read.
+pub fn widened_network(folder: &Path, network: &Network) -> anyhow::Result<Option<Network>> {
+    let path = folder.join(names::ADJUSTMENTS);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let Adjustments { doubles, .. } = Adjustments::parse(&path)?;
+    let wide = widened(network, doubles.iter().map(|(name, doubles)| (name.as_str(), doubles.as_slice())))?;
+    Ok((wide != *network).then_some(wide))
 }
 
 #[cfg(test)]

@@ -29,13 +29,15 @@ const BATCH: usize = 8;
 /// The mean input of each weight position of the layers with weights, by the layer's name: `[kh, kw, c_in]`, zeros in the padding.
 pub(super) type Means = BTreeMap<String, Vec<f64>>;
 
-/// The corrections of a network's biases. `network` has no batch norms of its own ([`super::plain`]), `weights` are its.
+/// The corrections of the biases of `rounded`, the weights that are quantized; `network` has no batch norms of its own ([`super::plain`]), `weights`
+/// are its.
 ///
 /// # Errors
 /// When the network cannot be quantized or run.
 pub fn corrections(
     network: &Network,
     weights: &Weights,
+    rounded: &Weights,
     calibration: &Calibration,
     int4: &Int4,
     images: &Dataset,
@@ -46,7 +48,7 @@ pub fn corrections(
     let nodes = network.nodes()?;
     let means = float_means(network, &nodes, weights, &images, device)?;
     let mut corrections = Corrections::new();
-    let quantized = quantize_int4(network, weights, calibration, &images.labels, int4)?;
+    let quantized = quantize_int4(network, rounded, calibration, &images.labels, int4)?;
     for layer in &quantized.layers {
         let name = &layer.node.name;
         let (Some(means), Some(weights)) = (means.get(name), weights.layer(name)) else { continue };

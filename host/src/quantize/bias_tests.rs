@@ -102,11 +102,11 @@ fn the_mean_error_of_the_int8_logits_gets_small() {
             .unwrap();
         sums.iter().map(|sum| sum.abs()).fold(0.0, f64::max)
     };
-    let found = corrections(&network, &weights, &calibration, &Int4::default(), &images, &device).unwrap();
+    let found = corrections(&network, &weights, &weights, &calibration, &Int4::default(), &images, &device).unwrap();
     assert_eq!(found.keys().map(String::as_str).collect::<Vec<_>>(), ["a", "b", "end"]);
     let (before, after) = (error(&weights), error(&corrected(&weights, &found).unwrap()));
     assert!(after < 0.25 * before, "{before} {after}");
     // a second time: the same numbers
-    let again = corrections(&network, &weights, &calibration, &Int4::default(), &images, &device).unwrap();
+    let again = corrections(&network, &weights, &weights, &calibration, &Int4::default(), &images, &device).unwrap();
     assert_eq!(found, again);
 }

@@ -72,8 +72,9 @@ struct Room<'n> {
     dead: Vec<usize>,
     /// Noise of each live channel in the logits, squared, or the weights that read it where that was not measured; and the channel.
     noise: Vec<(f64, usize)>,
-    is_measured: bool,
-    /// Multiplications that a channel takes.
+    /// Whether that was measured, and channels may be added.
+    is_open: bool,
+    /// Multiplications that a channel takes, as long as its neighbours are as wide as they were.
     cost: u64,
     doubles: Vec<Double>,
 }
@@ -110,8 +111,7 @@ pub fn doubles(
 ) -> anyhow::Result<Doubles> {
     let nodes = network.nodes()?;
     let images = images.head(IMAGES);
-    let macs_of = |at: usize| nodes[at].op.macs(nodes[at].input(), nodes[at].output);
-    let macs: u64 = (0..nodes.len()).map(macs_of).sum();
+    let macs = macs_of_all(&nodes);
     let mut passes = WORK / (macs.max(1) * IMAGES as u64);
     let mut chains = chains(&nodes);
     chains.retain(|chain| chain.makers.iter().all(|&maker| is_alone(&nodes, maker)));
@@ -141,13 +141,13 @@ pub fn doubles(
             }
             noise.sort_by(|a, b| b.0.total_cmp(&a.0));
         }
-        let all = chain.makers.iter().copied().chain([chain.reader]).map(macs_of).sum::<u64>();
+        let all = macs_of_all(chain.makers.iter().chain([&chain.reader]).map(|&at| &nodes[at]));
         rooms.push(Room {
             name: &nodes[chain.makers[0]].name,
             channels: peaks.len(),
             dead,
             noise,
-            is_measured,
+            is_open: is_measured,
             cost: (all / peaks.len() as u64).max(1),
             doubles: Vec::new(),
         });
@@ -158,18 +158,48 @@ pub fn doubles(
             room.doubles.push(Double { channel, of });
         }
     }
-    let mut left = (widen * macs as f64) as u64;
+    let most = macs + (widen * macs as f64) as u64;
     loop {
         let worth = |room: &Room<'_>| room.best().map_or(0.0, |(gain, _)| gain / room.cost as f64);
-        let fits = rooms.iter_mut().filter(|room| room.is_measured && room.cost <= left);
-        let Some(room) = fits.max_by(|a, b| worth(a).total_cmp(&worth(b))) else { break };
-        let Some((_, of)) = room.best().filter(|(gain, _)| *gain > 0.0) else { break };
-        left -= room.cost;
-        let added = room.doubles.iter().filter(|double| double.channel >= room.channels).count();
-        room.doubles.push(Double { channel: room.channels + added, of });
+        let open = rooms.iter_mut().filter(|room| room.is_open && worth(room) > 0.0);
+        let Some(room) = open.max_by(|a, b| worth(a).total_cmp(&worth(b))) else { break };
+        let Some((_, of)) = room.best() else { break };
+        let channel = room.channels + room.doubles.iter().filter(|double| double.channel >= room.channels).count();
+        let name = room.name.to_owned();
+        room.doubles.push(Double { channel, of });
+        // a channel costs more where its neighbours are wider too
+        let grown = rooms.iter().map(|room| (room.name, room.doubles.as_slice()));
+        if macs_of_all(&widened(network, grown)?.nodes()?) > most
+            && let Some(room) = rooms.iter_mut().find(|room| room.name == name)
+        {
+            room.doubles.pop();
+            room.is_open = false;
+        }
     }
     rooms.retain(|room| !room.doubles.is_empty());
     Ok(rooms.into_iter().map(|room| (room.name.to_owned(), room.doubles)).collect())
+}
+
+fn macs_of_all<'n>(nodes: impl IntoIterator<Item = &'n Node>) -> u64 {
+    nodes.into_iter().map(|node| node.op.macs(node.input(), node.output)).sum()
+}
+
+/// The network with the channels that doubles of its layers add.
+pub(super) fn widened<'d>(
+    network: &Network,
+    doubles: impl IntoIterator<Item = (&'d str, &'d [Double])>,
+) -> anyhow::Result<Network> {
+    let mut network = network.clone();
+    for (name, doubles) in doubles {
+        for layer in network.layers.iter_mut().filter(|layer| layer.name == *name) {
+            if let LayerKind::Op(Op::Conv2d { c_out: made, .. } | Op::Dense { units: made, .. }) = &mut layer.kind {
+                let channels = *made as usize;
+                let added = doubles.iter().filter(|double| double.channel >= channels).count();
+                *made = u32::try_from(channels + added)?;
+            }
+        }
+    }
+    Ok(network)
 }
 
 /// Live channels with the sum of the squared weights that read each, the largest first: by how much its noise moves the next layer.
@@ -223,9 +253,10 @@ fn carriers(name: &str, channels: usize, doubles: &[Double]) -> anyhow::Result<V
     let one_each =
         doubles.iter().all(|d| d.channel < channels + added && count(&|other| other.channel == d.channel) == 1);
     let of_live = doubles.iter().all(|d| d.of < channels && count(&|other| other.channel == d.of) == 0);
+    let few = doubles.iter().all(|d| count(&|other| other.of == d.of) <= COPIES);
     ensure!(
-        one_each && of_live,
-        "the doubles of layer '{name}' are not pairs of a dead or an added channel and a live one of its {channels}"
+        one_each && of_live && few,
+        "the doubles of layer '{name}' are not pairs of a dead or an added channel and a live one of its {channels}, of {COPIES} copies at most"
     );
     let share = |of: usize| 1.0 / (1 + count(&|double| double.of == of)) as f32;
     let mut carriers: Vec<Carrier> =
@@ -246,7 +277,7 @@ fn carriers(name: &str, channels: usize, doubles: &[Double]) -> anyhow::Result<V
 pub fn doubled(network: &Network, weights: &Weights, doubles: &Doubles) -> anyhow::Result<(Network, Weights)> {
     let nodes = network.nodes()?;
     let chains = chains(&nodes);
-    let (mut network, mut weights) = (network.clone(), weights.clone());
+    let mut weights = weights.clone();
     for (name, doubles) in doubles {
         let chain = chains.iter().find(|chain| nodes[chain.makers[0]].name == *name);
         let chain = chain.with_context(|| format!("the channels of layer '{name}' cannot be doubled"))?;
@@ -262,12 +293,8 @@ pub fn doubled(network: &Network, weights: &Weights, doubles: &Doubles) -> anyho
             };
             weights.insert(&node.name, made);
         }
-        for layer in network.layers.iter_mut().filter(|layer| layer.name == *name) {
-            if let LayerKind::Op(Op::Conv2d { c_out: made, .. } | Op::Dense { units: made, .. }) = &mut layer.kind {
-                *made = u32::try_from(carriers.len())?;
-            }
-        }
     }
+    let network = widened(network, doubles.iter().map(|(name, doubles)| (name.as_str(), doubles.as_slice())))?;
     Ok((network, weights))
 }
 

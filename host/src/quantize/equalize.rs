@@ -260,7 +260,7 @@ pub fn equalized(network: &Network, weights: &Weights, shifts: &Shifts, factors:
         let mut taken = vec![0.0_f64; second.bias.len()];
         for (at, weight) in second.kernel.iter().enumerate() {
             let shift = shifts[input_channel(&node.op, second.shape, at, shifts.len())];
-            taken[second.channel_of(node.op.channel_axis(), at)] += f64::from(weight * shift);
+            taken[second.channel_of(node.op.channel_axis(), at)] += f64::from(*weight) * f64::from(shift);
         }
         second.bias.iter_mut().zip(taken).for_each(|(bias, taken)| *bias = (f64::from(*bias) + taken) as f32);
         weights.insert(name, first);

@@ -11,13 +11,14 @@
 //! layer on its own); Frantar et al., "GPTQ", arXiv:2210.17323 (the same, weight by weight); Nagel et al., arXiv:1906.04721, appendix D
 //! (empirical bias correction).
 
-use super::bias::{Corrections, Sums, corrected, float_means, mean_error, readers};
+use super::bias::{Corrections, Sums, corrected, corrections, float_means, mean_error, readers};
 use super::{Calibration, Int4, QuantizedNetwork, quantize_int4};
-use crate::compile::{Options, Target, assemble, planned};
+use crate::compile::{Options, Passes, Target, assemble, planned};
 use crate::data::Dataset;
 use crate::model::{ModelBytes, quantize_pixels};
 use crate::network::{LayerWeights, Network, Node, Weights};
 use crate::train::{Batches, Classifier, input_tensor};
+use anyhow::Context;
 use burn::tensor::Device;
 use ocelli::ir::{Op, Shape};
 use ocelli::runtime::Step;
@@ -35,12 +36,13 @@ const PLACES: usize = 48;
 const SEED: u64 = 1;
 /// Inputs of an output channel above which weights are rounded to the nearest step: with so many, errors hardly add up.
 const INPUTS: usize = 512;
-/// Images that the float network runs at a time: every layer's output is held.
+/// Images that are run at a time: every layer's output of the float network is held.
 const BATCH: usize = 8;
 /// Most passes over a channel's weights.
 const SWEEPS: usize = 8;
-/// Images on which means are matched, at most.
+/// Images on which means are matched, at most; with fewer than the other, they would be too rough.
 const MEAN_IMAGES: usize = 64;
+const FEWEST_IMAGES: usize = 8;
 /// Multiplications that matching may take: fewer images are run where a network is large.
 const WORK: u64 = 2_000_000_000_000;
 
@@ -85,7 +87,7 @@ impl Moments {
             .enumerate()
             .map(|(at, product)| product / count - sums[at / n] / count * (sums[at % n] / count))
             .collect();
-        let mean = (0..n).map(|i| covariance[i * (n + 1)]).sum::<f64>() / n as f64;
+        let mean = (0..n).map(|i| covariance[i * (n + 1)].max(0.0)).sum::<f64>() / n as f64;
         let ridge = mean * (0.5 * n as f64 / count).clamp(1e-4, 1.0);
         (0..n).for_each(|i| covariance[i * (n + 1)] += ridge);
         covariance
@@ -105,6 +107,12 @@ fn sets(node: &Node) -> Option<(usize, usize)> {
     (inputs > 1 && inputs <= INPUTS).then_some((inputs, sets))
 }
 
+/// Whether a layer's weights are rounded to fit: not those of groups or of many inputs.
+#[must_use]
+pub fn takes_fitting(node: &Node) -> bool {
+    sets(node).is_some()
+}
+
 /// Weights that round to the steps that move the layers' outputs least, each less than a step from where it was. `network` has no batch norms of
 /// its own ([`plain`](super::plain)), `weights` are its. Layers of many inputs or of groups are left as they are.
 ///
@@ -113,6 +121,9 @@ fn sets(node: &Node) -> Option<(usize, usize)> {
 pub fn fitted(network: &Network, weights: &Weights, images: &Dataset, device: &Device) -> anyhow::Result<Weights> {
     let images = images.head(IMAGES);
     let nodes = network.nodes()?;
+    if nodes.iter().all(|node| sets(node).is_none()) {
+        return Ok(weights.clone());
+    }
     let moments = moments(network, &nodes, weights, &images, device)?;
     let mut fitted = weights.clone();
     for node in &nodes {
@@ -209,6 +220,9 @@ fn fit(node: &Node, layer: &LayerWeights, moments: &Moments) -> LayerWeights {
         let covariance = own.as_ref().or(shared.as_ref()).map_or(&[][..], Vec::as_slice);
         // the scale is that of the largest weight, which stays
         let scale = largest / 127.0;
+        if (0..n).all(|i| covariance[i * (n + 1)] <= 0.0) {
+            return places.iter().map(|&at| layer.kernel[at]).collect();
+        }
         let steps: Vec<f64> = weights.iter().map(|w| (w / scale).clamp(-127.0, 127.0)).collect();
         descend(&steps, covariance).into_iter().map(|q| (q * scale) as f32).collect::<Vec<f32>>()
     });
@@ -264,32 +278,39 @@ pub fn matched(
 ) -> anyhow::Result<Corrections> {
     let nodes = network.nodes()?;
     let macs: u64 = nodes.iter().map(|node| node.op.macs(node.input(), node.output)).sum();
-    let images =
-        images.head(usize::try_from(WORK / (macs.max(1) * nodes.len() as u64)).map_or(1, |n| n.clamp(1, MEAN_IMAGES)));
+    let affordable = usize::try_from(WORK / (macs.max(1) * nodes.len() as u64)).unwrap_or(MEAN_IMAGES);
+    if affordable < FEWEST_IMAGES {
+        // too large to be run for each layer: by the float network's means
+        return corrections(network, weights, rounded, calibration, int4, images, device);
+    }
+    let images = images.head(affordable.min(MEAN_IMAGES));
     let means = float_means(network, &nodes, weights, &images, device)?;
-    let mut corrections = Corrections::new();
+    let mut found = Corrections::new();
     for (at, node) in nodes.iter().enumerate() {
         let (Some(of_float), Some(float)) = (means.get(&node.name), weights.layer(&node.name)) else { continue };
-        let quantized = quantize_int4(network, &corrected(rounded, &corrections)?, calibration, &images.labels, int4)?;
-        // an input that was fused away is taken as the float network has it
+        let quantized = quantize_int4(network, &corrected(rounded, &found)?, calibration, &images.labels, int4)?;
+        // the picture is the same in both
         let of_int8 = int8_means(&quantized, at, &images)?.unwrap_or_else(|| of_float.clone());
         let layer = &quantized.layers[at];
         let error = mean_error(layer, quantized.params_of(node.inputs[0]), float, (of_float, &of_int8))?;
-        corrections.insert(node.name.clone(), error.iter().map(|error| -*error as f32).collect());
+        found.insert(node.name.clone(), error.iter().map(|error| -*error as f32).collect());
     }
-    Ok(corrections)
+    Ok(found)
 }
 
-/// The mean input of each weight position of a layer in the int8 network; nothing where its input is the picture, or was fused away.
+/// The mean input of each weight position of a layer in the int8 network; nothing where its input is the picture.
 fn int8_means(quantized: &QuantizedNetwork, at: usize, images: &Dataset) -> anyhow::Result<Option<Vec<f64>>> {
     let node = &quantized.layers[at].node;
     let Some(maker) = node.inputs[0].checked_sub(1).map(|maker| &quantized.layers[maker]) else { return Ok(None) };
-    let plan = planned(quantized, Options::for_target(Target::HOST))?;
+    // every layer is an operator of its own
+    let passes = Passes { fold_padding: false, fold_activations: false, fold_shapes: false, ..Passes::ALL };
+    let plan = planned(quantized, Options { target: Target::HOST, passes })?;
     let model = ModelBytes::new(&assemble(&plan.file)?);
-    let Some(op) = model.model()?.names().position(|name| name == maker.node.name) else { return Ok(None) };
-    let part = images.len().div_ceil(rayon::current_num_threads()).max(1);
+    let op = model.model()?.names().position(|name| name == maker.node.name);
+    let op = op.with_context(|| format!("the compiler left the layer '{}' out", maker.node.name))?;
     let all: Vec<usize> = (0..images.len()).collect();
-    let parts = all.par_chunks(part).map(|part| {
+    // parts of one size, so that the sums are the same on every computer
+    let parts = all.par_chunks(BATCH).map(|part| {
         let mut sums = Sums::new(images.len());
         model.with_session(|session| {
             let row_len = (session.model().input_shape().row_len().unwrap_or(0) as usize).max(1);

@@ -12,12 +12,12 @@ mod network;
 mod prepare;
 mod ranges;
 
-pub use adjust::{Adjustments, Channel};
+pub use adjust::{Adjustments, Channel, widened_network};
 pub use bias::{Corrections, corrected, corrections};
 pub use calibrate::{Calibration, Calibrator, Observation, Range};
 pub use double::{Double, Doubles, doubled, doubles};
 pub use equalize::{Equalize, Factors, Peaks, Shifts, Span, equalized, factors, plain, shifts, span};
-pub use fit::{fitted, matched};
+pub use fit::{fitted, matched, takes_fitting};
 pub use int4::{Int4, LARGE_WEIGHTS};
 pub use network::{INT4_MAX, QuantParams, QuantizedLayer, QuantizedNetwork, QuantizedWeights, pixel_lut};
 pub use prepare::{BiasCorrection, Equalization, Prepared, Recipe, Rounding};
@@ -107,6 +107,16 @@ impl QuantizationConfig {
             rounding: Rounding::Auto,
             ..Self::default()
         }
+    }
+
+    /// Whether something is asked for that a network which was trained in int8, with intervals of its own, does not have.
+    #[must_use]
+    pub fn asks_for_ptq(&self) -> bool {
+        matches!(self.equalize, Equalization::Weights | Equalization::Activations)
+            || self.bias_correction == BiasCorrection::On
+            || self.rounding == Rounding::Fitted
+            || self.distill_epochs > 0
+            || self.widen > 0.0
     }
 
     /// Refuses values that cannot work.

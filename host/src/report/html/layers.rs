@@ -4,6 +4,7 @@ use super::markup::{Cell, escape, not_measured, table as markup_table};
 use super::results::EVALUATE;
 use crate::compile::Target;
 use crate::network::summary::{Summary, summarize};
+use crate::quantize::widened_network;
 use crate::report::folder::RunView;
 use crate::report::words::thousands;
 use ocelli_firmware_tools::boards::find;
@@ -16,7 +17,10 @@ pub fn summary(run: &RunView) -> anyhow::Result<Summary> {
     let compiled = run.model.as_ref().map(|model| anyhow::Ok(Target::of_model(&model.bytes.model()?))).transpose()?;
     let board = || run.setting("target", "board").and_then(|board| find(&board).ok()).map(Target::of);
     let labels = Some(run.labels.as_slice()).filter(|labels| !labels.is_empty());
-    summarize(&run.network, labels, compiled.or_else(board).unwrap_or(Target::HOST))
+    // of the network that the model was compiled from
+    let widened = run.model.as_ref().map(|_| widened_network(&run.folder, &run.network)).transpose()?.flatten();
+    let network = widened.as_ref().unwrap_or(&run.network);
+    summarize(network, labels, compiled.or_else(board).unwrap_or(Target::HOST))
 }
 
 /// Shapes, parameters, multiply-accumulates, flash and RAM.
