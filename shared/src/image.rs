@@ -5,7 +5,7 @@
 mod convert;
 mod shrink;
 
-pub use convert::{FrameConverter, FrameError};
+pub use convert::{FrameConverter, FrameError, crop_rectangle};
 
 use crate::ir::Shape;
 

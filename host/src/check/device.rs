@@ -5,7 +5,8 @@ use crate::data::Dataset;
 use crate::model::{ModelBytes, classify};
 use crate::train::argmax;
 use anyhow::{Context, ensure};
-use ocelli::image::{ColorOrder, InputSpec, PixelFormat};
+use ocelli::image::{ColorOrder, InputSpec, PixelFormat, crop_rectangle};
+use ocelli::ir::Shape;
 use ocelli_firmware_tools::{Board, Event, Firmware, Frames, MissingTool, Toolchain, toolchain};
 use serde::Serialize;
 use std::path::Path;
@@ -96,7 +97,7 @@ pub fn run_firmware(
 ) -> anyhow::Result<DeviceCheck> {
     ensure!(!data.is_empty() && images > 0, "there are no images to run on the board");
     let data = data.head(images);
-    let frames = frames(&model.input_spec()?, (0..data.len()).map(|i| data.input(i)));
+    let frames = frames(&model.input_spec()?, (0..data.len()).map(|i| data.input(i)))?;
     let run = ocelli_firmware_tools::run(board, firmware, &frames, progress)?;
     ensure!(run.outputs.len() == data.len(), "the board answered {} of {} images", run.outputs.len(), data.len());
     let host = scores(model, &data)?;
@@ -155,7 +156,7 @@ pub fn run_photos(
     watch: bool,
     hear: &mut dyn FnMut(Event<'_>),
 ) -> anyhow::Result<PhotoRun> {
-    let frames = frames(&model.input_spec()?, photos.iter().map(Vec::as_slice));
+    let frames = frames(&model.input_spec()?, photos.iter().map(Vec::as_slice))?;
     let run = if watch {
         ocelli_firmware_tools::watch(board, firmware, &frames, hear)?
     } else {
@@ -172,15 +173,62 @@ pub fn run_photos(
     Ok(PhotoRun { outputs: run.outputs, instructions: run.instructions, differing_bytes })
 }
 
-/// Pictures of the network's size as camera frames.
-fn frames<'p>(spec: &InputSpec, pictures: impl Iterator<Item = &'p [u8]>) -> Frames {
+/// Pictures of the network's size as camera frames. Where the board crops what a camera delivers, they get a black border that is cropped
+/// off again.
+fn frames<'p>(spec: &InputSpec, pictures: impl Iterator<Item = &'p [u8]>) -> anyhow::Result<Frames> {
     let format = if spec.color == ColorOrder::Gray { PixelFormat::Gray8 } else { PixelFormat::Rgb888 };
+    let [width, height, left, top] = uncropped(spec)?;
+    let [bytes, row] = [spec.color.channels() as usize, spec.shape.w as usize * spec.color.channels() as usize];
     let frame = |picture: &[u8]| {
-        let mut pixels = picture.to_vec();
+        let mut pixels = vec![0; (width * height) as usize * bytes];
+        for (y, picture) in picture.chunks_exact(row.max(1)).enumerate() {
+            let start = ((top as usize + y) * width as usize + left as usize) * bytes;
+            pixels[start..start + row].copy_from_slice(picture);
+        }
         if spec.color == ColorOrder::Bgr {
             pixels.chunks_exact_mut(3).for_each(|pixel| pixel.reverse()); // cameras deliver red first
         }
         pixels
     };
-    Frames { width: spec.shape.w, height: spec.shape.h, format, frames: pictures.map(frame).collect() }
+    Ok(Frames { width, height, format, frames: pictures.map(frame).collect() })
+}
+
+/// Width and height of the smallest frame of which the network sees a part of its own size, and where that lies.
+fn uncropped(spec: &InputSpec) -> anyhow::Result<[u32; 4]> {
+    let Shape { h, w, .. } = spec.shape;
+    let sizes =
+        (h..=h.saturating_mul(2)).flat_map(|height| (w..=w.saturating_mul(2)).map(move |width| [width, height]));
+    let mut frames = sizes.map(|size| (size, crop_rectangle(spec, size)));
+    let found = frames.find(|(_, [.., width, height])| [*width, *height] == [w, h]);
+    let ([width, height], [left, top, ..]) =
+        found.with_context(|| format!("no camera frame is cropped to {w} x {h} pixels"))?;
+    Ok([width, height, left, top])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ocelli::image::{FrameConverter, Resize};
+
+    #[test]
+    fn a_board_sees_the_picture_that_the_host_sees_whatever_it_crops() {
+        for resize in Resize::ALL {
+            for (h, w, color) in [(8, 8, ColorOrder::Rgb), (24, 32, ColorOrder::Bgr), (15, 7, ColorOrder::Gray)] {
+                let shape = Shape::new(h, w, color.channels());
+                let spec = InputSpec { shape, color, resize, mean: [0.0; 3], std: [1.0; 3] };
+                let picture: Vec<u8> = (1..=shape.elements().unwrap()).map(|v| (v % 251 + 1) as u8).collect();
+                let frames = frames(&spec, std::iter::once(&picture[..])).unwrap();
+                assert_eq!(resize == Resize::ImagenetCrop, (frames.width, frames.height) != (w, h));
+                let mut scratch = vec![0; FrameConverter::scratch_words(shape)];
+                let size = [frames.width, frames.height];
+                let mut converter = FrameConverter::new(&spec, frames.format, size, &mut scratch).unwrap();
+                let row = usize::try_from(frames.format.row_bytes(frames.width)).unwrap();
+                let mut seen = Vec::new();
+                for row in frames.frames[0].chunks_exact(row) {
+                    converter.push_row(row, |_, pixels| seen.extend(pixels.iter().map(|&v| v as u8)));
+                }
+                assert_eq!(seen, picture, "{resize:?} {h}x{w}");
+            }
+        }
+    }
 }

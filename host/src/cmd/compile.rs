@@ -28,7 +28,7 @@ use std::path::PathBuf;
 /// into the run folder.
 ///
 /// A network that was trained with quantize = "qat" keeps the intervals that it was trained with, unless --calibrator, --equalize,
-/// --bias-correction or --distill is given.
+/// --bias-correction, --rounding, --widen or --distill is given.
 ///
 /// An imported network may be calibrated with pictures of other classes than its own; how often int8 and float agree is then said in
 /// place of an accuracy.

@@ -276,8 +276,9 @@ impl<'b> FrameConverter<'b> {
     }
 }
 
-/// Left, top, width and height of the part of a frame that is used.
-fn crop_rectangle(spec: &InputSpec, [width, height]: [u32; 2]) -> [u32; 4] {
+/// Left, top, width and height of the part of a frame (`[width, height]`) that is used.
+#[must_use]
+pub fn crop_rectangle(spec: &InputSpec, [width, height]: [u32; 2]) -> [u32; 4] {
     let Shape { h, w, .. } = spec.shape;
     match spec.resize {
         Resize::Stretch => [0, 0, width, height],
