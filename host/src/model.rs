@@ -100,23 +100,39 @@ pub fn quantize_pixels(model: &Model<'_>, pixels: &[u8]) -> anyhow::Result<Vec<i
 /// # Errors
 /// When `frame` has another size than the input.
 pub fn run_observed(session: &mut Session<'_, '_>, frame: &[i8]) -> anyhow::Result<Vec<Vec<i8>>> {
-    let model = *session.model();
-    let shape = model.input_shape();
+    let mut outputs = vec![Vec::new(); session.model().graph().ops.len()];
+    run_observing(session, frame, |op, values| {
+        if let Some(output) = outputs.get_mut(op) {
+            output.extend_from_slice(values);
+        }
+    })?;
+    Ok(outputs)
+}
+
+/// Runs a frame and shows the rows of every operator's output, as they are made, with the operator's place.
+///
+/// # Errors
+/// When `frame` has another size than the input.
+pub fn run_observing(
+    session: &mut Session<'_, '_>,
+    frame: &[i8],
+    mut observe: impl FnMut(usize, &[i8]),
+) -> anyhow::Result<()> {
+    let shape = session.model().input_shape();
     let row_len = shape.row_len().unwrap_or(0) as usize;
     ensure!(frame.len() == row_len * shape.h as usize, "the frame has the wrong size");
-    let mut outputs = vec![Vec::new(); model.graph().ops.len()];
     session.restart();
     for row in frame.chunks_exact(row_len.max(1)) {
         session.push_row_observed(
             |slot| slot.copy_from_slice(row),
             |Step { op, row }| {
-                if let (Some((_, values)), Some(output)) = (row, outputs.get_mut(op)) {
-                    output.extend_from_slice(values);
+                if let Some((_, values)) = row {
+                    observe(op, values);
                 }
             },
         );
     }
-    Ok(outputs)
+    Ok(())
 }
 
 /// Probabilities of softmax scores: steps of 1/256 from -128.

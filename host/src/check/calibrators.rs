@@ -2,7 +2,7 @@
 
 use crate::compile::{Options, Target, assemble, planned};
 use crate::data::Dataset;
-use crate::model::{ModelBytes, probabilities, quantize_pixels};
+use crate::model::{ModelBytes, probabilities, quantize_pixels, run_observing};
 use crate::network::{Network, Weights};
 use crate::quantize::{
     Adjustments, Calibrator, Equalize, Int4, Observation, Prepared, QuantParams, QuantizationConfig, QuantizedNetwork,
@@ -10,7 +10,6 @@ use crate::quantize::{
 };
 use crate::train::{argmax, device, evaluate};
 use anyhow::{Context, ensure};
-use ocelli::runtime::Step;
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -117,27 +116,15 @@ impl<'a> Judge<'a> {
             model.with_session(|session| {
                 let layer =
                     logits.and_then(|(name, params)| Some((session.model().names().position(|n| n == name)?, params)));
-                let shape = session.model().input_shape();
-                let row_len = (shape.row_len().unwrap_or(0) as usize).max(1);
                 let run = |&image: &usize| {
                     let frame = quantize_pixels(session.model(), self.images.input(image))?;
                     let mut logits = Vec::new();
-                    session.restart();
-                    for row in frame.chunks_exact(row_len) {
-                        session.push_row_observed(
-                            |slot| slot.copy_from_slice(row),
-                            |Step { op, row }| {
-                                let wanted = layer.filter(|(wanted, _)| *wanted == op);
-                                if let (Some((_, params)), Some((_, values))) = (wanted, row) {
-                                    logits.extend(
-                                        values
-                                            .iter()
-                                            .map(|&q| params.scale * (i32::from(q) - params.zero_point) as f32),
-                                    );
-                                }
-                            },
-                        );
-                    }
+                    run_observing(session, &frame, |op, row| {
+                        if let Some((_, params)) = layer.filter(|(wanted, _)| *wanted == op) {
+                            let real = |&q: &i8| params.scale * (i32::from(q) - params.zero_point) as f32;
+                            logits.extend(row.iter().map(real));
+                        }
+                    })?;
                     Ok(Output { scores: session.output().to_vec(), logits })
                 };
                 part.iter().map(run).collect::<anyhow::Result<Vec<_>>>()

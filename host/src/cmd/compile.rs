@@ -12,7 +12,7 @@ use ocelli_host::check::{
 use ocelli_host::compile::{LayerCost, Options, Planned, Target, assemble, cost, planned};
 use ocelli_host::config::HOST;
 use ocelli_host::data::{DataSource, Dataset, Holdout, ImageSet, ImageSource};
-use ocelli_host::network::{Network, Weights};
+use ocelli_host::network::{Network, Node, Weights};
 use ocelli_host::quantize::{
     Adjustments, BiasCorrection, Calibration, Calibrator, Equalization, Int4, LARGE_WEIGHTS, Observation, Prepared,
     QuantizationConfig, QuantizedNetwork, Recipe, Rounding, quantize, quantize_int4,
@@ -148,7 +148,7 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
         },
         None => quantize_with(network, weights, training, &config.quantization)?,
     };
-    say_what_was_added(network, weights, &made, config.quantization.widen)?;
+    say_what_was_added(network, &made, config.quantization.widen)?;
     let plan = write_checked(&folder, &made, &chip)?;
     folder.write_config(config)?;
     write_page(folder.path());
@@ -197,14 +197,12 @@ pub fn run(args: &Args) -> anyhow::Result<Verdict> {
 }
 
 /// Says how much larger a widened network is.
-fn say_what_was_added(network: &Network, weights: &Weights, made: &Made, widen: f64) -> anyhow::Result<()> {
+fn say_what_was_added(network: &Network, made: &Made, widen: f64) -> anyhow::Result<()> {
     if widen == 0.0 {
         return Ok(());
     }
-    let macs = |network: &Network| -> anyhow::Result<u64> {
-        Ok(network.nodes()?.iter().map(|node| node.op.macs(node.input(), node.output)).sum())
-    };
-    let (wide, _) = made.adjustments.equalized(network, weights)?;
+    let macs = |network: &Network| -> anyhow::Result<u64> { Ok(network.nodes()?.iter().map(Node::macs).sum()) };
+    let wide = made.adjustments.widened(network)?;
     let (before, after) = (macs(network)?, macs(&wide)?);
     if after > before {
         let more = percent(after as f64 / before.max(1) as f64 - 1.0);

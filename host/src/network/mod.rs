@@ -90,6 +90,12 @@ pub struct Node {
 }
 
 impl Node {
+    /// Multiply-accumulates of one inference, border cells counted in.
+    #[must_use]
+    pub fn macs(&self) -> u64 {
+        self.op.macs(self.input(), self.output)
+    }
+
     /// Shape of the first input.
     #[must_use]
     pub fn input(&self) -> Shape {

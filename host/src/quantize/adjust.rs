@@ -52,6 +52,14 @@ pub struct Channel {
     pub shift: f32,
 }
 
+impl Channel {
+    /// A channel that is as the float network has it.
+    #[must_use]
+    pub const fn own(of: usize) -> Self {
+        Self { of, factor: 1.0, shift: 0.0 }
+    }
+}
+
 impl Adjustments {
     /// Whether nothing is changed.
     #[must_use]
@@ -74,6 +82,14 @@ impl Adjustments {
         doubled(&plain(network)?, &equalized(network, weights, &self.shifts, &self.factors)?, &self.doubles)
     }
 
+    /// The network with the channels that were added.
+    ///
+    /// # Errors
+    /// When there would be too many.
+    pub fn widened(&self, network: &Network) -> anyhow::Result<Network> {
+        widened(network, self.doubles.iter().map(|(name, doubles)| (name.as_str(), doubles.as_slice())))
+    }
+
     /// What the channels of each layer of the quantized network stand for, by the layer's name, and how many the float network has there; layers
     /// whose channels are the float network's are missing.
     ///
@@ -85,21 +101,19 @@ impl Adjustments {
         let (shifts, factors) = (passed_on(&nodes, &self.shifts), passed_on(&nodes, &self.factors));
         let mut channels = BTreeMap::new();
         for (name, shifts) in &shifts {
-            let of_layer = shifts.iter().enumerate().map(|(of, &shift)| Channel { of, factor: 1.0, shift });
+            let of_layer = shifts.iter().enumerate().map(|(of, &shift)| Channel { shift, ..Channel::own(of) });
             channels.insert(name.clone(), (shifts.len(), of_layer.collect::<Vec<_>>()));
         }
         for (name, factors) in &factors {
-            let own = |of| Channel { of, factor: 1.0, shift: 0.0 };
             let (_, of_layer) = channels
                 .entry(name.clone())
-                .or_insert_with(|| (factors.len(), (0..factors.len()).map(own).collect::<Vec<_>>()));
+                .or_insert_with(|| (factors.len(), (0..factors.len()).map(Channel::own).collect::<Vec<_>>()));
             of_layer.iter_mut().zip(factors).for_each(|(channel, factor)| channel.factor = *factor);
         }
         for (name, (count, carried)) in carried(&plain, &self.doubles)? {
             let own = channels.remove(&name).map_or_else(Vec::new, |(_, own)| own);
             let channel = |&(of, size): &(usize, f32)| {
-                let Channel { factor, shift, .. } =
-                    own.get(of).copied().unwrap_or(Channel { of, factor: 1.0, shift: 0.0 });
+                let Channel { factor, shift, .. } = own.get(of).copied().unwrap_or(Channel::own(of));
                 Channel { of, factor: factor / size, shift }
             };
             channels.insert(name, (count, carried.iter().map(channel).collect()));
@@ -176,8 +190,7 @@ pub fn widened_network(folder: &Path, network: &Network) -> anyhow::Result<Optio
     if !path.exists() {
         return Ok(None);
     }
-    let Adjustments { doubles, .. } = Adjustments::parse(&path)?;
-    let wide = widened(network, doubles.iter().map(|(name, doubles)| (name.as_str(), doubles.as_slice())))?;
+    let wide = Adjustments::parse(&path)?.widened(network)?;
     Ok((wide != *network).then_some(wide))
 }
 

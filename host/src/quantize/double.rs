@@ -111,7 +111,7 @@ pub fn doubles(
 ) -> anyhow::Result<Doubles> {
     let nodes = network.nodes()?;
     let images = images.head(IMAGES);
-    let macs = macs_of_all(&nodes);
+    let macs = nodes.iter().map(Node::macs).sum::<u64>();
     let mut passes = WORK / (macs.max(1) * IMAGES as u64);
     let mut chains = chains(&nodes);
     chains.retain(|chain| chain.makers.iter().all(|&maker| is_alone(&nodes, maker)));
@@ -141,7 +141,7 @@ pub fn doubles(
             }
             noise.sort_by(|a, b| b.0.total_cmp(&a.0));
         }
-        let all = macs_of_all(chain.makers.iter().chain([&chain.reader]).map(|&at| &nodes[at]));
+        let all = chain.makers.iter().chain([&chain.reader]).map(|&at| nodes[at].macs()).sum::<u64>();
         rooms.push(Room {
             name: &nodes[chain.makers[0]].name,
             channels: peaks.len(),
@@ -161,27 +161,21 @@ pub fn doubles(
     let most = macs + (widen * macs as f64) as u64;
     loop {
         let worth = |room: &Room<'_>| room.best().map_or(0.0, |(gain, _)| gain / room.cost as f64);
-        let open = rooms.iter_mut().filter(|room| room.is_open && worth(room) > 0.0);
-        let Some(room) = open.max_by(|a, b| worth(a).total_cmp(&worth(b))) else { break };
+        let open = (0..rooms.len()).filter(|&at| rooms[at].is_open && worth(&rooms[at]) > 0.0);
+        let Some(at) = open.max_by(|&a, &b| worth(&rooms[a]).total_cmp(&worth(&rooms[b]))) else { break };
+        let room = &mut rooms[at];
         let Some((_, of)) = room.best() else { break };
         let channel = room.channels + room.doubles.iter().filter(|double| double.channel >= room.channels).count();
-        let name = room.name.to_owned();
         room.doubles.push(Double { channel, of });
         // a channel costs more where its neighbours are wider too
-        let grown = rooms.iter().map(|room| (room.name, room.doubles.as_slice()));
-        if macs_of_all(&widened(network, grown)?.nodes()?) > most
-            && let Some(room) = rooms.iter_mut().find(|room| room.name == name)
-        {
-            room.doubles.pop();
-            room.is_open = false;
+        let wide = widened(network, rooms.iter().map(|room| (room.name, room.doubles.as_slice())))?;
+        if wide.nodes()?.iter().map(Node::macs).sum::<u64>() > most {
+            rooms[at].doubles.pop();
+            rooms[at].is_open = false;
         }
     }
     rooms.retain(|room| !room.doubles.is_empty());
     Ok(rooms.into_iter().map(|room| (room.name.to_owned(), room.doubles)).collect())
-}
-
-fn macs_of_all<'n>(nodes: impl IntoIterator<Item = &'n Node>) -> u64 {
-    nodes.into_iter().map(|node| node.op.macs(node.input(), node.output)).sum()
 }
 
 /// The network with the channels that doubles of its layers add.

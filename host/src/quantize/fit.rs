@@ -15,13 +15,12 @@ use super::bias::{Corrections, Sums, corrected, corrections, float_means, mean_e
 use super::{Calibration, Int4, QuantizedNetwork, quantize_int4};
 use crate::compile::{Options, Passes, Target, assemble, planned};
 use crate::data::Dataset;
-use crate::model::{ModelBytes, quantize_pixels};
+use crate::model::{ModelBytes, quantize_pixels, run_observing};
 use crate::network::{LayerWeights, Network, Node, Weights};
 use crate::train::{Batches, Classifier, input_tensor};
 use anyhow::Context;
 use burn::tensor::Device;
 use ocelli::ir::{Op, Shape};
-use ocelli::runtime::Step;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -277,7 +276,7 @@ pub fn matched(
     device: &Device,
 ) -> anyhow::Result<Corrections> {
     let nodes = network.nodes()?;
-    let macs: u64 = nodes.iter().map(|node| node.op.macs(node.input(), node.output)).sum();
+    let macs: u64 = nodes.iter().map(Node::macs).sum();
     let affordable = usize::try_from(WORK / (macs.max(1) * nodes.len() as u64)).unwrap_or(MEAN_IMAGES);
     if affordable < FEWEST_IMAGES {
         // too large to be run for each layer: by the float network's means
@@ -313,23 +312,15 @@ fn int8_means(quantized: &QuantizedNetwork, at: usize, images: &Dataset) -> anyh
     let parts = all.par_chunks(BATCH).map(|part| {
         let mut sums = Sums::new(images.len());
         model.with_session(|session| {
-            let row_len = (session.model().input_shape().row_len().unwrap_or(0) as usize).max(1);
             for &image in part {
                 let frame = quantize_pixels(session.model(), images.input(image))?;
                 let mut values = Vec::new();
-                session.restart();
-                for row in frame.chunks_exact(row_len) {
-                    session.push_row_observed(
-                        |slot| slot.copy_from_slice(row),
-                        |Step { op: made, row }| {
-                            if let Some((_, row)) = row.filter(|_| made == op) {
-                                let real =
-                                    |&q: &i8| maker.output.scale * (i32::from(q) - maker.output.zero_point) as f32;
-                                values.extend(row.iter().map(real));
-                            }
-                        },
-                    );
-                }
+                run_observing(session, &frame, |made, row| {
+                    if made == op {
+                        let real = |&q: &i8| maker.output.scale * (i32::from(q) - maker.output.zero_point) as f32;
+                        values.extend(row.iter().map(real));
+                    }
+                })?;
                 sums.add(node, &values);
             }
             Ok(())

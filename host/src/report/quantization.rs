@@ -70,7 +70,7 @@ pub fn quantization_error(bundle: &Bundle, data: &Dataset, on: String) -> anyhow
     let frames = observe(bundle, &network, &data)?;
     let float = float_outputs(bundle, &data)?;
     let channels = bundle.adjustments.channels(&bundle.network)?;
-    let own = (1, vec![Channel { of: 0, factor: 1.0, shift: 0.0 }]);
+    let own = (1, vec![Channel::own(0)]);
     let mut layers = Vec::new();
     for (index, layer) in network.layers.iter().enumerate() {
         let int8: Vec<i8> =
@@ -155,7 +155,7 @@ mod tests {
     fn an_error_is_told_in_decibels_and_steps() {
         // 0, 1, 2 and 4 steps of 1/2, read as 0, 0.5, 1.25 and 2
         let params = QuantParams { scale: 0.5, zero_point: -128 };
-        let own = [Channel { of: 0, factor: 1.0, shift: 0.0 }];
+        let own = [Channel::own(0)];
         let error = layer_error("a", &[-128, -127, -126, -124], params, &own, (&[0.0, 0.5, 1.25, 2.0], 1));
         assert_eq!((error.values, error.max_steps, error.mean_steps), (4, 0.5, 0.125));
         let expected = 10.0 * ((0.25 + 1.5625 + 4.0) / 0.0625_f64).log10();
