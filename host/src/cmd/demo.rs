@@ -1,7 +1,8 @@
 //! `ocelli demo`
 
 use super::Verdict;
-use super::compile::{Chip, Limits, quantize_with, write_checked};
+use super::compile::{Chip, Limits, write_checked};
+use super::quantize::quantize_with;
 use super::train::train_into;
 use super::ui::{TrainingSets, bar, load_training, percent, spinner, table, thousands};
 use anyhow::Context;

@@ -17,6 +17,7 @@ mod models;
 mod predict;
 mod push;
 mod qat;
+mod quantize;
 mod report;
 mod run;
 mod runs;

@@ -1,6 +1,6 @@
 //! The part of `ocelli train` and `ocelli finetune` that is aware of quantization.
 
-use super::compile::calibrate;
+use super::quantize::calibrate;
 use super::train::write;
 use super::ui::{TrainingBar, percent};
 use anyhow::bail;
